@@ -1,0 +1,115 @@
+# vastfs: mount a rented GPU instance over SFTP.
+#
+#   make                  build/mount.vastfs and build/vastfs, optimised
+#   make SANITIZE=address,undefined    the same under build/address,undefined/
+#   make WERROR=1         warnings are errors (CI)
+#   make unit             build and run the unit tests
+#   make bench            the table of timings beside sshfs, rclone, scp and tar (BENCH=--quick)
+#   make install / uninstall           DESTDIR= PREFIX=
+#
+# Every .c file in a folder belongs to the library that both programs and all
+# tests link; the programs' main files are in fs/cmd, one main_*.c each.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= gcc
+PKG_CONFIG ?= pkg-config
+VERSION := 0.1.0
+
+SANITIZE ?=
+ifeq ($(SANITIZE),)
+B := build
+else
+B := build/$(SANITIZE)
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
+endif
+
+PKGS := fuse3 libssh2 libcrypto inih libuv jansson libxxhash
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS))
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS))
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+ifeq ($(WERROR),1)
+WARN += -Werror
+endif
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVASTFS_VERSION='"$(VERSION)"' \
+	-I. $(WARN) $(PKG_CFLAGS) -pthread -fstack-protector-strong $(SANFLAGS) $(CFLAGS) $(CPPFLAGS)
+ALL_LDFLAGS := -pthread $(SANFLAGS) $(LDFLAGS)
+
+LIB_SRC := $(wildcard conf/*.c transport/*.c cache/*.c fs/*.c)
+LIB_SRC += $(filter-out fs/cmd/main_%.c,$(wildcard fs/cmd/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$B/obj/%.o)
+PROGRAMS := $B/mount.vastfs $B/vastfs
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT := $(UNIT_SRC:tests/unit/%.c=$B/unit/%)
+FAKE_OBJ := $(patsubst %.c,$B/obj/%.o,$(filter-out %/main_%.c,$(wildcard tests/fake/*.c)))
+TOOLS_SRC := $(wildcard tests/tools/*.c)
+TOOLS := $(TOOLS_SRC:tests/tools/%.c=$B/tools/%)
+
+.PHONY: all unit tools fuzz bench install uninstall clean
+.SECONDARY:
+
+all: $(PROGRAMS)
+
+$B/libvastfs.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$B/mount.vastfs: $B/obj/fs/cmd/main_mount.o $B/libvastfs.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$B/vastfs: $B/obj/fs/cmd/main_vastfs.o $B/libvastfs.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$B/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# --- tests ---------------------------------------------------------------
+
+$B/unit/%: $B/obj/tests/unit/%.o $(FAKE_OBJ) $B/libvastfs.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
+$B/tools/%: $B/obj/tests/tools/%.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+unit: $(UNIT)
+	@fail=0; for t in $(UNIT); do echo "== $$t"; $$t || fail=1; done; exit $$fail
+
+unit-build: $(UNIT)
+
+tools: $(TOOLS)
+
+fuzz:
+	$(MAKE) -f tests/fuzz/Makefile
+
+bench: all tools
+	tests/bench/run $(BENCH)
+
+# --- install -------------------------------------------------------------
+
+# mount(8) looks for helpers in /sbin only, whatever PREFIX is.
+install: all
+	install -D -m 755 $B/mount.vastfs $(DESTDIR)$(PREFIX)/sbin/mount.vastfs
+	install -D -m 755 $B/vastfs $(DESTDIR)$(PREFIX)/bin/vastfs
+	install -d $(DESTDIR)/sbin
+	ln -sf $(PREFIX)/sbin/mount.vastfs $(DESTDIR)/sbin/mount.vastfs
+	install -D -m 644 doc/mount.vastfs.8 $(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8
+	install -D -m 644 doc/vastfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/vastfs.1
+	install -D -m 644 doc/vastfs.ini.5 $(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/mount.vastfs $(DESTDIR)$(PREFIX)/bin/vastfs \
+		$(DESTDIR)/sbin/mount.vastfs \
+		$(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/vastfs.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5
+
+clean:
+	rm -rf build
+
+-include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,35 @@
+/*
+ * Port-forward specifications, as after ssh's -L.
+ *
+ *	8080                            127.0.0.1:8080 to localhost:8080 on the instance
+ *	8080:localhost:8080             the same, in ssh's words
+ *	127.0.0.1:6006:localhost:6006   listening on a named address
+ *	[::1]:6006:[fe80::1]:6006       IPv6 in brackets
+ *	8080:/run/jupyter.sock          to a Unix socket on the instance
+ *	*:8080:localhost:8080           listening on all addresses (never the default)
+ *
+ * Leaf; any thread. A parsed forward owns its strings.
+ */
+#ifndef VASTFS_CONF_FORWARD_H
+#define VASTFS_CONF_FORWARD_H
+
+#include "conf/error.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct forward_spec {
+	char *listen_host;    /* "127.0.0.1" unless told otherwise; "*" for all addresses */
+	uint16_t listen_port; /* 1 to 65535 */
+	char *host;	      /* NULL when socket_path is set */
+	uint16_t port;	      /* 1 to 65535; 0 when socket_path is set */
+	char *socket_path;    /* absolute path of a Unix socket on the instance, or NULL */
+};
+
+/* Parses text into *out (owned by the caller, forward_spec_fini). 0 or -EINVAL with the reason. */
+int forward_spec_parse(const char *text, struct forward_spec *out, struct conf_error *error);
+void forward_spec_fini(struct forward_spec *spec);
+
+/* "127.0.0.1:8080 -> localhost:8080": at most size bytes with the NUL; returns buf. */
+const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_t size);
+
+#endif

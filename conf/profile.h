@@ -1,0 +1,96 @@
+/*
+ * The profile: all that the user said about one instance, from three places, the first that
+ * speaks winning: the command line (-o key=value, user@host:/path, -L), the section of the
+ * instance in the ini file, its [defaults] section; then the built-in defaults.
+ *
+ * Keys are described once, in the table behind profile_keys(): the parser, the -o options, the
+ * man pages' test and `mount.vastfs -h` all read it.
+ *
+ * Leaf; any thread (no globals). A profile owns its strings; errors are one line in conf_error
+ * that names file:line or the option.
+ */
+#ifndef VASTFS_CONF_PROFILE_H
+#define VASTFS_CONF_PROFILE_H
+
+#include "conf/error.h"
+#include "conf/forward.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+enum host_key_policy { HOST_KEY_ASK, HOST_KEY_ACCEPT_NEW, HOST_KEY_STRICT };
+enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
+
+/* DESIGN.md 3.3: whose files are whose. IDMAP_USER: the login user's files appear as the mounting
+ * user's and the other way round; IDMAP_NONE: numbers as the server sends them. */
+enum idmap_policy { IDMAP_USER, IDMAP_NONE };
+
+struct profile {
+	char *id;   /* section name, or user@host:port when there is no section */
+	char *host; /* name or address, without brackets */
+	unsigned port;
+	char *user;
+	char **keys; /* private key files to try in turn, absolute; n_keys; empty: the defaults */
+	size_t n_keys;
+	bool keys_given; /* false: keys are the defaults, of which missing ones are passed over */
+	char *path;	 /* remote folder to mount; NULL: /workspace if it exists, else the login folder */
+	struct forward_spec *forwards;
+	size_t n_forwards;
+	char *known_hosts; /* absolute path */
+	enum host_key_policy host_key;
+	bool host_key_given;
+	unsigned connections;  /* SSH sessions, 1 to 16 */
+	unsigned timeout;      /* seconds, 1 to 3600 */
+	unsigned attr_timeout; /* seconds, 0 to 3600 */
+	enum symlink_policy symlinks;
+	enum idmap_policy idmap;
+
+	/* -o options of mount(8) and FUSE; not allowed in the ini file unless the table says so */
+	bool read_only, allow_other, default_permissions, nosuid, nodev, noexec, noatime, sync;
+	bool uid_given, gid_given, umask_given;
+	unsigned uid, gid, umask;
+	char *fsname;	 /* for findmnt and df; built from the spec when NULL */
+	char *config;	 /* the ini file that was read, or NULL */
+};
+
+enum profile_key_type { KEY_STRING, KEY_NUMBER, KEY_CHOICE, KEY_PATH, KEY_FORWARD, KEY_FLAG };
+
+/* One key: where it may stand, its range or choices, its default, and a line for people. */
+struct profile_key {
+	const char *name;
+	enum profile_key_type type;
+	unsigned min, max;	  /* KEY_NUMBER */
+	const char *choices;	  /* KEY_CHOICE: "ask|accept-new|strict" */
+	const char *default_text; /* as documented */
+	const char *help;	  /* one line */
+	bool in_file;		  /* may stand in the ini file too */
+	bool repeats;
+};
+
+/* The table, ended by an entry whose name is NULL. */
+const struct profile_key *profile_keys(void);
+
+/* What the command line said, before any file is read. Owns its strings. */
+struct profile_request {
+	char *spec;	  /* ID[:/path], or [user@]host[:/path] */
+	char **options;	  /* each "key=value" or "flag", in order; n_options */
+	size_t n_options;
+	char **forwards;  /* of -L; n_forwards */
+	size_t n_forwards;
+};
+
+void profile_request_add_option(struct profile_request *request, const char *option, size_t len);
+void profile_request_add_forward(struct profile_request *request, const char *forward);
+void profile_request_fini(struct profile_request *request);
+
+/*
+ * Makes the profile. Reads -o config=FILE, else $VASTFS_CONFIG, else $XDG_CONFIG_HOME (~/.config)
+ * /vastfs/config.ini; a missing default file is an empty one. Checks everything that can be checked
+ * without touching the network or the mountpoint: unknown keys (file:line), numbers, ranges, forwards,
+ * key files that are missing or readable by others (S3), the section's existence.
+ *
+ * 0, or a negative errno with one line in *error. *out is owned by the caller (profile_free).
+ */
+int profile_load(const struct profile_request *request, struct profile **out, struct conf_error *error);
+void profile_free(struct profile *profile);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * Port forwards alongside the mount (-L): a thread with a libuv loop and an SSH session of its own, so that forwarded traffic never
+ * waits behind, or delays, the file system's.
+ *
+ * forwards_start returns once the local ports are bound (or failed, each with a log_warning naming address, port and cause); the
+ * session is dialled in the background and redialled with backoff. Local connections made while the link is down are accepted and
+ * closed with a log_warning. A far port where nobody listens is named in a log_warning (once a minute each). Half-close and
+ * back-pressure work both ways. Any thread may call; the handle belongs to the caller.
+ */
+#ifndef VASTFS_TRANSPORT_FORWARDS_H
+#define VASTFS_TRANSPORT_FORWARDS_H
+
+#include "transport/ssh.h"
+
+struct forwards;
+
+struct forward_figures {
+	char text[256];	    /* forward_spec_print */
+	bool listening;
+	char last_error[256]; /* "" when there was none */
+	unsigned connections; /* open now */
+	uint64_t accepted;    /* since the start */
+	uint64_t bytes_in, bytes_out; /* from and to the instance */
+};
+
+/* Uses target->profile->forwards; the target is borrowed until forwards_free returns. 0 also when there are none
+ * (*out NULL), or a negative errno. */
+int forwards_start(struct forwards **out, const struct ssh_target *target);
+/* Number of forwards, and a snapshot of one; "up" tells whether the session stands. */
+unsigned forwards_count(struct forwards *forwards);
+void forwards_figures(struct forwards *forwards, unsigned index, struct forward_figures *out);
+bool forwards_up(struct forwards *forwards);
+/* Closes all, ends the thread, waits for it (at most two seconds). NULL is allowed. */
+void forwards_free(struct forwards *forwards);
+
+#endif

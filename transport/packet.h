@@ -1,0 +1,28 @@
+/*
+ * A whole SFTP packet: uint32 length, byte type, then for all but INIT and VERSION uint32 request-id
+ * (draft-ietf-secsh-filexfer-02, section 3). Owned by whoever holds it; handing it on hands over
+ * ownership. Any thread.
+ */
+#ifndef VASTFS_TRANSPORT_PACKET_H
+#define VASTFS_TRANSPORT_PACKET_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+/* The largest packet taken or sent, without its length field. OpenSSH's SFTP_MAX_MSG_LENGTH. */
+#define PACKET_MAX (256u * 1024)
+
+struct packet {
+	STAILQ_ENTRY(packet) link;
+	size_t len;  /* bytes in data, with the 4 bytes of the length field */
+	size_t size; /* bytes allocated */
+	uint8_t data[];
+};
+STAILQ_HEAD(packet_queue, packet);
+
+/* NULL when memory is out. */
+struct packet *packet_new(size_t size);
+void packet_free(struct packet *packet);
+
+#endif

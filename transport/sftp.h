@@ -1,0 +1,69 @@
+/*
+ * SFTP version 3 over one stream: the codec's messages, and the table of the requests in flight.
+ *
+ * Core only. A struct sftp is one conversation with one sftp-server process: it sends requests without waiting,
+ * matches replies by id, checks all that the server says (S2), and completes each request exactly once, never from
+ * inside the call that sent it: with the reply, with -ETIMEDOUT after its deadline (a late reply is then
+ * dropped), or with -ENOTCONN when the stream is gone.
+ */
+#ifndef VASTFS_TRANSPORT_SFTP_H
+#define VASTFS_TRANSPORT_SFTP_H
+
+#include "transport/session.h"
+#include "transport/sftp_codec.h"
+#include "transport/stream.h"
+#include <uv.h>
+
+struct sftp;
+
+/* What the server offers, known after VERSION (and limits@openssh.com where there is one). */
+struct sftp_features {
+	bool posix_rename, hardlink, statvfs, fsync, lsetstat, copy_data, expand_path;
+	uint32_t max_read, max_write; /* data bytes of one READ or WRITE; 32768 without limits@ */
+	uint64_t max_handles;	      /* 0: not said */
+};
+
+struct sftp_events {
+	/* VERSION 3 (and limits) came, or the conversation failed before (error borrowed); once. */
+	void (*ready)(void *arg, const struct ssh_error *error);
+	/* It ended after ready: every request in flight has been completed with -ENOTCONN before. Once. */
+	void (*ended)(void *arg, const struct ssh_error *error);
+};
+
+/* A reply; all pointers are borrowed for the time of the callback. */
+struct sftp_reply {
+	int err;	 /* 0, or a negative errno: of the STATUS, -ETIMEDOUT, -ENOTCONN (lost link), -EPROTO */
+	uint32_t status; /* the SSH_FX_ code when a STATUS came, else 0 */
+	uint8_t type;	 /* SSH_FXP_ type of the reply, 0 when none came */
+	union {
+		struct sftp_string handle; /* HANDLE: 1 to 256 bytes */
+		struct sftp_string data;   /* DATA */
+		struct sftp_attr attr;	   /* ATTRS */
+		struct sftp_names names;   /* NAME: already checked; read with sftp_names_next */
+		struct sftp_string extended;
+	};
+};
+
+typedef void sftp_done(void *arg, const struct sftp_reply *reply);
+
+/* Opens a stream on the session and greets. NULL when memory is out. timeout: seconds for each request. */
+struct sftp *sftp_new(uv_loop_t *loop, struct session *session, uint32_t window, unsigned timeout,
+    const struct sftp_events *events, void *arg);
+
+/*
+ * Sends a message made by sftp_codec.h (takes it; the id is filled in here). done is called exactly once, later.
+ * cost: bytes that count as in flight until the reply (data asked for or sent; 0 for small operations).
+ */
+void sftp_send(struct sftp *sftp, struct packet *message, size_t cost, sftp_done *done, void *arg);
+
+const struct sftp_features *sftp_features(const struct sftp *sftp);
+size_t sftp_bytes_in_flight(const struct sftp *sftp);
+unsigned sftp_requests_in_flight(const struct sftp *sftp);
+/* Smoothed round-trip time of requests with cost 0, in microseconds; 0 before the first. min: the least seen lately. */
+uint32_t sftp_rtt_us(const struct sftp *sftp);
+uint32_t sftp_min_rtt_us(const struct sftp *sftp);
+
+/* Completes what is in flight with -ENOTCONN (later, from the loop), closes the stream, frees. No ended event. */
+void sftp_free(struct sftp *sftp);
+
+#endif
