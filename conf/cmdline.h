@@ -28,10 +28,11 @@ void cmdline_fini(struct cmdline *cmdline);
 void cmdline_print_help(const char *program);
 
 /*
- * Checks the mountpoint: exists, is a folder, is empty, nothing of ours or others is mounted there
+ * Checks the mountpoint: exists, is a folder, is empty (unless nonempty: -o nonempty), nothing is mounted there
  * (/proc/self/mountinfo). A stale FUSE mount (ENOTCONN: its daemon is dead) is said to be so with the command
  * that removes it. *out is the absolute, resolved path, owned by the caller. 0 or a negative errno.
  */
-int cmdline_check_mountpoint(const char *mountpoint, char **out, struct conf_error *error);
+int cmdline_check_mountpoint(
+    const char *mountpoint, bool nonempty, char **out, struct conf_error *error);
 
 #endif

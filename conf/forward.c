@@ -1,0 +1,205 @@
+#include "conf/forward.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_FIELDS 4
+#define MAX_HOST 255
+/* sun_path holds 108 bytes with the NUL, on the instance as here. */
+#define MAX_SOCKET_PATH 107
+
+/* One of the parts between colons; it points into the text. */
+struct field {
+	const char *s;
+	size_t len;
+	bool bracketed;
+};
+
+static int bad(struct conf_error *error, const char *text, const char *why)
+{
+	return conf_fail(error, EINVAL, "forward \"%s\": %s", text, why);
+}
+
+/*
+ * Cuts "a:[b]:c:/d" into its parts. A part that begins with '/' takes the rest of the text, since a
+ * path may hold colons. Returns the number of parts, or -EINVAL.
+ */
+static int split(const char *text, struct field *fields, struct conf_error *error)
+{
+	const char *p = text;
+	int n = 0;
+
+	for (;;) {
+		struct field *f = &fields[n];
+
+		if (n == MAX_FIELDS)
+			return bad(error, text,
+			    "too many colons; write 8080:localhost:8080, and IPv6 addresses in "
+			    "[brackets]");
+		f->bracketed = *p == '[';
+		if (f->bracketed) {
+			f->s = ++p;
+			f->len = strcspn(p, "]");
+			p += f->len;
+			if (*p != ']')
+				return bad(error, text, "a '[' without its ']'");
+			p++;
+			if (*p && *p != ':')
+				return bad(error, text, "after ']' comes a ':'");
+		} else {
+			f->s = p;
+			f->len = *p == '/' ? strlen(p) : strcspn(p, ":");
+			p += f->len;
+		}
+		n++;
+		if (!*p)
+			return n;
+		p++;
+	}
+}
+
+static int parse_port(
+    const char *text, const struct field *f, uint16_t *port, struct conf_error *error)
+{
+	unsigned value = 0;
+
+	if (f->bracketed || f->len == 0 || f->len > 5)
+		goto bad;
+	for (size_t i = 0; i < f->len; i++) {
+		if (f->s[i] < '0' || f->s[i] > '9')
+			goto bad;
+		value = value * 10 + (unsigned)(f->s[i] - '0');
+	}
+	if (value < 1 || value > 65535)
+		goto bad;
+	*port = (uint16_t)value;
+	return 0;
+bad:
+	return conf_fail(error, EINVAL,
+	    "forward \"%s\": \"%.*s\" is not a port; write a number from 1 to 65535", text,
+	    (int)(f->len > 64 ? 64 : f->len), f->s);
+}
+
+static int take_host(const char *text, const struct field *f, char **out, struct conf_error *error)
+{
+	if (f->len == 0)
+		return bad(error, text, "an address is empty; write localhost or 127.0.0.1");
+	if (f->len > MAX_HOST)
+		return bad(error, text, "a host name is longer than 255 characters");
+	for (size_t i = 0; i < f->len; i++) {
+		unsigned char c = (unsigned char)f->s[i];
+
+		if (c <= ' ' || c == 0x7f || strchr("/[]@,", c))
+			return bad(error, text, "a host name holds a character it can't have");
+	}
+	*out = strndup(f->s, f->len);
+	return *out ? 0 : conf_fail(error, ENOMEM, "out of memory");
+}
+
+static int take_socket(
+    const char *text, const struct field *f, char **out, struct conf_error *error)
+{
+	if (f->len > MAX_SOCKET_PATH)
+		return bad(error, text, "the socket's path is longer than 107 bytes");
+	*out = strndup(f->s, f->len);
+	return *out ? 0 : conf_fail(error, ENOMEM, "out of memory");
+}
+
+static bool is_path(const struct field *f)
+{
+	return !f->bracketed && f->len > 0 && f->s[0] == '/';
+}
+
+/* The far side: "host:port" or "/socket", from n parts. */
+static int parse_target(const char *text, const struct field *f, int n, struct forward_spec *out,
+    struct conf_error *error)
+{
+	int rc;
+
+	if (n == 1 && is_path(f))
+		return take_socket(text, f, &out->socket_path, error);
+	if (n != 2)
+		return bad(error, text, "write 8080, 8080:localhost:8080 or 8080:/path/of/socket");
+	if (is_path(&f[1]))
+		return bad(error, text, "a socket on the instance has no host; write 8080:/path");
+	rc = take_host(text, f, &out->host, error);
+	return rc ? rc : parse_port(text, &f[1], &out->port, error);
+}
+
+static int parse_fields(const char *text, const struct field *f, int n, struct forward_spec *out,
+    struct conf_error *error)
+{
+	/* The listening address is there when what follows it is too: it and a target make
+	 * 4 parts, or 3 with a socket. */
+	bool named = n == 4 || (n == 3 && is_path(&f[2]));
+	int rc;
+
+	if (is_path(&f[0]))
+		return bad(error, text,
+		    "listening on a local Unix socket is not supported; "
+		    "write a local port first");
+	if (named) {
+		rc = take_host(text, f, &out->listen_host, error);
+		if (rc)
+			return rc;
+		f++;
+		n--;
+	} else {
+		out->listen_host = strdup("127.0.0.1");
+		if (!out->listen_host)
+			return conf_fail(error, ENOMEM, "out of memory");
+	}
+	rc = parse_port(text, f, &out->listen_port, error);
+	if (rc)
+		return rc;
+	if (n > 1)
+		return parse_target(text, f + 1, n - 1, out, error);
+	out->port = out->listen_port;
+	out->host = strdup("localhost");
+	return out->host ? 0 : conf_fail(error, ENOMEM, "out of memory");
+}
+
+int forward_spec_parse(const char *text, struct forward_spec *out, struct conf_error *error)
+{
+	struct field fields[MAX_FIELDS];
+	int n, rc;
+
+	memset(out, 0, sizeof(*out));
+	if (!*text)
+		return bad(error, text, "it is empty; write 8080 or 8080:localhost:8080");
+	n = split(text, fields, error);
+	if (n < 0)
+		return n;
+	rc = parse_fields(text, fields, n, out, error);
+	if (rc)
+		forward_spec_fini(out);
+	return rc;
+}
+
+void forward_spec_fini(struct forward_spec *spec)
+{
+	free(spec->listen_host);
+	free(spec->host);
+	free(spec->socket_path);
+	memset(spec, 0, sizeof(*spec));
+}
+
+const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_t size)
+{
+	const char *lb = strchr(spec->listen_host, ':') ? "[" : "";
+	const char *rb = *lb ? "]" : "";
+	const char *hb, *he;
+
+	if (spec->socket_path) {
+		snprintf(buf, size, "%s%s%s:%u -> %s", lb, spec->listen_host, rb, spec->listen_port,
+		    spec->socket_path);
+		return buf;
+	}
+	hb = strchr(spec->host, ':') ? "[" : "";
+	he = *hb ? "]" : "";
+	snprintf(buf, size, "%s%s%s:%u -> %s%s%s:%u", lb, spec->listen_host, rb, spec->listen_port,
+	    hb, spec->host, he, spec->port);
+	return buf;
+}
