@@ -1,10 +1,11 @@
 /*
- * The wire format of SFTP version 3 (draft-ietf-secsh-filexfer-02) and of OpenSSH's extensions (PROTOCOL,
- * section 4): messages out, replies in. Pure functions on memory; any thread.
+ * The wire format of SFTP version 3 (draft-ietf-secsh-filexfer-02) and of OpenSSH's extensions
+ * (PROTOCOL, section 4): messages out, replies in. Pure functions on memory; any thread.
  *
- * Makers return a packet owned by the caller, NULL when memory is out or a string is longer than the packet
- * allows. The request-id field is left 0 for the engine to fill in (sftp_codec_set_id). Readers
- * never read outside of the packet and return -EPROTO for anything that does not fit the format.
+ * Makers return a packet owned by the caller, NULL when memory is out or a string is longer than
+ * the packet allows. The request-id field is left 0 for the engine to fill in (sftp_codec_set_id).
+ * Readers never read outside of the packet and return -EPROTO for anything that does not fit the
+ * format. Makers are in sftp_codec.c, readers in sftp_read.c.
  */
 #ifndef VASTFS_TRANSPORT_SFTP_CODEC_H
 #define VASTFS_TRANSPORT_SFTP_CODEC_H
@@ -70,8 +71,13 @@ enum { /* section 5 */
 	SSH_FILEXFER_ATTR_PERMISSIONS = 4,
 	SSH_FILEXFER_ATTR_ACMODTIME = 8,
 };
+#define SFTP_ATTR_KNOWN 15u /* the four of them */
 
+#define SFTP_VERSION 3
 #define SFTP_HANDLE_MAX 256
+/* Bytes allocated for even the smallest message: room for the engine to note in it, when memory is
+ * out, whom it has to tell so. */
+#define SFTP_MSG_ROOM 64
 
 struct sftp_string {
 	const uint8_t *data; /* borrowed, not ended by NUL */
@@ -79,7 +85,8 @@ struct sftp_string {
 };
 
 struct sftp_attr {
-	uint32_t flags; /* SSH_FILEXFER_ATTR_*: which of the others are there */
+	uint32_t
+	    flags; /* SSH_FILEXFER_ATTR_*: which of the others are there; 0 in those that are not */
 	uint64_t size;
 	uint32_t uid, gid;
 	uint32_t mode; /* with the file type bits */
@@ -103,18 +110,23 @@ struct sftp_name {
 };
 
 /* --- messages out --- */
+/* attr may be NULL for none. A handle must have 1 to SFTP_HANDLE_MAX bytes. */
 struct packet *sftp_msg_init(void);
-struct packet *sftp_msg_path(uint8_t type, const char *path); /* LSTAT STAT OPENDIR REMOVE RMDIR REALPATH READLINK */
-struct packet *sftp_msg_handle(uint8_t type, const struct sftp_handle *handle); /* CLOSE FSTAT READDIR */
+struct packet *sftp_msg_path(
+    uint8_t type, const char *path); /* LSTAT STAT OPENDIR REMOVE RMDIR REALPATH READLINK */
+struct packet *sftp_msg_handle(
+    uint8_t type, const struct sftp_handle *handle); /* CLOSE FSTAT READDIR */
 struct packet *sftp_msg_open(const char *path, uint32_t flags, const struct sftp_attr *attr);
 struct packet *sftp_msg_read(const struct sftp_handle *handle, uint64_t offset, uint32_t len);
 /* Room for len data bytes is left at *data for the caller to fill, so that they are copied once. */
-struct packet *sftp_msg_write(const struct sftp_handle *handle, uint64_t offset, uint32_t len, uint8_t **data);
+struct packet *sftp_msg_write(
+    const struct sftp_handle *handle, uint64_t offset, uint32_t len, uint8_t **data);
 struct packet *sftp_msg_mkdir(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_setstat(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_fsetstat(const struct sftp_handle *handle, const struct sftp_attr *attr);
 struct packet *sftp_msg_rename(const char *from, const char *to);
-/* Two strings as they stand on the wire: see remote.c for which is the target (OpenSSH swaps them). */
+/* Two strings as they stand on the wire: see remote.c for which is the target (OpenSSH swaps them).
+ */
 struct packet *sftp_msg_symlink(const char *first, const char *second);
 struct packet *sftp_msg_posix_rename(const char *from, const char *to);
 struct packet *sftp_msg_hardlink(const char *from, const char *to);
@@ -122,8 +134,8 @@ struct packet *sftp_msg_statvfs(const char *path);
 struct packet *sftp_msg_fsync(const struct sftp_handle *handle);
 struct packet *sftp_msg_lsetstat(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_limits(void);
-struct packet *sftp_msg_copy_data(const struct sftp_handle *from, uint64_t from_offset, uint64_t len,
-    const struct sftp_handle *to, uint64_t to_offset);
+struct packet *sftp_msg_copy_data(const struct sftp_handle *from, uint64_t from_offset,
+    uint64_t len, const struct sftp_handle *to, uint64_t to_offset);
 
 void sftp_codec_set_id(struct packet *message, uint32_t id);
 
@@ -133,7 +145,8 @@ void sftp_codec_set_id(struct packet *message, uint32_t id);
 struct sftp_reader {
 	const uint8_t *at, *end;
 };
-/* The packet's type and a cursor behind it; -EPROTO when it is too short or its length field lies. */
+/* The packet's type and a cursor behind it; -EPROTO when it is too short or its length field lies.
+ */
 int sftp_read_packet(const struct packet *packet, uint8_t *type, struct sftp_reader *reader);
 int sftp_read_u32(struct sftp_reader *reader, uint32_t *out);
 int sftp_read_u64(struct sftp_reader *reader, uint64_t *out);
@@ -141,18 +154,22 @@ int sftp_read_string(struct sftp_reader *reader, struct sftp_string *out);
 int sftp_read_attr(struct sftp_reader *reader, struct sftp_attr *out);
 /* STATUS: code and message (the message may be missing in old servers: len 0). */
 int sftp_read_status(struct sftp_reader *reader, uint32_t *code, struct sftp_string *message);
-/* NAME: checks the count and every entry against the packet, so that sftp_names_next can't fail on it. */
+/* NAME: checks the count and every entry against the packet, so that sftp_names_next can't fail on
+ * it. */
 int sftp_read_names(struct sftp_reader *reader, struct sftp_names *out);
 bool sftp_names_next(struct sftp_names *names, struct sftp_name *out); /* false at the end */
 int sftp_read_statvfs(struct sftp_reader *reader, struct statvfs *out);
 
-/* The link count out of a longname in ls -l form ("-rw-r--r--    2 root …"), 0 when there is none. */
+/* The link count out of a longname in ls -l form ("-rw-r--r--    2 root …"), 0 when there is none.
+ */
 uint32_t sftp_longname_links(struct sftp_string longname);
 
-/* S2: a name from a listing that may be shown: not empty, no '/', no NUL, not "." or "..", at most 255 bytes. */
+/* S2: a name from a listing that may be shown: not empty, no '/', no NUL, not "." or "..", at most
+ * 255 bytes. */
 bool sftp_name_is_valid(struct sftp_string name);
 
-/* The negative errno that a status code means by itself; SSH_FX_FAILURE gives -EIO, to be mended by remote.c. */
+/* The negative errno that a status code means by itself; SSH_FX_FAILURE gives -EIO, to be mended by
+ * remote.c. */
 int sftp_status_errno(uint32_t status);
 
 #endif
