@@ -35,6 +35,7 @@ enum ssh_failure {
 	SSH_TIMEOUT,	       /* silent for too long */
 	SSH_LOST,	       /* the connection broke */
 	SSH_CANCELLED,
+	SSH_NO_PATH,	       /* the folder to mount is not there, or is no folder */
 };
 
 struct ssh_error {
