@@ -42,14 +42,19 @@ struct pool_events {
 };
 
 int pool_new(struct pool **out, uv_loop_t *loop, const struct ssh_target *target, const struct pool_events *events, void *arg);
+/* Ends it: closes all sessions; what waits gets -ENOTCONN, later, from the loop. No events come afterwards. The struct stays while
+ * someone holds a reference: pool_channel then gives NULL and pool_wait -ENOTCONN. */
 void pool_free(struct pool *pool);
+struct pool *pool_get(struct pool *pool);
+void pool_put(struct pool *pool);
 
 /*
  * A channel for the next request. NULL when none of that lane is up now: wait with pool_wait. For LANE_BULK: the one with the fewest
  * bytes in flight; want_more hints that the caller has more to send than the channels take (another is opened).
  */
 struct pool_channel *pool_channel(struct pool *pool, enum lane lane, bool want_more);
-/* Calls done once, later: err 0 when a channel of that lane is up, -ETIMEDOUT after timeout_ms. */
+/* Calls done once, later: err 0 when a channel of that lane is up, -ETIMEDOUT after timeout_ms, -ENOTCONN when the pool is
+ * closed. */
 void pool_wait(struct pool *pool, enum lane lane, unsigned timeout_ms, void (*done)(void *arg, int err), void *arg);
 
 struct pool_channel *pool_channel_get(struct pool_channel *channel);

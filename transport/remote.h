@@ -30,8 +30,11 @@ struct remote_events {
  * with a line of log_warning saying so; then ready(error). */
 int remote_new(struct remote **out, uv_loop_t *loop, const struct ssh_target *target, const struct remote_events *events,
     void *arg);
-/* Completes what is in flight with -ENOTCONN, closes all sessions. No events come afterwards. */
+/* Completes what is in flight with -ENOTCONN (later, from the loop), closes all sessions. No events come afterwards. The
+ * struct stays while someone holds a reference (open files do); calls on it then complete with -ENOTCONN. */
 void remote_free(struct remote *remote);
+struct remote *remote_get(struct remote *remote);
+void remote_put(struct remote *remote);
 
 struct pool *remote_pool(struct remote *remote);
 /* After ready: the absolute path mounted, the login user's numeric ids on the instance (owner of the login folder). */
