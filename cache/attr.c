@@ -1,0 +1,94 @@
+#include "cache/attr.h"
+
+/* How far apart the clocks here and there are assumed to be at most, in seconds (both run NTP). */
+#define CLOCKS_APART 10
+
+uint32_t attr_clamp_time(int64_t seconds)
+{
+	if (seconds < 0)
+		return 0;
+	return seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
+}
+
+static bool before(struct timespec a, struct timespec b)
+{
+	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+static struct timespec whole(uint32_t seconds)
+{
+	return (struct timespec){.tv_sec = seconds};
+}
+
+static void take_plain(struct attr *attr, const struct attr_report *report)
+{
+	attr->size = report->size;
+	attr->mode = report->mode;
+	attr->uid = report->uid;
+	attr->gid = report->gid;
+	if (report->nlink)
+		attr->nlink = report->nlink;
+	if (attr->atime_there != report->atime) {
+		attr->atime_there = report->atime;
+		attr->atime = whole(report->atime);
+	}
+}
+
+void attr_init(struct attr *attr, const struct attr_report *report)
+{
+	*attr = (struct attr){.mtime_there = report->mtime, .atime_there = ~report->atime};
+	attr->mtime = whole(report->mtime);
+	attr->ctime = attr->mtime;
+	take_plain(attr, report);
+}
+
+bool attr_update(struct attr *attr, const struct attr_report *report)
+{
+	bool other = attr->mtime_there != report->mtime ||
+		     (S_ISREG(report->mode) && attr->size != report->size);
+	bool changed = other || attr->mode != report->mode || attr->uid != report->uid ||
+		       attr->gid != report->gid;
+
+	take_plain(attr, report);
+	if (attr->mtime_there != report->mtime) {
+		attr->mtime_there = report->mtime;
+		attr->mtime = whole(report->mtime);
+	}
+	if (changed && before(attr->ctime, attr->mtime))
+		attr->ctime = attr->mtime;
+	return other;
+}
+
+void attr_update_after_write(struct attr *attr, const struct attr_report *report)
+{
+	int64_t apart = (int64_t)report->mtime - (int64_t)attr->mtime.tv_sec;
+
+	if (apart >= -2 && apart <= 2)
+		attr->mtime_there = report->mtime;
+	attr_update(attr, report);
+}
+
+void attr_touch_content(struct attr *attr, struct timespec now)
+{
+	attr->mtime = now;
+	attr->ctime = now;
+}
+
+void attr_touch_change(struct attr *attr, struct timespec now)
+{
+	attr->ctime = now;
+}
+
+uint32_t attr_lifetime_ms(int64_t age, uint32_t max_ms)
+{
+	uint64_t ms = age <= 0 ? 0 : (uint64_t)age * 100;
+
+	if (ms < 1000)
+		ms = 1000;
+	return ms > max_ms ? max_ms : (uint32_t)ms;
+}
+
+bool attr_settled(const struct attr *attr, int64_t wall, uint64_t known_ms)
+{
+	return known_ms > 2000 || wall - (int64_t)attr->mtime_there > 2 + CLOCKS_APART;
+}

@@ -1,0 +1,507 @@
+#include "cache/names.h"
+#include "cache/names_table.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static struct inode *inode_new(
+    struct names *names, uint64_t wanted, const struct attr_report *report)
+{
+	struct inode *inode = calloc(1, sizeof(*inode));
+
+	if (!inode)
+		return NULL;
+	if (S_ISDIR(report->mode)) {
+		inode->folder = calloc(1, sizeof(*inode->folder));
+		if (!inode->folder) {
+			free(inode);
+			return NULL;
+		}
+		TAILQ_INIT(&inode->folder->children);
+		inode->folder->inode = inode;
+	}
+	LIST_INIT(&inode->names);
+	attr_init(&inode->attr, report);
+	inode->ino = wanted;
+	table_add_inode(names, inode);
+	TAILQ_INSERT_TAIL(&names->lru, inode, lru);
+	return inode;
+}
+
+static void inode_free(struct names *names, struct inode *inode)
+{
+	names->events.freed(names->arg, inode);
+	TAILQ_REMOVE(&names->lru, inode, lru);
+	table_remove_inode(names, inode);
+	free(inode->folder);
+	free(inode);
+}
+
+static void inode_release(struct names *names, struct inode *inode)
+{
+	if (!inode->lookups && !inode->pins && LIST_EMPTY(&inode->names) && inode != names->root)
+		inode_free(names, inode);
+}
+
+/* The number an inode gets: a hash of its path, so that programs that remember it (git's index)
+ * find it again after a remount. 0 and 1 (the root's) are taken care of by table_add_inode. */
+static uint64_t number_for(struct names *names, struct inode *folder, const char *name)
+{
+	char path[PATH_MAX];
+
+	if (names_child_path(names, folder, name, path, sizeof(path)))
+		return names->tick * 0x9E3779B97F4A7C15u;
+	return XXH3_64bits(path, strlen(path)) >> 1;
+}
+
+static struct dentry *dentry_new(struct names *names, struct inode *folder, const char *name)
+{
+	size_t len = strlen(name);
+	struct dentry *dentry = malloc(sizeof(*dentry) + len + 1);
+
+	if (!dentry)
+		return NULL;
+	*dentry = (struct dentry){.parent = folder};
+	memcpy(dentry->name, name, len + 1);
+	table_add_dentry(names, dentry);
+	TAILQ_INSERT_TAIL(&folder->folder->children, dentry, sibling);
+	folder->folder->n_children++;
+	return dentry;
+}
+
+static void dentry_bind(struct dentry *dentry, struct inode *inode)
+{
+	dentry->inode = inode;
+	LIST_INSERT_HEAD(&inode->names, dentry, same);
+}
+
+static void drop_children(struct names *names, struct inode *folder);
+
+/* Takes the inode away from the name, which becomes negative. */
+static void dentry_unbind(struct names *names, struct dentry *dentry)
+{
+	struct inode *inode = dentry->inode;
+
+	if (!inode)
+		return;
+	LIST_REMOVE(dentry, same);
+	dentry->inode = NULL;
+	if (LIST_EMPTY(&inode->names)) {
+		inode->attr.nlink = 0;
+		if (inode->folder)
+			drop_children(names, inode);
+	}
+	inode_release(names, inode);
+}
+
+static void dentry_free(struct names *names, struct dentry *dentry)
+{
+	struct inode *folder = dentry->parent;
+
+	dentry_unbind(names, dentry);
+	table_remove_dentry(names, dentry);
+	TAILQ_REMOVE(&folder->folder->children, dentry, sibling);
+	folder->folder->n_children--;
+	free(dentry);
+}
+
+static void drop_children(struct names *names, struct inode *folder)
+{
+	struct dentry *dentry;
+
+	folder->folder->complete = false;
+	while ((dentry = TAILQ_FIRST(&folder->folder->children)))
+		dentry_free(names, dentry);
+}
+
+/* --- making and ending --- */
+
+struct names *names_new(const char *root_path, const struct attr_report *root, uint64_t max_names,
+    const struct names_events *events, void *arg)
+{
+	struct names *names = calloc(1, sizeof(*names));
+
+	if (!names)
+		return NULL;
+	TAILQ_INIT(&names->lru);
+	names->events = *events;
+	names->arg = arg;
+	names->max_names = max_names;
+	names->tick = 1;
+	names->root_path = strdup(strcmp(root_path, "/") ? root_path : "");
+	if (!names->root_path || table_init(names))
+		goto failed;
+	names->root = inode_new(names, 1, root);
+	if (!names->root || !names->root->folder)
+		goto failed;
+	return names;
+failed:
+	names_free(names);
+	return NULL;
+}
+
+void names_free(struct names *names)
+{
+	struct inode *inode;
+
+	if (!names)
+		return;
+	/* Everybody who held an inode is gone by now. */
+	TAILQ_FOREACH (inode, &names->lru, lru) {
+		inode->pins++;
+	}
+	TAILQ_FOREACH (inode, &names->lru, lru) {
+		if (inode->folder)
+			drop_children(names, inode);
+	}
+	while ((inode = TAILQ_FIRST(&names->lru)))
+		inode_free(names, inode);
+	table_fini(names);
+	free(names->root_path);
+	free(names);
+}
+
+struct inode *names_root(struct names *names)
+{
+	return names->root;
+}
+
+uint64_t names_count(const struct names *names)
+{
+	return names->n_dentries;
+}
+
+uint64_t names_tick(struct names *names)
+{
+	return ++names->tick;
+}
+
+/* --- forgetting what nobody needs --- */
+
+static bool evictable(const struct names *names, const struct inode *inode)
+{
+	return inode != names->root && !inode->lookups && !inode->pins;
+}
+
+/* Forgets one inode from the cold end, with its names; the folders are then no longer complete. */
+static bool evict_one(struct names *names)
+{
+	struct inode *inode, *next;
+	int looked = 0;
+
+	for (inode = TAILQ_FIRST(&names->lru); inode && looked < 1000; inode = next, looked++) {
+		struct dentry *child, *child_next;
+
+		next = TAILQ_NEXT(inode, lru);
+		TAILQ_REMOVE(&names->lru, inode, lru);
+		TAILQ_INSERT_TAIL(&names->lru, inode, lru);
+		if (inode->folder) { /* names known to lead nowhere are the cheapest to lose */
+			for (child = TAILQ_FIRST(&inode->folder->children); child;
+			     child = child_next) {
+				child_next = TAILQ_NEXT(child, sibling);
+				if (!child->inode)
+					dentry_free(names, child);
+			}
+			if (inode->folder->n_children)
+				continue;
+		}
+		if (!evictable(names, inode))
+			continue;
+		names_pin(inode);
+		while ((child = LIST_FIRST(&inode->names))) {
+			child->parent->folder->complete = false;
+			child->parent->folder->lossy = true;
+			dentry_free(names, child);
+		}
+		names_unpin(names, inode);
+		return true;
+	}
+	return false;
+}
+
+static void make_room(struct names *names)
+{
+	int i;
+
+	for (i = 0; i < 4 && names->n_dentries > names->max_names; i++) {
+		if (!evict_one(names))
+			break;
+	}
+}
+
+static void touch(struct names *names, struct inode *inode)
+{
+	TAILQ_REMOVE(&names->lru, inode, lru);
+	TAILQ_INSERT_TAIL(&names->lru, inode, lru);
+}
+
+/* --- reports of the instance --- */
+
+struct dentry *names_find(struct names *names, struct inode *folder, const char *name)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (dentry && dentry->inode)
+		touch(names, dentry->inode);
+	return dentry;
+}
+
+static bool same_kind(const struct inode *inode, const struct attr_report *report)
+{
+	return (inode->attr.mode & S_IFMT) == (report->mode & S_IFMT);
+}
+
+void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	if (inode->changed_tick > sent_tick || !same_kind(inode, report))
+		return;
+	if (attr_update(&inode->attr, report)) {
+		inode->version_ms = sent_ms;
+		names->events.version_changed(names->arg, inode);
+	}
+	if (!inode->version_ms)
+		inode->version_ms = sent_ms;
+	if (inode->checked_ms < sent_ms)
+		inode->checked_ms = sent_ms;
+}
+
+static struct inode *bind_new(
+    struct names *names, struct dentry *dentry, const struct attr_report *report, uint64_t sent_ms)
+{
+	struct inode *inode =
+	    inode_new(names, number_for(names, dentry->parent, dentry->name), report);
+
+	if (!inode)
+		return NULL;
+	inode->checked_ms = inode->version_ms = sent_ms;
+	dentry_bind(dentry, inode);
+	return inode;
+}
+
+struct inode *names_report(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (!folder->folder)
+		return NULL;
+	if (!dentry) {
+		make_room(names);
+		dentry = dentry_new(names, folder, name);
+		if (!dentry)
+			return NULL;
+	} else if (dentry->tick > sent_tick) {
+		dentry->generation = folder->folder->generation;
+		return dentry->inode;
+	}
+	dentry->generation = folder->folder->generation;
+	if (dentry->inode && !same_kind(dentry->inode, report)) {
+		names->events.name_gone(names->arg, folder, name, dentry->inode);
+		dentry_unbind(names, dentry);
+	}
+	if (!dentry->inode)
+		return bind_new(names, dentry, report, sent_ms);
+	names_report_inode(names, dentry->inode, report, sent_tick, sent_ms);
+	touch(names, dentry->inode);
+	return dentry->inode;
+}
+
+void names_report_missing(struct names *names, struct inode *folder, const char *name,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (!folder->folder || (LIST_EMPTY(&folder->names) && folder != names->root))
+		return;
+	if (!dentry) {
+		make_room(names);
+		dentry = dentry_new(names, folder, name);
+	} else if (dentry->tick > sent_tick) {
+		return;
+	}
+	if (!dentry)
+		return;
+	if (dentry->inode) {
+		names->events.name_gone(names->arg, folder, name, dentry->inode);
+		dentry_unbind(names, dentry);
+	}
+	dentry->checked_ms = sent_ms;
+}
+
+void names_listing_begin(struct names *names, struct inode *folder)
+{
+	(void)names;
+	folder->folder->generation++;
+	folder->folder->lossy = false;
+}
+
+void names_listing_end(
+    struct names *names, struct inode *folder, uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct folder *dir = folder->folder;
+	struct dentry *dentry, *next;
+
+	for (dentry = TAILQ_FIRST(&dir->children); dentry; dentry = next) {
+		next = TAILQ_NEXT(dentry, sibling);
+		if (dentry->generation == dir->generation || dentry->tick > sent_tick)
+			continue;
+		if (dentry->inode)
+			names->events.name_gone(names->arg, folder, dentry->name, dentry->inode);
+		dentry_free(names, dentry);
+	}
+	dir->complete = !dir->lossy;
+	dir->listed_ms = sent_ms;
+}
+
+/* --- changes made here --- */
+
+void names_changed(struct names *names, struct inode *inode)
+{
+	inode->changed_tick = names_tick(names);
+}
+
+/* A folder's times move with its names: ask again when somebody wants to know. */
+static void folder_changed(struct names *names, struct inode *folder)
+{
+	names_changed(names, folder);
+	folder->checked_ms = 0;
+}
+
+struct inode *names_created(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t now_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+	struct inode *inode;
+
+	if (!dentry) {
+		make_room(names);
+		dentry = dentry_new(names, folder, name);
+	}
+	if (!dentry)
+		return NULL;
+	if (dentry->inode)
+		dentry_unbind(names, dentry);
+	inode = bind_new(names, dentry, report, now_ms);
+	if (!inode)
+		return NULL;
+	folder_changed(names, folder);
+	dentry->tick = names_tick(names);
+	if (S_ISDIR(report->mode)) { /* nobody else has had time to put anything there */
+		inode->folder->complete = true;
+		inode->folder->listed_ms = now_ms;
+		inode->attr.nlink = 2;
+		if (folder->attr.nlink >= 2)
+			folder->attr.nlink++;
+	} else if (!inode->attr.nlink) {
+		inode->attr.nlink = 1;
+	}
+	return inode;
+}
+
+void names_linked(struct names *names, struct inode *inode, struct inode *folder, const char *name)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (!dentry)
+		dentry = dentry_new(names, folder, name);
+	if (!dentry)
+		return;
+	names_pin(inode);
+	if (dentry->inode)
+		dentry_unbind(names, dentry);
+	dentry_bind(dentry, inode);
+	dentry->tick = names_tick(names);
+	inode->attr.nlink = inode->attr.nlink ? inode->attr.nlink + 1 : 2;
+	names_changed(names, inode);
+	folder_changed(names, folder);
+	names_unpin(names, inode);
+}
+
+void names_removed(struct names *names, struct inode *folder, const char *name, uint64_t now_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	folder_changed(names, folder);
+	if (!dentry)
+		dentry = dentry_new(names, folder, name);
+	if (!dentry)
+		return;
+	if (dentry->inode) {
+		struct inode *inode = dentry->inode;
+
+		if (inode->folder && folder->attr.nlink > 2)
+			folder->attr.nlink--;
+		if (!inode->folder && inode->attr.nlink > 1)
+			inode->attr.nlink--;
+		names_changed(names, inode);
+		dentry_unbind(names, dentry);
+	}
+	dentry->tick = names_tick(names);
+	dentry->checked_ms = now_ms;
+}
+
+void names_renamed(struct names *names, struct inode *folder, const char *name,
+    struct inode *to_folder, const char *to_name, uint64_t now_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+	struct inode *inode = dentry ? dentry->inode : NULL;
+	struct dentry *to;
+
+	if (!inode)
+		return;
+	names_pin(inode);
+	to = table_find_dentry(names, to_folder, to_name);
+	if (to && to->inode == inode) /* two names of one file: rename(2) does nothing */
+		goto done;
+	if (!to)
+		to = dentry_new(names, to_folder, to_name);
+	if (to && to->inode) {
+		if (to->inode->folder && to_folder->attr.nlink > 2)
+			to_folder->attr.nlink--;
+		if (!to->inode->folder && to->inode->attr.nlink > 1)
+			to->inode->attr.nlink--;
+		names_changed(names, to->inode);
+		dentry_unbind(names, to);
+	}
+	/* Bind the new name first: an inode without a name would lose its children. */
+	if (to) {
+		dentry_bind(to, inode);
+		to->tick = names_tick(names);
+	}
+	dentry_unbind(names, dentry);
+	dentry->tick = names_tick(names);
+	dentry->checked_ms = now_ms;
+	if (inode->folder && folder != to_folder) {
+		if (folder->attr.nlink > 2)
+			folder->attr.nlink--;
+		if (to_folder->attr.nlink >= 2)
+			to_folder->attr.nlink++;
+	}
+	names_changed(names, inode);
+	folder_changed(names, folder);
+	folder_changed(names, to_folder);
+done:
+	names_unpin(names, inode);
+}
+
+/* --- references --- */
+
+void names_pin(struct inode *inode)
+{
+	inode->pins++;
+}
+
+void names_unpin(struct names *names, struct inode *inode)
+{
+	inode->pins--;
+	inode_release(names, inode);
+}
+
+void names_forget(struct names *names, struct inode *inode, uint64_t lookups)
+{
+	inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
+	inode_release(names, inode);
+}

@@ -1,0 +1,151 @@
+/*
+ * Names and inodes: what is known of the tree on the instance.
+ *
+ * An inode is a file as programs here know it (number, attributes); a dentry is a name in a folder
+ *that leads to an inode, or is known to lead nowhere (negative). The instance tells no inode
+ *numbers, so an inode is born with its first name, gets a number that is a hash of its path (so it
+ *is the same after a remount), and keeps it through renames and further links made here.
+ *
+ *	folder inode ── children ──> dentry "a" ──> inode      one dentry for each name
+ *	                             dentry "b" ──> inode <── dentry "c" (link(2) made here)
+ *	                             dentry "x" ──> NULL       known not to exist
+ *
+ * Reports of the instance race with changes made here. Every request takes a tick when it is sent,
+ *every local change takes one when it is done; a report is put aside where a change with a later
+ *tick has happened since.
+ *
+ * Core only; no I/O. Owns inodes and dentries. An inode lives while the kernel knows it (lookups),
+ *something pins it, or a name leads to it; beyond max_names the least recently used ones that
+ *nobody holds are forgotten.
+ */
+#ifndef VASTFS_CACHE_NAMES_H
+#define VASTFS_CACHE_NAMES_H
+
+#include "cache/attr.h"
+#include <stddef.h>
+#include <sys/queue.h>
+
+struct dentry;
+TAILQ_HEAD(dentry_queue, dentry);
+LIST_HEAD(dentry_list, dentry);
+
+/* What only folders have. */
+struct folder {
+	struct dentry_queue children; /* in the order of the listing */
+	TAILQ_ENTRY(folder) walk;     /* fs/walk.c: waiting to be listed ahead */
+	struct inode *inode;
+	uint32_t n_children; /* dentries, negative ones too */
+	uint32_t generation; /* of the last listing */
+	uint64_t listed_ms;  /* when the last complete listing was asked for; 0: never */
+	uint64_t misses_ms;  /* when the present burst of look-ups began */
+	uint32_t misses;     /* look-ups in it that had to ask the instance */
+	uint64_t opened_ms;  /* when a program last opened it; 0: never */
+	bool complete;	     /* children holds every name */
+	bool lossy;	     /* names were forgotten since the listing began */
+	bool queued;	     /* stands in the walk's queue */
+	bool ahead;	     /* listed ahead and not yet looked at */
+	void *listing;	     /* the listing under way (fs/listing.c), or NULL */
+};
+
+struct inode {
+	TAILQ_ENTRY(inode) lru;
+	struct inode *hash_next;
+	struct dentry_list names;
+	uint64_t ino;
+	struct attr attr;
+	uint64_t
+	    checked_ms; /* loop time at which the attributes held for sure; 0: not to be believed */
+	uint64_t version_ms;   /* loop time since which this version (mtime, size) has been seen */
+	uint64_t changed_tick; /* last local change */
+	uint64_t lookups;      /* the kernel's references */
+	uint32_t pins;	       /* ours: open handles, requests under way */
+	struct folder *folder; /* NULL for all but folders */
+	void *open;	       /* fs/openfile.c: content and handles, or NULL */
+};
+
+struct dentry {
+	TAILQ_ENTRY(dentry) sibling; /* in the folder's children */
+	LIST_ENTRY(dentry) same;     /* in the inode's names */
+	struct dentry *hash_next;
+	struct inode *parent;
+	struct inode *inode; /* NULL: negative */
+	uint64_t tick;	     /* local change that made it, 0: a report did */
+	uint64_t checked_ms; /* negative: when it was found missing */
+	uint32_t hash;
+	uint32_t generation; /* the listing that last had it */
+	char name[];
+};
+
+struct names;
+
+/* Told when the instance is found to have changed behind us, so that the kernel and the content
+ * cache can be told. */
+struct names_events {
+	void (*version_changed)(void *arg, struct inode *inode);
+	void (*name_gone)(void *arg, struct inode *parent, const char *name, struct inode *inode);
+	void (*freed)(
+	    void *arg, struct inode *inode); /* release inode->open, leave the walk's queue */
+};
+
+/* root_path: absolute, no trailing slash but for "/". max_names: see above. NULL when memory is
+ * out. */
+struct names *names_new(const char *root_path, const struct attr_report *root, uint64_t max_names,
+    const struct names_events *events, void *arg);
+void names_free(struct names *names);
+struct inode *names_root(struct names *names);
+uint64_t names_count(const struct names *names);
+
+/* A new tick: at sending, and at each local change. */
+uint64_t names_tick(struct names *names);
+
+struct dentry *names_find(struct names *names, struct inode *folder, const char *name);
+/* A name that the instance reported at sent_tick (loop time sent_ms). Finds or makes dentry and
+ * inode, updates the attributes unless they changed here since; a file of another type under the
+ * name is another inode. NULL: memory is out, or the name was removed here since. */
+struct inode *names_report(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms);
+/* The same for an inode known otherwise (GETATTR). */
+void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms);
+/* The instance said at sent_tick that there is no such name. */
+void names_report_missing(struct names *names, struct inode *folder, const char *name,
+    uint64_t sent_tick, uint64_t sent_ms);
+
+/* A complete listing: begin, names_report for each entry, end. What was not reported is gone, but
+ * for names made here since. */
+void names_listing_begin(struct names *names, struct inode *folder);
+void names_listing_end(
+    struct names *names, struct inode *folder, uint64_t sent_tick, uint64_t sent_ms);
+
+/* Local changes, after the instance confirmed them. */
+struct inode *names_created(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t now_ms);
+void names_linked(struct names *names, struct inode *inode, struct inode *folder, const char *name);
+void names_removed(struct names *names, struct inode *folder, const char *name, uint64_t now_ms);
+void names_renamed(struct names *names, struct inode *folder, const char *name,
+    struct inode *to_folder, const char *to_name, uint64_t now_ms);
+/* Attributes were changed here: marks the tick; the caller changes inode->attr. */
+void names_changed(struct names *names, struct inode *inode);
+
+/* The absolute path on the instance into buf (PATH_MAX). 0, -ENAMETOOLONG, or -ESTALE when no name
+ * leads there any more. */
+int names_path(const struct names *names, const struct inode *inode, char *buf, size_t size);
+int names_child_path(const struct names *names, const struct inode *folder, const char *name,
+    char *buf, size_t size);
+/* How deep below the root a folder lies (root: 0), or -ESTALE. */
+int names_depth(const struct names *names, const struct inode *inode);
+/* The folder that has the inode's (first) name, or NULL. */
+struct inode *names_parent(const struct inode *inode);
+
+/* References. The kernel's come with each entry reply and go with FORGET. */
+void names_pin(struct inode *inode);
+void names_unpin(struct names *names, struct inode *inode);
+void names_forget(struct names *names, struct inode *inode, uint64_t lookups);
+
+/* Loop time in ms until which attributes and listings may be believed; wall in seconds. */
+uint32_t names_lifetime_ms(const struct inode *inode, int64_t wall, uint32_t max_ms);
+bool names_attr_fresh(const struct inode *inode, uint64_t now_ms, int64_t wall, uint32_t max_ms);
+bool names_listing_fresh(
+    const struct inode *folder, uint64_t now_ms, int64_t wall, uint32_t max_ms);
+
+#endif

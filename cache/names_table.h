@@ -1,0 +1,33 @@
+/*
+ * Inside of names: the struct and its two hash tables (dentries by folder and name, inodes by
+ * number). Chained, power-of-two sized, grown at load 1. Used by names.c and names_path.c only.
+ */
+#ifndef VASTFS_CACHE_NAMES_TABLE_H
+#define VASTFS_CACHE_NAMES_TABLE_H
+
+#include "cache/names.h"
+
+struct names {
+	TAILQ_HEAD(, inode) lru; /* all inodes, the coldest first */
+	struct inode *root;
+	char *root_path; /* "" for "/" */
+	uint64_t tick;
+	uint64_t max_names;
+	uint64_t n_dentries, n_inodes;
+	struct dentry **dentries;
+	struct inode **inodes;
+	size_t dentry_mask, inode_mask;
+	struct names_events events;
+	void *arg;
+};
+
+int table_init(struct names *names);
+void table_fini(struct names *names);
+void table_add_dentry(struct names *names, struct dentry *dentry);
+void table_remove_dentry(struct names *names, struct dentry *dentry);
+struct dentry *table_find_dentry(struct names *names, struct inode *folder, const char *name);
+/* Changes inode->ino when the number is taken (or 0). */
+void table_add_inode(struct names *names, struct inode *inode);
+void table_remove_inode(struct names *names, struct inode *inode);
+
+#endif
