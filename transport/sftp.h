@@ -1,10 +1,18 @@
 /*
  * SFTP version 3 over one stream: the codec's messages, and the table of the requests in flight.
  *
- * Core only. A struct sftp is one conversation with one sftp-server process: it sends requests without waiting,
- * matches replies by id, checks all that the server says (S2), and completes each request exactly once, never from
- * inside the call that sent it: with the reply, with -ETIMEDOUT after its deadline (a late reply is then
- * dropped), or with -ENOTCONN when the stream is gone.
+ * Core only. A struct sftp is one conversation with one sftp-server process: it sends requests
+ * without waiting, matches replies by id, checks all that the server says (S2), and completes each
+ * request exactly once, never from inside the call that sent it: with the reply, with -ETIMEDOUT
+ * after its deadline (a late reply is then dropped, a handle in it closed), or with -ENOTCONN when
+ * the stream is gone.
+ *
+ *     opening --opened--> hello --VERSION--> limits --reply--> ready --> ended
+ *                           +-------- no limits@ ----------------^
+ *
+ * ended is reached from everywhere: the stream broke, the server makes no sense (an unknown id, a
+ * second answer), INIT or limits@ stays unanswered, or more than 1000 requests that timed out are
+ * still without an answer.
  */
 #ifndef VASTFS_TRANSPORT_SFTP_H
 #define VASTFS_TRANSPORT_SFTP_H
@@ -19,6 +27,7 @@ struct sftp;
 /* What the server offers, known after VERSION (and limits@openssh.com where there is one). */
 struct sftp_features {
 	bool posix_rename, hardlink, statvfs, fsync, lsetstat, copy_data, expand_path;
+	bool fstatvfs, home_directory;
 	uint32_t max_read, max_write; /* data bytes of one READ or WRITE; 32768 without limits@ */
 	uint64_t max_handles;	      /* 0: not said */
 };
@@ -26,13 +35,24 @@ struct sftp_features {
 struct sftp_events {
 	/* VERSION 3 (and limits) came, or the conversation failed before (error borrowed); once. */
 	void (*ready)(void *arg, const struct ssh_error *error);
-	/* It ended after ready: every request in flight has been completed with -ENOTCONN before. Once. */
+	/* It ended after ready: every request in flight has been completed with -ENOTCONN before;
+	 * once. */
 	void (*ended)(void *arg, const struct ssh_error *error);
 };
 
-/* A reply; all pointers are borrowed for the time of the callback. */
+/*
+ * A reply; all pointers are borrowed for the time of the callback.
+ *
+ * The end of a file or listing (SSH_FX_EOF, an empty DATA or NAME) is err -ENODATA with status
+ * SSH_FX_EOF.
+ *
+ * A reply that its request can't have (another type, a body that does not fit) is -EPROTO and ends
+ * the conversation. Just -EPROTO: STATUS OK where something was asked for, more DATA than asked
+ * for, REALPATH or READLINK with other than one name.
+ */
 struct sftp_reply {
-	int err;	 /* 0, or a negative errno: of the STATUS, -ETIMEDOUT, -ENOTCONN (lost link), -EPROTO */
+	/* 0, or a negative errno: of the STATUS, -ETIMEDOUT, -ENOTCONN (lost link), -EPROTO */
+	int err;
 	uint32_t status; /* the SSH_FX_ code when a STATUS came, else 0 */
 	uint8_t type;	 /* SSH_FXP_ type of the reply, 0 when none came */
 	union {
@@ -46,24 +66,40 @@ struct sftp_reply {
 
 typedef void sftp_done(void *arg, const struct sftp_reply *reply);
 
-/* Opens a stream on the session and greets. NULL when memory is out. timeout: seconds for each request. */
+/* Makes the stream that the conversation is to be on; called once, from inside sftp_new_on. NULL
+ * when memory is out. */
+typedef struct stream *sftp_open_stream(
+    void *opener, const struct stream_events *events, void *arg);
+
+/* sftp_new on whatever stream: for other makers than a session, and for tests. */
+struct sftp *sftp_new_on(uv_loop_t *loop, sftp_open_stream *open, void *opener, unsigned timeout,
+    const struct sftp_events *events, void *arg);
+
+/* Opens a stream on the session and greets. NULL when memory is out. timeout: seconds for each
+ * request and for the greeting (the session has its own for opening the channel). */
 struct sftp *sftp_new(uv_loop_t *loop, struct session *session, uint32_t window, unsigned timeout,
     const struct sftp_events *events, void *arg);
 
 /*
- * Sends a message made by sftp_codec.h (takes it; the id is filled in here). done is called exactly once, later.
- * cost: bytes that count as in flight until the reply (data asked for or sent; 0 for small operations).
+ * Sends a message made by sftp_codec.h (takes it; the id is filled in here). done is called exactly
+ * once, later: with -ENOTCONN also before ready and after the end, with -ENOMEM when memory is out.
+ * cost: bytes that count as in flight until the reply (data asked for or sent; 0 for small
+ * operations).
  */
 void sftp_send(struct sftp *sftp, struct packet *message, size_t cost, sftp_done *done, void *arg);
 
 const struct sftp_features *sftp_features(const struct sftp *sftp);
 size_t sftp_bytes_in_flight(const struct sftp *sftp);
 unsigned sftp_requests_in_flight(const struct sftp *sftp);
-/* Smoothed round-trip time of requests with cost 0, in microseconds; 0 before the first. min: the least seen lately. */
+/* Smoothed round-trip time of requests with cost 0, in microseconds; 0 before the first. min: the
+ * least seen lately. */
 uint32_t sftp_rtt_us(const struct sftp *sftp);
 uint32_t sftp_min_rtt_us(const struct sftp *sftp);
 
-/* Completes what is in flight with -ENOTCONN (later, from the loop), closes the stream, frees. No ended event. */
+/* Completes what is in flight with -ENOTCONN (later, from the loop), closes the stream, frees. No
+ * more events. May be called from inside any callback of this conversation; nothing else may be
+ * called on it afterwards. The loop must run on until the completions are done and its handles
+ * closed (two rounds). NULL is allowed. */
 void sftp_free(struct sftp *sftp);
 
 #endif

@@ -85,8 +85,7 @@ struct sftp_string {
 };
 
 struct sftp_attr {
-	uint32_t
-	    flags; /* SSH_FILEXFER_ATTR_*: which of the others are there; 0 in those that are not */
+	uint32_t flags; /* SSH_FILEXFER_ATTR_*: which of the others are there (else 0) */
 	uint64_t size;
 	uint32_t uid, gid;
 	uint32_t mode; /* with the file type bits */
@@ -112,10 +111,10 @@ struct sftp_name {
 /* --- messages out --- */
 /* attr may be NULL for none. A handle must have 1 to SFTP_HANDLE_MAX bytes. */
 struct packet *sftp_msg_init(void);
-struct packet *sftp_msg_path(
-    uint8_t type, const char *path); /* LSTAT STAT OPENDIR REMOVE RMDIR REALPATH READLINK */
-struct packet *sftp_msg_handle(
-    uint8_t type, const struct sftp_handle *handle); /* CLOSE FSTAT READDIR */
+/* LSTAT STAT OPENDIR REMOVE RMDIR REALPATH READLINK */
+struct packet *sftp_msg_path(uint8_t type, const char *path);
+/* CLOSE FSTAT READDIR */
+struct packet *sftp_msg_handle(uint8_t type, const struct sftp_handle *handle);
 struct packet *sftp_msg_open(const char *path, uint32_t flags, const struct sftp_attr *attr);
 struct packet *sftp_msg_read(const struct sftp_handle *handle, uint64_t offset, uint32_t len);
 /* Room for len data bytes is left at *data for the caller to fill, so that they are copied once. */
@@ -125,8 +124,7 @@ struct packet *sftp_msg_mkdir(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_setstat(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_fsetstat(const struct sftp_handle *handle, const struct sftp_attr *attr);
 struct packet *sftp_msg_rename(const char *from, const char *to);
-/* Two strings as they stand on the wire: see remote.c for which is the target (OpenSSH swaps them).
- */
+/* Two strings as they stand on the wire; OpenSSH swaps the target and the path: see remote.c. */
 struct packet *sftp_msg_symlink(const char *first, const char *second);
 struct packet *sftp_msg_posix_rename(const char *from, const char *to);
 struct packet *sftp_msg_hardlink(const char *from, const char *to);
@@ -145,8 +143,7 @@ void sftp_codec_set_id(struct packet *message, uint32_t id);
 struct sftp_reader {
 	const uint8_t *at, *end;
 };
-/* The packet's type and a cursor behind it; -EPROTO when it is too short or its length field lies.
- */
+/* The packet's type and a cursor behind it; -EPROTO: too short, or its length field lies. */
 int sftp_read_packet(const struct packet *packet, uint8_t *type, struct sftp_reader *reader);
 int sftp_read_u32(struct sftp_reader *reader, uint32_t *out);
 int sftp_read_u64(struct sftp_reader *reader, uint64_t *out);
@@ -154,14 +151,12 @@ int sftp_read_string(struct sftp_reader *reader, struct sftp_string *out);
 int sftp_read_attr(struct sftp_reader *reader, struct sftp_attr *out);
 /* STATUS: code and message (the message may be missing in old servers: len 0). */
 int sftp_read_status(struct sftp_reader *reader, uint32_t *code, struct sftp_string *message);
-/* NAME: checks the count and every entry against the packet, so that sftp_names_next can't fail on
- * it. */
+/* NAME: checks the count and every entry, so that sftp_names_next can't fail on it. */
 int sftp_read_names(struct sftp_reader *reader, struct sftp_names *out);
 bool sftp_names_next(struct sftp_names *names, struct sftp_name *out); /* false at the end */
 int sftp_read_statvfs(struct sftp_reader *reader, struct statvfs *out);
 
-/* The link count out of a longname in ls -l form ("-rw-r--r--    2 root …"), 0 when there is none.
- */
+/* The link count out of a longname in ls -l form ("-rw-r--r--    2 root …"); 0: there is none. */
 uint32_t sftp_longname_links(struct sftp_string longname);
 
 /* S2: a name from a listing that may be shown: not empty, no '/', no NUL, not "." or "..", at most
@@ -171,5 +166,8 @@ bool sftp_name_is_valid(struct sftp_string name);
 /* The negative errno that a status code means by itself; SSH_FX_FAILURE gives -EIO, to be mended by
  * remote.c. */
 int sftp_status_errno(uint32_t status);
+
+/* "OPEN", "STATUS"… for the log; "?" for a type that is not known. */
+const char *sftp_type_name(uint8_t type);
 
 #endif

@@ -184,9 +184,12 @@ static bool is_blank(uint8_t c)
 
 uint32_t sftp_longname_links(struct sftp_string longname)
 {
-	const uint8_t *p = longname.data, *end = longname.data + longname.len;
+	const uint8_t *p = longname.data, *end;
 	uint64_t links = 0;
 
+	if (longname.len < 12)
+		return 0;
+	end = p + longname.len;
 	/* Type and permissions, perhaps with a '+', '.' or '@' behind. */
 	while (p < end && !is_blank(*p))
 		p++;
@@ -253,4 +256,39 @@ int sftp_status_errno(uint32_t status)
 	default:
 		return -EIO;
 	}
+}
+
+const char *sftp_type_name(uint8_t type)
+{
+	static const char *const names[256] = {
+	    [SSH_FXP_INIT] = "INIT",
+	    [SSH_FXP_VERSION] = "VERSION",
+	    [SSH_FXP_OPEN] = "OPEN",
+	    [SSH_FXP_CLOSE] = "CLOSE",
+	    [SSH_FXP_READ] = "READ",
+	    [SSH_FXP_WRITE] = "WRITE",
+	    [SSH_FXP_LSTAT] = "LSTAT",
+	    [SSH_FXP_FSTAT] = "FSTAT",
+	    [SSH_FXP_SETSTAT] = "SETSTAT",
+	    [SSH_FXP_FSETSTAT] = "FSETSTAT",
+	    [SSH_FXP_OPENDIR] = "OPENDIR",
+	    [SSH_FXP_READDIR] = "READDIR",
+	    [SSH_FXP_REMOVE] = "REMOVE",
+	    [SSH_FXP_MKDIR] = "MKDIR",
+	    [SSH_FXP_RMDIR] = "RMDIR",
+	    [SSH_FXP_REALPATH] = "REALPATH",
+	    [SSH_FXP_STAT] = "STAT",
+	    [SSH_FXP_RENAME] = "RENAME",
+	    [SSH_FXP_READLINK] = "READLINK",
+	    [SSH_FXP_SYMLINK] = "SYMLINK",
+	    [SSH_FXP_STATUS] = "STATUS",
+	    [SSH_FXP_HANDLE] = "HANDLE",
+	    [SSH_FXP_DATA] = "DATA",
+	    [SSH_FXP_NAME] = "NAME",
+	    [SSH_FXP_ATTRS] = "ATTRS",
+	    [SSH_FXP_EXTENDED] = "EXTENDED",
+	    [SSH_FXP_EXTENDED_REPLY] = "EXTENDED_REPLY",
+	};
+
+	return names[type] ? names[type] : "?";
 }

@@ -1,0 +1,27 @@
+#include "transport/sftp_rtt.h"
+
+#define WINDOW_NS (30 * UINT64_C(1000000000)) /* two of them are looked at */
+
+void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
+{
+	uint64_t us = (now_ns - sent_ns) / 1000;
+	uint32_t sample = us < 1 ? 1 : us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+
+	if (!rtt->smooth)
+		rtt->smooth = sample;
+	else
+		rtt->smooth = (uint32_t)(((uint64_t)rtt->smooth * 7 + sample + 4) / 8);
+	if (!rtt->least || now_ns - rtt->window_ns >= WINDOW_NS) {
+		/* A window that ended long ago tells nothing of the link as it is now. */
+		rtt->least_before = now_ns - rtt->window_ns < 2 * WINDOW_NS ? rtt->least : 0;
+		rtt->least = sample;
+		rtt->window_ns = now_ns;
+	} else if (sample < rtt->least) {
+		rtt->least = sample;
+	}
+}
+
+uint32_t sftp_rtt_least(const struct sftp_rtt *rtt)
+{
+	return rtt->least_before && rtt->least_before < rtt->least ? rtt->least_before : rtt->least;
+}
