@@ -67,6 +67,8 @@ const struct sftp_features *pool_features(const struct pool *pool);
 uint32_t pool_min_rtt_us(const struct pool *pool);
 bool pool_up(const struct pool *pool);
 unsigned pool_sessions(const struct pool *pool);
+/* The SSH server's banner ("SSH-2.0-OpenSSH_9.2p1", printable), "" before the first connection. */
+const char *pool_peer(const struct pool *pool);
 void pool_figures(struct pool *pool, unsigned index, struct pool_figures_session *out);
 /* The profile's timeout in milliseconds. */
 unsigned pool_timeout_ms(const struct pool *pool);

@@ -1,0 +1,211 @@
+/*
+ * The channels of a session. NAMES and FILES (session 0) and one BULK (the others) are opened when
+ * the session is up and again when their sftp-server dies; further BULK channels and COPY are
+ * opened when they are asked for.
+ *
+ * An sshd that refuses further channels (MaxSessions) leaves a session with the channels it has:
+ * pool.c lets the lanes share them, and the refused ones are asked for again only after a while.
+ */
+#include "conf/log.h"
+#include "transport/pool_internal.h"
+#include <stdlib.h>
+
+#define WINDOW_SMALL (2u * 1024 * 1024)
+#define WINDOW_BULK (32u * 1024 * 1024)
+#define REOPEN_MIN_MS 100
+#define REOPEN_MAX_MS 60000
+#define REFUSED_REOPEN_MS 60000
+#define LASTED_MS 10000
+
+struct pool_channel *pool_channel_get(struct pool_channel *channel)
+{
+	channel->refs++;
+	return channel;
+}
+
+void pool_channel_put(struct pool_channel *channel)
+{
+	if (channel && --channel->refs == 0)
+		free(channel);
+}
+
+bool pool_channel_alive(const struct pool_channel *channel)
+{
+	return channel->sftp != NULL;
+}
+
+struct sftp *pool_channel_sftp(struct pool_channel *channel)
+{
+	return channel->sftp;
+}
+
+unsigned pool_session_count(const struct pool_session *session, enum lane lane)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < session->n_channels; i++)
+		count += session->channels[i]->lane == lane;
+	return count;
+}
+
+struct pool_channel *pool_session_find(struct pool_session *session, enum lane lane)
+{
+	for (unsigned i = 0; i < session->n_channels; i++)
+		if (session->channels[i]->lane == lane)
+			return session->channels[i];
+	return NULL;
+}
+
+void pool_channel_kill(struct pool_channel *channel)
+{
+	struct pool_session *session = channel->session;
+	struct sftp *sftp = channel->sftp;
+	uint32_t rtt = sftp_min_rtt_us(sftp);
+	unsigned i = 0;
+
+	if (rtt)
+		session->pool->min_rtt_us = rtt;
+	while (session->channels[i] != channel)
+		i++;
+	/* The order stays: the oldest bulk channel is the one that is used on a near server. */
+	for (session->n_channels--; i < session->n_channels; i++)
+		session->channels[i] = session->channels[i + 1];
+	channel->session = NULL;
+	channel->sftp = NULL;
+	channel->ready = false;
+	sftp_free(sftp);
+	pool_channel_put(channel);
+}
+
+/* The server would not have this channel. The session lives on with what it has, or ends when that
+ * is nothing. */
+static void open_failed(struct pool_session *session, enum lane lane, const struct ssh_error *error)
+{
+	struct pool *pool = session->pool;
+
+	if (!session->n_channels || lane == LANE_NAMES) {
+		if (!pool->told && session->index == 0) {
+			pool_first_failed(session, error);
+			return;
+		}
+		if (!session->n_channels) {
+			log_info("connection %u: %s", session->index, error->text);
+			pool_session_drop(session, error);
+			return;
+		}
+	}
+	log_info("connection %u: no further channel, sharing what is there: %s", session->index,
+	    error->text);
+	if (lane == LANE_COPY)
+		pool->copy_after = uv_now(pool->loop) + REFUSED_REOPEN_MS;
+	else
+		session->reopen_at = uv_now(pool->loop) + REFUSED_REOPEN_MS;
+}
+
+static void greeted(struct pool_channel *channel)
+{
+	struct pool_session *session = channel->session;
+	struct pool *pool = session->pool;
+
+	channel->ready = true;
+	channel->ready_at = uv_now(pool->loop);
+	if (session->index == 0 && channel->lane == LANE_NAMES) {
+		pool->features = *sftp_features(channel->sftp);
+		pool_dial_others(pool);
+	}
+	if (!pool->told && channel->lane == LANE_NAMES) {
+		pool->told = pool->was_up = true;
+		if (pool->events.ready)
+			pool->events.ready(pool->arg, NULL);
+	}
+	pool_link_changed(pool, NULL);
+}
+
+static void on_ready(void *arg, const struct ssh_error *error)
+{
+	struct pool_channel *channel = arg;
+	struct pool_session *session = channel->session;
+	struct pool *pool = pool_get(session->pool);
+	enum lane lane = channel->lane;
+
+	if (error) {
+		struct ssh_error copy = *error;
+
+		pool_channel_kill(channel);
+		open_failed(session, lane, &copy);
+	} else {
+		greeted(channel);
+	}
+	if (!pool->closed)
+		pool_kick(pool);
+	pool_put(pool);
+}
+
+/* The sftp-server died, or the whole session did: then `lost` comes behind this, before the
+ * reopening. */
+static void on_ended(void *arg, const struct ssh_error *error)
+{
+	struct pool_channel *channel = arg;
+	struct pool_session *session = channel->session;
+	struct pool *pool = pool_get(session->pool);
+	struct ssh_error copy = *error;
+	uint64_t now = uv_now(pool->loop), pause;
+
+	if (now - channel->ready_at >= LASTED_MS)
+		session->reopen_fails = 0;
+	pause = session->reopen_fails < 10 ? (uint64_t)REOPEN_MIN_MS << session->reopen_fails
+					   : REOPEN_MAX_MS;
+	session->reopen_fails++;
+	session->reopen_at = now + (pause < REOPEN_MAX_MS ? pause : REOPEN_MAX_MS);
+	session->error = copy;
+	log_info("connection %u: a channel ended: %s", session->index, copy.text);
+	pool_channel_kill(channel);
+	pool_link_changed(pool, &copy);
+	if (!pool->closed)
+		pool_kick(pool);
+	pool_put(pool);
+}
+
+static const struct sftp_events sftp_events = {.ready = on_ready, .ended = on_ended};
+
+struct pool_channel *pool_channel_open(struct pool_session *session, enum lane lane)
+{
+	struct pool *pool = session->pool;
+	struct pool_channel *channel;
+
+	if (session->n_channels == POOL_CHANNELS_MAX)
+		return NULL;
+	channel = calloc(1, sizeof(*channel));
+	if (!channel)
+		return NULL;
+	channel->refs = 1;
+	channel->session = session;
+	channel->lane = lane;
+	channel->sftp =
+	    sftp_new(pool->loop, session->session, lane == LANE_NAMES ? WINDOW_SMALL : WINDOW_BULK,
+		pool->target->profile->timeout, &sftp_events, channel);
+	if (!channel->sftp) {
+		free(channel);
+		return NULL;
+	}
+	session->channels[session->n_channels++] = channel;
+	return channel;
+}
+
+void pool_session_fill(struct pool_session *session)
+{
+	struct pool *pool = session->pool;
+
+	if (session->reopen_at > uv_now(pool->loop))
+		return;
+	session->reopen_at = 0;
+	if (session->index) {
+		if (!pool_session_find(session, LANE_BULK))
+			pool_channel_open(session, LANE_BULK);
+		return;
+	}
+	if (!pool_session_find(session, LANE_NAMES))
+		pool_channel_open(session, LANE_NAMES);
+	if (!pool_session_find(session, LANE_FILES))
+		pool_channel_open(session, LANE_FILES);
+}

@@ -1,0 +1,145 @@
+/*
+ * What the parts of pool*.c share. Nobody else includes this. Core only.
+ *
+ *	pool.c          the pool, who gets which channel, who waits
+ *	pool_session.c  dialling, backoff, the first connection's patience
+ *	pool_channel.c  channels: opening, death, opening again
+ *	pool_watch.c    dead links and clock jumps
+ *
+ * A session's states:
+ *
+ *	          time is up           connected
+ *	WAITING ─────────────> DIALLING ─────────> UP
+ *	   ^ ^                    │ failed         │ lost, or silent for too long
+ *	   │ └────────────────────┘                │
+ *	   └───────────────────────────────────────┘
+ *
+ * Nothing is called back from inside pool_channel or pool_wait: what they find to do is done by
+ *on_due, which uv runs on its next turn.
+ */
+#ifndef VASTFS_TRANSPORT_POOL_INTERNAL_H
+#define VASTFS_TRANSPORT_POOL_INTERNAL_H
+
+#include "transport/pool.h"
+
+/* OpenSSH's MaxSessions is 10. */
+#define POOL_CHANNELS_MAX 9
+#define POOL_BULK_PER_SESSION 4
+#define POOL_BULK_MAX 8
+/* A channel with that many bytes in flight is busy enough to want another beside it. */
+#define POOL_CROWDED (1536u * 1024)
+/* Below this round-trip time more channels only cost CPU. */
+#define POOL_NEAR_US 2000
+
+#define POOL_NEVER UINT64_MAX
+
+struct pool_session;
+
+struct pool_channel {
+	unsigned refs;		      /* one by the session while alive */
+	struct pool_session *session; /* NULL once dead */
+	struct sftp *sftp;	      /* NULL once dead */
+	enum lane lane;
+	bool ready; /* greeted */
+	uint64_t ready_at;
+};
+
+enum pool_state { POOL_WAITING, POOL_DIALLING, POOL_UP };
+
+/* What is known of a session's silence; all times count only while our loop runs (pool_watch.c). */
+struct pool_watch {
+	uint64_t heard;	    /* session_figures.heard_ms when last looked */
+	uint64_t bytes_out; /* the same */
+	size_t queued;	    /* the same */
+	unsigned silent;    /* ms since it was heard */
+	unsigned asked;	    /* ms of that with something asked */
+	unsigned ping_wait; /* ms since the ping that is not answered */
+	unsigned urgent;    /* ms left to answer after a clock jump; 0: no hurry */
+	bool pinged;
+};
+
+struct pool_session {
+	struct pool *pool;
+	unsigned index;
+	enum pool_state state;
+	bool refused;		 /* while waiting: the host key changed, or it was given up */
+	struct session *session; /* NULL while waiting */
+	struct pool_channel *channels[POOL_CHANNELS_MAX];
+	unsigned n_channels;
+	uint64_t next_try;  /* while waiting: loop ms */
+	uint64_t up_since;  /* loop ms */
+	uint64_t reopen_at; /* loop ms before which no channel is opened; 0: no limit */
+	unsigned reopen_fails;
+	unsigned failures; /* dials in a row without success, or that did not last */
+	unsigned ups;	   /* times it came up */
+	struct ssh_error error;
+	uint64_t past_in, past_out; /* bytes of sessions before this one */
+	struct pool_watch watch;
+};
+
+struct pool_waiter {
+	TAILQ_ENTRY(pool_waiter) link;
+	enum lane lane;
+	uint64_t deadline; /* loop ms */
+	void (*done)(void *arg, int err);
+	void *arg;
+};
+
+struct pool {
+	unsigned refs;
+	uv_loop_t *loop;
+	const struct ssh_target *target;
+	struct pool_events events;
+	void *arg;
+	struct mailbox *mailbox;
+	uv_timer_t due;	  /* dials, reopenings, waiters */
+	uv_timer_t tick;  /* pool_watch.c */
+	unsigned handles; /* of uv, not yet closed */
+	bool closed;
+	bool told;     /* ready was called */
+	bool failed;   /* ready was called with an error: no more dials */
+	bool was_up;   /* as link last said */
+	bool saw_sshd; /* an SSH server has answered since the start: refusals may be its restart */
+	unsigned first_tries;
+	uint64_t started;    /* loop ms */
+	uint64_t copy_after; /* loop ms before which no COPY channel is asked for again */
+	struct sftp_features features;
+	char peer[80];
+	uint32_t min_rtt_us; /* last known */
+	uint64_t last_tick;  /* CLOCK_MONOTONIC ms */
+	int64_t asleep;	     /* CLOCK_BOOTTIME - CLOCK_MONOTONIC, ms */
+	TAILQ_HEAD(, pool_waiter) waiters;
+	unsigned n_sessions;
+	struct pool_session sessions[];
+};
+
+/* pool.c */
+void pool_kick(struct pool *pool);     /* on_due runs on the loop's next turn */
+void pool_schedule(struct pool *pool); /* sets the due timer to what comes next */
+/* Calls events.link when the link came or went; may close the pool. error borrowed, may be NULL. */
+void pool_link_changed(struct pool *pool, const struct ssh_error *error);
+
+/* pool_session.c */
+void pool_session_dial(struct pool_session *session);
+/* Ends it, in any state, and plans the next try. error NULL: keeps what was said before. */
+void pool_session_drop(struct pool_session *session, const struct ssh_error *error);
+/* The first connection failed: tries again, or calls events.ready with the error. */
+void pool_first_failed(struct pool_session *session, const struct ssh_error *error);
+/* Bulk sessions that have not been asked for yet are dialled, one after the other. */
+void pool_dial_others(struct pool *pool);
+
+/* pool_channel.c */
+/* Opens those channels that the session should have and has not. */
+void pool_session_fill(struct pool_session *session);
+/* NULL when memory is out or the session takes no more. */
+struct pool_channel *pool_channel_open(struct pool_session *session, enum lane lane);
+/* Takes it off its session and ends its conversation. */
+void pool_channel_kill(struct pool_channel *channel);
+unsigned pool_session_count(const struct pool_session *session, enum lane lane);
+struct pool_channel *pool_session_find(struct pool_session *session, enum lane lane);
+
+/* pool_watch.c */
+void pool_watch_start(struct pool *pool);
+void pool_watch_reset(struct pool_session *session);
+
+#endif

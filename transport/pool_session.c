@@ -1,0 +1,209 @@
+/*
+ * Dialling. The first connection has patience of its own (pool_first_failed); after it every lost
+ * session is dialled again for ever, with backoff, the others only while the first one stands.
+ */
+#include "conf/log.h"
+#include "transport/pool_internal.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FIRST_PATIENCE_MS 60000
+#define FIRST_PAUSE_MS 5000
+#define FIRST_TRIES_LOST 4
+#define STAGGER_MS 200
+#define BACKOFF_MAX_MS 30000
+#define REFUSED_PAUSE_MS 60000
+/* A session that lived that long was a good one: its loss is not the fault of our dialling. */
+#define LASTED_MS 10000
+
+/* A pseudo-random number of milliseconds below limit, so that many mounts do not dial in step. */
+static uint64_t jitter(struct pool *pool, uint64_t limit)
+{
+	uint64_t x = uv_hrtime() ^ (uintptr_t)pool;
+
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdull;
+	x ^= x >> 33;
+	return limit ? x % limit : 0;
+}
+
+static uint64_t backoff(const struct pool_session *session)
+{
+	uint64_t pause = BACKOFF_MAX_MS;
+
+	if (session->refused)
+		return REFUSED_PAUSE_MS;
+	if (!session->failures)
+		return session->index * STAGGER_MS;
+	if (session->failures < 6)
+		pause = 1000ull << (session->failures - 1);
+	return pause * 3 / 4 + jitter(session->pool, pause / 2);
+}
+
+/* Counts the bytes of the session that ends, and lets go of it. */
+static void let_go(struct pool_session *session)
+{
+	struct session_figures figures = {0};
+
+	while (session->n_channels)
+		pool_channel_kill(session->channels[session->n_channels - 1]);
+	if (!session->session)
+		return;
+	session_figures(session->session, &figures);
+	session->past_in += figures.bytes_in;
+	session->past_out += figures.bytes_out;
+	session_free(session->session);
+	session->session = NULL;
+}
+
+void pool_session_drop(struct pool_session *session, const struct ssh_error *error)
+{
+	struct pool *pool = session->pool;
+	uint64_t now = uv_now(pool->loop);
+
+	if (error)
+		session->error = *error;
+	if (session->state == POOL_UP && now - session->up_since >= LASTED_MS)
+		session->failures = 0;
+	else if (session->state != POOL_WAITING)
+		session->failures++;
+	session->refused = error && error->kind == SSH_HOST_KEY_CHANGED;
+	let_go(session);
+	session->state = POOL_WAITING;
+	session->next_try = now + backoff(session);
+	if (!pool->closed)
+		pool_kick(pool);
+}
+
+/* --- the first connection ------------------------------------------------ */
+
+/* Turned away before SSH's first line: MaxStartups, PerSourcePenalties, or an instance that is
+ * booting. */
+static bool turned_away(const struct ssh_error *error)
+{
+	return error->err == ECONNRESET || strstr(error->text, "Exceeded MaxStartups") ||
+	       strstr(error->text, "Not allowed at this time");
+}
+
+/* Whether time may heal it: an instance that is starting refuses keys that are not copied yet,
+ * closes connections early, restarts its sshd. */
+static bool may_heal(struct pool *pool, const struct ssh_error *error)
+{
+	switch (error->kind) {
+	case SSH_DENIED_TRANSIENT:
+		pool->saw_sshd = true;
+		return true;
+	case SSH_LOST:
+	case SSH_TIMEOUT:
+		pool->saw_sshd = true;
+		return ++pool->first_tries < FIRST_TRIES_LOST;
+	case SSH_NOT_SSH:
+		if (turned_away(error))
+			return ++pool->first_tries < FIRST_TRIES_LOST;
+		return pool->saw_sshd;
+	case SSH_REFUSED:
+	case SSH_UNREACHABLE:
+		return pool->saw_sshd;
+	default:
+		return false;
+	}
+}
+
+void pool_first_failed(struct pool_session *session, const struct ssh_error *error)
+{
+	struct pool *pool = session->pool;
+	uint64_t now = uv_now(pool->loop);
+	struct ssh_error copy = *error;
+
+	pool_session_drop(session, &copy);
+	if (may_heal(pool, &copy) && now + FIRST_PAUSE_MS - pool->started <= FIRST_PATIENCE_MS) {
+		session->next_try = now + FIRST_PAUSE_MS;
+		log_warning("%s; trying again in %d s", copy.text, FIRST_PAUSE_MS / 1000);
+		return;
+	}
+	session->refused = true;
+	pool->failed = pool->told = true;
+	if (pool->events.ready)
+		pool->events.ready(pool->arg, &copy);
+}
+
+/* --- dialling ------------------------------------------------------------ */
+
+static void on_connected(void *arg, const struct ssh_error *error)
+{
+	struct pool_session *session = arg;
+	struct pool *pool = pool_get(session->pool);
+	struct session_figures figures;
+
+	if (error && !pool->told) {
+		pool_first_failed(session, error);
+	} else if (error) {
+		log_info("connection %u: %s", session->index, error->text);
+		pool_session_drop(session, error);
+	} else {
+		session->state = POOL_UP;
+		session->up_since = uv_now(pool->loop);
+		session->ups++;
+		session->reopen_at = 0;
+		session->reopen_fails = 0;
+		pool->saw_sshd = true;
+		pool_watch_reset(session);
+		session_figures(session->session, &figures);
+		memcpy(pool->peer, figures.peer, sizeof(pool->peer));
+		log_info(
+		    "connection %u is up (%s, %s)", session->index, figures.peer, figures.cipher);
+		pool_session_fill(session);
+	}
+	if (!pool->closed)
+		pool_kick(pool);
+	pool_put(pool);
+}
+
+static void on_lost(void *arg, const struct ssh_error *error)
+{
+	struct pool_session *session = arg;
+	struct pool *pool = pool_get(session->pool);
+
+	if (!pool->told) {
+		pool_first_failed(session, error);
+	} else {
+		log_info("connection %u: %s", session->index, error->text);
+		pool_session_drop(session, error);
+		pool_link_changed(pool, error);
+	}
+	pool_put(pool);
+}
+
+static const struct session_events session_events = {.connected = on_connected, .lost = on_lost};
+
+void pool_session_dial(struct pool_session *session)
+{
+	struct pool *pool = session->pool;
+	int err =
+	    session_new(&session->session, pool->mailbox, pool->target, &session_events, session);
+
+	if (!err) {
+		session->state = POOL_DIALLING;
+		return;
+	}
+	session->session = NULL;
+	session->failures++;
+	snprintf(session->error.text, sizeof(session->error.text), "cannot start a connection: %s",
+	    strerror(-err));
+	session->next_try = uv_now(pool->loop) + backoff(session);
+}
+
+void pool_dial_others(struct pool *pool)
+{
+	uint64_t now = uv_now(pool->loop);
+
+	for (unsigned i = 1; i < pool->n_sessions; i++) {
+		struct pool_session *session = &pool->sessions[i];
+		uint64_t soonest = now + i * STAGGER_MS;
+
+		if (session->state == POOL_WAITING &&
+		    (session->next_try < soonest || session->next_try == POOL_NEVER))
+			session->next_try = soonest;
+	}
+}
