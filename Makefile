@@ -45,7 +45,8 @@ PROGRAMS := $B/mount.vastfs $B/vastfs
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT := $(UNIT_SRC:tests/unit/%.c=$B/unit/%)
 FAKE_OBJ := $(patsubst %.c,$B/obj/%.o,$(filter-out %/main_%.c,$(wildcard tests/fake/*.c)))
-TOOLS_SRC := $(wildcard tests/tools/*.c)
+# tests/tools/NAME.c is a program, NAME_*.c are its other parts
+TOOLS_SRC := $(foreach f,$(wildcard tests/tools/*.c),$(if $(findstring _,$(notdir $f)),,$f))
 TOOLS := $(TOOLS_SRC:tests/tools/%.c=$B/tools/%)
 
 .PHONY: all unit tools fuzz bench install uninstall clean
@@ -72,6 +73,8 @@ $B/obj/%.o: %.c
 $B/unit/%: $B/obj/tests/unit/%.o $(FAKE_OBJ) $B/libvastfs.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka
+
+$B/tools/delayproxy: $B/obj/tests/tools/delayproxy_link.o
 
 $B/tools/%: $B/obj/tests/tools/%.o
 	@mkdir -p $(@D)
