@@ -1,0 +1,399 @@
+# shellcheck shell=bash
+# What the integration tests stand on: a throw-away folder, an sshd of our own, the delay proxy, a profile, mounts, and
+# lines of results. Sourced by tests/integ/NN-name.sh, scripts/demo and others; needs bash 5.
+#
+#	. "$(dirname "$0")/../lib.sh"
+#	setup                   # $W, keys, sshd, profile
+#	mount_fs                # $MNT shows $REMOTE
+#	check "what is tested" function args…
+#	finish                  # prints "N passed, N failed, N skipped"
+#
+# Environment: BUILD (folder of the programs), MOUNT_WITH (vastfs, or sshfs to compare), KEEP=1 (leave $W behind),
+# ONLY (a regular expression: run only the checks whose words match), DAEMON_LOG=1 (the daemon stays in the
+# foreground of a background job, with -vv, and its words are shown when a check fails).
+#
+# Everything that is started here is ended here, by its process id.
+
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$TESTS")
+BUILD=${BUILD:-$ROOT/build}
+[[ $BUILD == /* ]] || BUILD=$ROOT/$BUILD
+MOUNT_WITH=${MOUNT_WITH:-vastfs}
+TOOLS=$ROOT/build/tools
+PYTHON=$(command -v /usr/bin/python3 || command -v python3)
+SFTP_SERVER=${SFTP_SERVER:-}
+CHECK_TIMEOUT=${CHECK_TIMEOUT:-60}
+case $BUILD in */build/*) CHECK_TIMEOUT=$((CHECK_TIMEOUT * 3)) ;; esac
+
+PASSED=0 FAILED=0 SKIPPED=0 NUMBER=0
+PIDS=()
+W='' REMOTE='' MNT='' SSHD_PORT='' SSHD_PID='' PROXY_PORT='' PROXY_PID=''
+
+# --- results -----------------------------------------------------------------
+
+ok() {
+	PASSED=$((PASSED + 1)) NUMBER=$((NUMBER + 1))
+	echo "ok $NUMBER - $1"
+}
+
+not_ok() { # WORDS [FILE with the details]
+	FAILED=$((FAILED + 1)) NUMBER=$((NUMBER + 1))
+	echo "not ok $NUMBER - $1"
+	[[ -z ${2:-} ]] || tail -n 60 "$2" | sed 's/^/#   /'
+	[[ ! -s $W/daemon.log || -z ${DAEMON_LOG:-} ]] || tail -n 40 "$W/daemon.log" | sed 's/^/# daemon: /'
+}
+
+skip() { # WORDS REASON
+	SKIPPED=$((SKIPPED + 1)) NUMBER=$((NUMBER + 1))
+	echo "ok $NUMBER - $1 # SKIP $2"
+}
+
+wanted() { [[ -z ${ONLY:-} || $1 =~ $ONLY ]]; }
+
+# Runs a function or command in a subshell with `set -e`, in a process group of its own, within CHECK_TIMEOUT seconds.
+check() { # WORDS COMMAND…
+	local words=$1 out=$W/check.out rc pid dog
+	shift
+	wanted "$words" || return 0
+	set -m
+	(
+		set +m
+		set -e
+		trap - EXIT INT TERM
+		"$@"
+	) >"$out" 2>&1 </dev/null &
+	pid=$!
+	( # sleep: the watchdog of a check that hangs
+		sleep "$CHECK_TIMEOUT"
+		echo "no end after $CHECK_TIMEOUT s" >>"$out"
+		kill -KILL -- "-$pid"
+	) >/dev/null 2>&1 &
+	dog=$!
+	set +m
+	wait "$pid" 2>/dev/null
+	rc=$?
+	kill -KILL -- "-$dog" 2>/dev/null
+	wait "$dog" 2>/dev/null
+	if [[ $rc == 0 ]]; then ok "$words"; else
+		echo "exit status $rc" >>"$out"
+		not_ok "$words" "$out"
+	fi
+}
+
+# The same, but skipped with sshfs, for what only vastfs has.
+check_vastfs() { # WORDS COMMAND…
+	wanted "$1" || return 0
+	if [[ $MOUNT_WITH == vastfs ]]; then check "$@"; else skip "$1" "not for $MOUNT_WITH"; fi
+}
+
+# Runs a Python program written with tests/integ/harness.py, and counts its results.
+run_py() { # FILE ARGS…
+	local line words
+	while IFS= read -r line; do
+		case $line in
+		'pass '*) ok "${line#pass }" ;;
+		'fail '*) not_ok "${line#fail }" ;;
+		'skip '*)
+			words=${line#skip }
+			skip "${words%%|*}" "${words#*|}"
+			;;
+		*) echo "#   $line" ;;
+		esac
+	done < <(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TESTS/integ ONLY=${ONLY:-} FS=$MOUNT_WITH W=$W REMOTE=$REMOTE MNT=$MNT \
+		"$PYTHON" "$@" 2>&1 </dev/null || echo "fail $* ends with success")
+}
+
+# Ends the test file: what sanitizers wrote is a failure, so is a file without a result.
+finish() {
+	local report
+	umount_all
+	for report in "$W"/san.*; do
+		[[ ! -e $report ]] || not_ok "no report by a sanitizer" "$report"
+	done
+	trap - EXIT INT TERM
+	cleanup
+	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+	[[ $FAILED == 0 && $((PASSED + SKIPPED)) -gt 0 ]]
+	exit
+}
+
+# --- words for assertions: each prints why it fails ----------------------------
+
+die() {
+	echo "$*" >&2
+	exit 1
+}
+eq() { [[ $1 == "$2" ]] || die "${3:-got} '$1', expected '$2'"; }
+le() { [[ $1 -le $2 ]] || die "${3:-value} $1 is above $2"; }
+ge() { [[ $1 -ge $2 ]] || die "${3:-value} $1 is below $2"; }
+has() { [[ $1 == *"$2"* ]] || die "no '$2' in: $1"; }
+has_re() { [[ $1 =~ $2 ]] || die "nothing like /$2/ in: $1"; }
+fails() {
+	if "$@"; then die "should have failed: $*"; fi
+}
+# The command's exit status; its words stay in $OUT.
+rc_is() { # STATUS COMMAND…
+	local want=$1 rc=0
+	shift
+	OUT=$("$@" 2>&1) || rc=$?
+	[[ $rc == "$want" ]] || die "exit status $rc instead of $want from: $*"$'\n'"$OUT"
+}
+same_file() { cmp "$1" "$2"; }
+sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0r sha256sum); }
+same_tree() {
+	local a b
+	a=$(sums "$1")
+	b=$(sums "$2")
+	[[ $a == "$b" ]] || die "trees differ: $(diff <(echo "$a") <(echo "$b") | head -5)"
+}
+
+# Polls until the command succeeds; the only place where tests wait for a time.
+wait_for() { # SECONDS COMMAND…
+	local deadline=$((SECONDS + $1 + 1))
+	shift
+	until "$@"; do
+		[[ $SECONDS -lt $deadline ]] || return 1
+		sleep 0.05 # sleep: between two looks
+	done
+}
+
+# Milliseconds since some time, to measure with.
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
+
+# Runs a command and sets MS_TAKEN; returns its status.
+timed() {
+	local start rc=0
+	start=$(now_ms)
+	"$@" || rc=$?
+	MS_TAKEN=$(($(now_ms) - start))
+	return $rc
+}
+
+# --- the folder, the server ------------------------------------------------------
+
+setup_dirs() {
+	W=$(mktemp -d "${TMPDIR:-/tmp}/vastfs-test.XXXXXX")
+	trap cleanup EXIT
+	trap 'exit 130' INT TERM
+	mkdir -m 700 "$W/home" "$W/run" "$W/server-home" "$W/home/.ssh" "$W/home/.config"
+	mkdir "$W/remote" "$W/mnt" "$W/local"
+	REMOTE=$W/remote MNT=$W/mnt
+	REAL_HOME=${REAL_HOME:-$HOME}
+	export HOME=$W/home XDG_CONFIG_HOME=$W/home/.config XDG_RUNTIME_DIR=$W/run XDG_CACHE_HOME=$W/home/.cache
+	export GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@example.org \
+		GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@example.org
+	export ASAN_OPTIONS="log_path=$W/san.asan:detect_leaks=1:abort_on_error=0"
+	export LSAN_OPTIONS="suppressions=$TESTS/lsan.supp:print_suppressions=0"
+	export UBSAN_OPTIONS="log_path=$W/san.ubsan:print_stacktrace=1"
+	export TSAN_OPTIONS="log_path=$W/san.tsan:suppressions=$TESTS/tsan.supp:history_size=4"
+	unset SSH_AUTH_SOCK VASTFS_CONFIG
+}
+
+setup_keys() {
+	ssh-keygen -q -t ed25519 -N '' -C test -f "$W/host_key"
+	ssh-keygen -q -t ed25519 -N '' -C test -f "$W/key"
+	cp "$W/key.pub" "$W/authorized_keys"
+}
+
+free_port() {
+	"$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+tcp_open() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Starts an sshd that can't see our mounts (an absolute symlink back into the mount would deadlock) and whose
+# processes all end with it. Its root has a home folder of its own, $W/server-home.
+#	SSHD_EXTRA: lines for its configuration   SFTP_SERVER: the Subsystem's command
+#	SSHD_ENTER: a shell command run in the new mount namespace first
+sshd_start() { # [PORT]
+	local port=${1:-$(free_port)} own='' home
+	home=$(getent passwd "$(id -u)" | cut -d: -f6)
+	if [[ $(id -u) == 0 ]]; then
+		mkdir -p /run/sshd
+		own="mount --bind '$W/server-home' '$home'; ${SSHD_ENTER:-}"
+	fi
+	cat >"$W/sshd_config" <<-END
+		${SSHD_EXTRA:-}
+		ListenAddress 127.0.0.1
+		Port $port
+		HostKey ${HOST_KEY:-$W/host_key}
+		AuthorizedKeysFile $W/authorized_keys
+		PidFile none
+		UsePAM no
+		StrictModes no
+		PasswordAuthentication no
+		KbdInteractiveAuthentication no
+		PermitRootLogin yes
+		LogLevel VERBOSE
+		Subsystem sftp ${SFTP_SERVER:-/usr/lib/openssh/sftp-server}
+	END
+	if [[ $(id -u) == 0 ]]; then
+		unshare -m -p --fork --kill-child --propagation private \
+			sh -c "$own exec /usr/sbin/sshd -D -e -f '$W/sshd_config'" >>"$W/sshd.log" 2>&1 </dev/null &
+	else
+		/usr/sbin/sshd -D -e -f "$W/sshd_config" >>"$W/sshd.log" 2>&1 </dev/null &
+	fi
+	SSHD_PID=$! SSHD_PORT=$port
+	PIDS+=("$SSHD_PID")
+	if ! wait_for 10 tcp_open "$port"; then
+		cat "$W/sshd.log" >&2
+		die "sshd does not start"
+	fi
+	known_host "$port"
+}
+
+# Puts the host key of 127.0.0.1:PORT into known_hosts.
+known_host() { echo "[127.0.0.1]:$1 $(cut -d' ' -f1,2 <"${HOST_KEY:-$W/host_key}.pub")" >>"$W/known_hosts"; }
+
+# Kills the sshd with all its sessions, as a machine that goes down.
+sshd_kill() {
+	local pid
+	for pid in $(descendants "$SSHD_PID") "$SSHD_PID"; do kill -KILL "$pid" 2>/dev/null; done
+	wait "$SSHD_PID" 2>/dev/null
+	return 0
+}
+
+descendants() { # PID
+	local child
+	for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+		echo "$child"
+		descendants "$child"
+	done
+}
+
+# Process ids of the server's sftp-server processes.
+sftp_servers() {
+	local pid
+	for pid in $(descendants "$SSHD_PID"); do
+		[[ $(cat "/proc/$pid/comm" 2>/dev/null) != sftp-server ]] || echo "$pid"
+	done
+}
+
+# Number of files and folders below $REMOTE that the server holds open.
+server_handles() {
+	local pid
+	for pid in $(descendants "$SSHD_PID"); do
+		find "/proc/$pid/fd" -lname "$REMOTE*" 2>/dev/null
+	done | wc -l
+}
+
+proxy_start() { # delayproxy's options
+	local line
+	[[ -x $TOOLS/delayproxy ]] || make -s -C "$ROOT" tools
+	: >"$W/proxy.out"
+	"$TOOLS/delayproxy" --listen 0 --target "127.0.0.1:$SSHD_PORT" --control "$W/proxy.ctl" "$@" \
+		>"$W/proxy.out" 2>&1 </dev/null &
+	PROXY_PID=$!
+	PIDS+=("$PROXY_PID")
+	wait_for 5 grep -q ^port "$W/proxy.out" || die "the proxy does not start: $(cat "$W/proxy.out")"
+	read -r _ line <"$W/proxy.out"
+	PROXY_PORT=$line
+	known_host "$PROXY_PORT"
+}
+proxy() { "$TOOLS/delayproxy" --send "$W/proxy.ctl" "$@"; }
+proxy_stop() {
+	kill "$PROXY_PID"
+	wait "$PROXY_PID" 2>/dev/null
+	return 0
+}
+# Bytes that went up and down so far.
+proxy_bytes() { proxy count | sed -E 's/.*up=([0-9]+) down=([0-9]+)/\1 \2/'; }
+
+# --- the mount ---------------------------------------------------------------------
+
+# The profile of the instance "gpu"; more lines as arguments, which win over the usual ones.
+write_profile() { # [LINE…]
+	local line
+	mkdir -p "$XDG_CONFIG_HOME/vastfs"
+	{
+		echo "[gpu]"
+		for line in "host = 127.0.0.1" "port = ${PROXY_PORT:-$SSHD_PORT}" "user = $(id -un)" "key = $W/key" \
+			"path = $REMOTE" "known_hosts = $W/known_hosts"; do
+			[[ $'\n'$(printf '%s\n' "$@") == *$'\n'"${line%% *} ="* ]] || echo "$line"
+		done
+		[[ $# == 0 ]] || printf '%s\n' "$@"
+	} >"$XDG_CONFIG_HOME/vastfs/config.ini"
+	chmod 600 "$XDG_CONFIG_HOME/vastfs/config.ini"
+}
+
+setup() {
+	setup_dirs
+	setup_keys
+	sshd_start
+	write_profile
+}
+
+is_mounted() { grep -qsF " ${1:-$MNT} " /proc/self/mountinfo; }
+
+# The daemon of a mount, by its command line.
+daemon_pid() { # [MOUNTPOINT]
+	local dir=${1:-$MNT} file
+	for file in /proc/[0-9]*/cmdline; do
+		{ tr '\0' '\n' <"$file" | grep -qxF -- "$dir"; } 2>/dev/null || continue
+		file=${file%/cmdline}
+		case $(cat "$file/comm" 2>/dev/null) in mount.vastfs | sshfs) echo "${file#/proc/}" && return ;; esac
+	done
+	return 1
+}
+
+# Mounts gpu at $MNT; arguments go to the program.
+mount_fs() { # [OPTION…]
+	local rc=0
+	if [[ $MOUNT_WITH == sshfs ]]; then
+		sshfs -o "IdentityFile=$W/key,UserKnownHostsFile=$W/known_hosts,Port=${PROXY_PORT:-$SSHD_PORT}" \
+			"$(id -un)@127.0.0.1:$REMOTE" "$MNT"
+	elif [[ -n ${DAEMON_LOG:-} ]]; then
+		"$BUILD/mount.vastfs" -f -v -v "$@" gpu "$MNT" >>"$W/daemon.log" 2>&1 </dev/null &
+		PIDS+=($!)
+		wait_for 30 is_mounted
+	else
+		timeout 60 "$BUILD/mount.vastfs" "$@" gpu "$MNT" >"$W/mount.out" 2>&1 </dev/null || rc=$?
+		[[ $rc == 0 ]] || cat "$W/mount.out"
+		return $rc
+	fi
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# Unmounts and waits until the daemon is gone.
+umount_fs() { # [MOUNTPOINT]
+	local dir=${1:-$MNT} pid
+	pid=$(daemon_pid "$dir")
+	if [[ $MOUNT_WITH == vastfs ]]; then
+		timeout 60 "$BUILD/vastfs" umount "$dir" || return
+	else
+		fusermount3 -u "$dir" || return
+	fi
+	! is_mounted "$dir" || die "$dir is still mounted"
+	[[ -z $pid ]] || wait_for 20 gone "$pid" || die "the daemon $pid goes on after the unmount"
+}
+
+remount_fs() {
+	umount_fs && mount_fs "$@"
+}
+
+umount_all() {
+	local dir pid
+	for dir in $(awk -v w="$W/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo); do
+		pid=$(daemon_pid "$dir")
+		timeout 20 fusermount3 -u "$dir" 2>/dev/null || umount -l "$dir" 2>/dev/null || fusermount3 -u -z "$dir"
+		[[ -z $pid ]] || wait_for 20 gone "$pid" || kill -KILL "$pid" 2>/dev/null
+	done
+}
+
+cleanup() {
+	local status=$? pid
+	[[ -n $W ]] || return
+	umount_all
+	for pid in "${PIDS[@]}"; do
+		for pid in $(descendants "$pid") "$pid"; do kill -KILL "$pid" 2>/dev/null; done
+	done
+	wait 2>/dev/null
+	if [[ -n ${KEEP:-} ]]; then echo "# kept: $W"; else rm -rf --one-file-system "$W"; fi
+	# a file that ends before finish() has failed
+	if [[ ${FUNCNAME[1]:-} != finish ]]; then
+		[[ $status == 0 && -n ${FINISHES_ITSELF:-} ]] || echo "not ok - $0 ended early (status $status)"
+		[[ $status != 0 || -n ${FINISHES_ITSELF:-} ]] || status=1
+		exit "$status"
+	fi
+}
