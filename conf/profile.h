@@ -29,9 +29,11 @@ struct profile {
 	char *host; /* name or address, without brackets */
 	unsigned port;
 	char *user;
-	char **keys; /* private key files to try in turn, absolute; n_keys; empty: the defaults */
+	/* Private key files to try in turn, absolute; n_keys. Only those that can be used: default keys
+	 * that are missing and encrypted ones (left to ssh-agent) are not in it, so it may be empty. */
+	char **keys;
 	size_t n_keys;
-	bool keys_given; /* false: keys are the defaults, of which missing ones are passed over */
+	bool keys_given; /* false: keys are the defaults, ~/.ssh/id_ed25519, id_ecdsa and id_rsa */
 	char *path;	 /* remote folder to mount; NULL: /workspace if it exists, else the login folder */
 	struct forward_spec *forwards;
 	size_t n_forwards;
@@ -44,12 +46,14 @@ struct profile {
 	enum symlink_policy symlinks;
 	enum idmap_policy idmap;
 
-	/* -o options of mount(8) and FUSE; not allowed in the ini file unless the table says so */
+	/* -o options of mount(8) and FUSE; not allowed in the ini file unless the table says so.
+	 * nosuid and nodev are true unless the user said suid or dev: the server is not trusted. */
 	bool read_only, allow_other, default_permissions, nosuid, nodev, noexec, noatime, sync;
 	bool uid_given, gid_given, umask_given;
 	unsigned uid, gid, umask;
-	char *fsname;	 /* for findmnt and df; built from the spec when NULL */
+	char *fsname;	 /* for findmnt and df; the spec as written unless -o fsname; never NULL */
 	char *config;	 /* the ini file that was read, or NULL */
+	bool nonempty;	 /* the mountpoint may hold files */
 };
 
 enum profile_key_type { KEY_STRING, KEY_NUMBER, KEY_CHOICE, KEY_PATH, KEY_FORWARD, KEY_FLAG };
@@ -76,6 +80,8 @@ struct profile_request {
 	size_t n_options;
 	char **forwards;  /* of -L; n_forwards */
 	size_t n_forwards;
+	bool sloppy;	  /* -s: unknown options are passed over */
+	bool no_memory;	  /* an addition failed; profile_load will say so */
 };
 
 void profile_request_add_option(struct profile_request *request, const char *option, size_t len);

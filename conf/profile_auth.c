@@ -1,0 +1,68 @@
+/* Which private key files a profile ends up with. */
+#include "conf/keyfile.h"
+#include "conf/log.h"
+#include "conf/paths.h"
+#include "conf/profile_impl.h"
+#include <stdlib.h>
+
+int draft_check_keys(struct draft *draft, struct conf_error *error)
+{
+	struct profile *p = draft->profile;
+	bool agent = keyfile_agent_present();
+	size_t kept = 0;
+
+	for (size_t i = 0; i < p->n_keys; i++) {
+		enum keyfile_state state = keyfile_inspect(p->keys[i]);
+
+		if ((state == KEYFILE_ENCRYPTED || state == KEYFILE_HARDWARE) && agent) {
+			log_info("key %s needs ssh-agent; leaving it to the agent", p->keys[i]);
+			free(p->keys[i]);
+			free(draft->key_from[i]);
+			continue;
+		}
+		if (state != KEYFILE_USABLE) {
+			int rc = keyfile_explain(state, p->keys[i], draft->key_from[i], error);
+
+			/* The rest stays owned by the draft: close the gap of what was freed. */
+			while (i < p->n_keys) {
+				p->keys[kept] = p->keys[i];
+				draft->key_from[kept++] = draft->key_from[i++];
+			}
+			p->n_keys = kept;
+			return rc;
+		}
+		p->keys[kept] = p->keys[i];
+		draft->key_from[kept++] = draft->key_from[i];
+	}
+	p->n_keys = kept;
+	return 0;
+}
+
+int draft_add_default_keys(struct draft *draft, struct conf_error *error)
+{
+	static const char *const names[] = {
+	    "~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"};
+	const struct origin origin = {"default key", NULL};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		char *path = paths_expand(names[i]);
+		enum keyfile_state state = path ? keyfile_inspect(path) : KEYFILE_MISSING;
+		struct conf_error why = {""};
+		int rc = 0;
+
+		if (state == KEYFILE_USABLE) {
+			rc = profile_key_set(draft, profile_key_find("key"), path, &origin, error);
+		} else if (state != KEYFILE_MISSING) {
+			keyfile_explain(state, path, "default key passed over", &why);
+			if (state == KEYFILE_ENCRYPTED || state == KEYFILE_HARDWARE)
+				log_info("%s", why.text);
+			else
+				log_warning("%s", why.text);
+		}
+		free(path);
+		if (rc)
+			return rc;
+	}
+	draft->profile->keys_given = false;
+	return 0;
+}
