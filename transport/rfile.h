@@ -1,16 +1,21 @@
 /*
- * An open file on the instance: a handle on one channel, on several when it is large and striped over the bulk
- * lane, opened again on a new connection when one is lost.
+ * An open file on the instance: a handle on one channel, on several when it is large and striped
+ * over the bulk lane, opened again on a new connection when one is lost.
  *
- * Core only. Each call completes exactly once, later, never from inside the call. An rfile is counted: the opener holds
- * one reference, every operation under way holds one; the last rfile_put closes all handles behind the caller's back.
+ * Core only. Each call completes exactly once, later, never from inside the call. An rfile is
+ * counted: the opener holds one reference, every operation under way holds one; the last rfile_put
+ * closes all handles behind the caller's back.
  *
- * The same file: a further handle (stripe, or after a lost link) is used only when FSTAT through it agrees with the
- * version the caller last confirmed (rfile_set_version) for reading, and with size and kind for writing; else
- * the operation fails with -ESTALE, never with another file's data.
+ * The same file: a further handle (stripe, or after a lost link) is used only when FSTAT through it
+ * agrees with the version the caller last confirmed (rfile_set_version) for reading, and with size
+ * and kind for writing; else the operation fails with -ESTALE, never with another file's data.
  *
- * Paths: further handles are opened by the file's present path, which the owner gives through `path`. NULL from it means the
- * file has no name any more (unlinked): no further handles, a lost handle is -ESTALE.
+ * Errors: 0 or a negative errno, the true one (remote_errno.h). -ESTALE: the file that this was is
+ * not to be found any more. -ETIMEDOUT after the profile's timeout, lost links included.
+ *
+ * Paths: further handles are opened by the file's present path, which the owner gives through
+ * `path`. NULL from it means the file has no name any more (unlinked): no further handles, a lost
+ * handle is -ESTALE. path is not called any more once the last rfile_get is put.
  */
 #ifndef VASTFS_TRANSPORT_RFILE_H
 #define VASTFS_TRANSPORT_RFILE_H
@@ -25,13 +30,15 @@ struct rfile_owner {
 	void *arg;
 };
 
-/* The file, and its attributes as they were right after the open (an LSTAT or FSTAT sent behind the OPEN on the same
- * channel); attr->flags is 0 when the server would not say. file is owned by the callee on success. */
+/* The file, and its attributes as they were right after the open (an LSTAT or FSTAT sent behind the
+ * OPEN on the same channel); attr->flags is 0 when the server would not say. file is owned by the
+ * callee on success. */
 typedef void rfile_open_done(void *arg, int err, struct rfile *file, const struct sftp_attr *attr);
 
-/* flags: SSH_FXF_*; mode for SSH_FXF_CREAT (permission bits; the server's umask applies to it). One round trip. */
-void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode, const struct rfile_owner *owner,
-    rfile_open_done *done, void *arg);
+/* flags: SSH_FXF_*; mode for SSH_FXF_CREAT (permission bits; the server's umask applies to it). One
+ * round trip. */
+void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
+    const struct rfile_owner *owner, rfile_open_done *done, void *arg);
 struct rfile *rfile_get(struct rfile *file);
 void rfile_put(struct rfile *file);
 
@@ -42,32 +49,41 @@ bool rfile_append(const struct rfile *file);
 /* What the caller knows the file to be (mtime in seconds since 1970, size in bytes). */
 void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size);
 
+/* The owner, group or permissions were changed by path (those that attr->flags names): a further
+ * handle is expected to show the new ones. rfile_fsetstat notes its own. */
+void rfile_set_identity(struct rfile *file, const struct sftp_attr *attr);
+
 enum rfile_lane {
 	RFILE_SMALL, /* someone waits for a few KiB: beside other small operations */
 	RFILE_BULK,  /* streaming: striped over the bulk lane once the file is large */
 };
 
-/* One read of 1 to max_read bytes. Fewer bytes than asked come only at the end of the file as FSTAT confirms it: a short
- * READ reply is asked again (R4). data borrowed. */
+/* One read of 1 to max_read bytes. Fewer bytes than asked come only at the end of the file as FSTAT
+ * confirms it: a short READ reply is asked again (R4). data borrowed. */
 typedef void rfile_read_done(void *arg, int err, const uint8_t *data, uint32_t len);
-void rfile_read(struct rfile *file, uint64_t offset, uint32_t len, enum rfile_lane lane, rfile_read_done *done, void *arg);
+void rfile_read(struct rfile *file, uint64_t offset, uint32_t len, enum rfile_lane lane,
+    rfile_read_done *done, void *arg);
 
-/* One write of 1 to max_write bytes; data is copied. Repeated after a lost link, except with SSH_FXF_APPEND (there the size is
- * looked up first). Writes of one rfile go out in the order of the calls on each channel, but complete in any order;
- * appending files use one channel only. */
-void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len, enum rfile_lane lane, remote_done *done,
-    void *arg);
+/* One write of 1 to max_write bytes; data is copied. Repeated after a lost link, except with
+ * SSH_FXF_APPEND (there the size is looked up first). Writes of one rfile go out in the order of
+ * the calls on each channel, but complete in any order; appending files use one channel only. So
+ * the caller waits for a write before it starts another one, a read or a truncate of the same
+ * bytes. */
+void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,
+    enum rfile_lane lane, remote_done *done, void *arg);
 
-/* Everything that was completed before is on the disk there (fsync@openssh.com on each handle written through; 0 where it is not
- * offered, once per mount with a log_warning). Callers wait for their writes first. */
+/* Everything that was completed before is on the disk there (fsync@openssh.com on each handle
+ * written through; 0 where it is not offered, once per mount with a log_warning). Callers wait for
+ * their writes first. */
 void rfile_fsync(struct rfile *file, remote_done *done, void *arg);
 void rfile_fstat(struct rfile *file, remote_attr_done *done, void *arg);
 /* As remote_setstat, through the handle; may carry size (truncate). */
 void rfile_fsetstat(struct rfile *file, const struct sftp_attr *attr, remote_done *done, void *arg);
 
-/* Bytes copied on the instance by copy-data between two open files, in one piece of at most len (a channel of its own holds handles
- * of both). done's err: bytes copied (> 0; 0 at the end of the source), or -EOPNOTSUPP without the extension. len at most 1 GiB. */
-void rfile_copy(struct rfile *from, uint64_t from_offset, struct rfile *to, uint64_t to_offset, uint64_t len, remote_done *done,
-    void *arg);
+/* Bytes copied on the instance by copy-data between two open files, in one piece of at most len (a
+ * channel of its own holds handles of both). done's err: bytes copied (> 0; 0 at the end of the
+ * source), or -EOPNOTSUPP without the extension. len at most 1 GiB. */
+void rfile_copy(struct rfile *from, uint64_t from_offset, struct rfile *to, uint64_t to_offset,
+    uint64_t len, remote_done *done, void *arg);
 
 #endif

@@ -1,0 +1,171 @@
+#include "transport/rfile_internal.h"
+
+#include "transport/remote_errno.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+uint64_t rfile_now_ms(void)
+{
+	return uv_hrtime() / 1000000;
+}
+
+struct rfile *rfile_new(struct remote *remote, uint32_t flags, const struct rfile_owner *owner,
+    const struct sftp_attr *attr)
+{
+	struct rfile *file = calloc(1, sizeof(*file));
+	if (!file)
+		return NULL;
+	file->remote = remote_get(remote);
+	file->pool = remote_pool(remote);
+	file->users = 1;
+	file->flags = flags;
+	file->owner = *owner;
+	file->attr = *attr;
+	if ((attr->flags & SSH_FILEXFER_ATTR_SIZE) && (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME)) {
+		file->version_known = true;
+		file->mtime = attr->mtime;
+		file->size = attr->size;
+	}
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE) {
+		file->append_end_known = true;
+		file->append_end = attr->size;
+	}
+	TAILQ_INIT(&file->waiting[0]);
+	TAILQ_INIT(&file->waiting[1]);
+	TAILQ_INIT(&file->finished);
+	TAILQ_INIT(&file->appends_sent);
+	TAILQ_INIT(&file->appends);
+	TAILQ_INIT(&file->free_ops);
+	return file;
+}
+
+static void rfile_free(struct rfile *file)
+{
+	if (file->appender)
+		rfile_handle_put(file->appender);
+	while (file->n_stripes)
+		rfile_handle_close(file->stripes[file->n_stripes - 1]);
+	if (file->copy)
+		rfile_handle_close(file->copy);
+	if (file->primary)
+		rfile_handle_close(file->primary);
+
+	struct rfile_op *op;
+	while ((op = TAILQ_FIRST(&file->free_ops))) {
+		TAILQ_REMOVE(&file->free_ops, op, link);
+		free(op);
+	}
+	remote_put(file->remote);
+	free(file);
+}
+
+struct rfile *rfile_get(struct rfile *file)
+{
+	file->users++;
+	return file;
+}
+
+void rfile_put(struct rfile *file)
+{
+	if (--file->users == 0 && file->holds == 0)
+		rfile_free(file);
+}
+
+void rfile_hold(struct rfile *file)
+{
+	file->holds++;
+}
+
+void rfile_drop(struct rfile *file)
+{
+	if (--file->holds == 0 && file->users == 0)
+		rfile_free(file);
+}
+
+bool rfile_readable(const struct rfile *file)
+{
+	return file->flags & SSH_FXF_READ;
+}
+
+bool rfile_writable(const struct rfile *file)
+{
+	return file->flags & SSH_FXF_WRITE;
+}
+
+bool rfile_append(const struct rfile *file)
+{
+	return file->flags & SSH_FXF_APPEND;
+}
+
+void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size)
+{
+	file->version_known = true;
+	file->changed = false;
+	file->mtime = mtime;
+	file->size = size;
+	file->stripe_pause = 0;
+}
+
+void rfile_set_identity(struct rfile *file, const struct sftp_attr *attr)
+{
+	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		file->attr.uid = attr->uid;
+		file->attr.gid = attr->gid;
+	}
+	if ((attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS))
+		file->attr.mode = (file->attr.mode & S_IFMT) | (attr->mode & 07777);
+	file->stripe_pause = 0;
+}
+
+void rfile_mark_changed(struct rfile *file)
+{
+	if (!file->changed) {
+		file->changed = true;
+		file->end = 0;
+	}
+}
+
+/*
+ * Whether attr, just seen through another handle, is this file. SFTP v3 has no inode numbers, so:
+ * for a file that only others can change, the version; for one that is being written here the
+ * owner, the kind, the permissions (without set-id bits: a write clears them) and a size that holds
+ * all that was acknowledged.
+ */
+bool rfile_same(const struct rfile *file, const struct sftp_attr *attr)
+{
+	const struct sftp_attr *known = &file->attr;
+	uint32_t both = known->flags & attr->flags;
+
+	if (both & SSH_FILEXFER_ATTR_PERMISSIONS) {
+		if ((known->mode ^ attr->mode) & S_IFMT)
+			return false;
+		if (file->changed && ((known->mode ^ attr->mode) & 0777))
+			return false;
+	}
+	if (!file->changed) {
+		const uint32_t needed = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_ACMODTIME;
+		return file->version_known && (attr->flags & needed) == needed &&
+		       attr->mtime == file->mtime && attr->size == file->size;
+	}
+	if ((both & SSH_FILEXFER_ATTR_UIDGID) &&
+	    (known->uid != attr->uid || known->gid != attr->gid))
+		return false;
+	return (attr->flags & SSH_FILEXFER_ATTR_SIZE) && attr->size >= file->end;
+}
+
+int rfile_path(struct rfile *file, char *buf, size_t size)
+{
+	if (file->users == 0 || !file->owner.path || !file->owner.path(file->owner.arg, buf, size))
+		return -ESTALE;
+	return 0;
+}
+
+void rfile_true_errno(struct rfile *file, int err, remote_done *done, void *arg)
+{
+	char path[PATH_MAX];
+	const char *known = rfile_path(file, path, sizeof(path)) == 0 ? path : NULL;
+	remote_true_errno(file->remote, ASKED_WRITE, known, NULL, err, done, arg);
+}

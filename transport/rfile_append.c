@@ -1,0 +1,234 @@
+/*
+ * Writes to a file that is open with SSH_FXF_APPEND: the server puts each at the end, whatever its
+ *offset says, so that order matters and none may be sent twice.
+ *
+ * They go through one handle at a time, in order. In front of the first one after a pause goes an
+ *FSTAT (no round trip more), so that the file's size before them is known. When the link is lost,
+ *those in flight are uncertain: the size through a new handle tells how many bytes of them arrived,
+ *since one sftp-server works in turn:
+ *
+ *	append_end     size now
+ *	    |--A--|--B-- |           A is done, of B the rest is sent, C is sent
+ *
+ * When the file grew by more than all of them, somebody else appends too and nobody can tell: -EIO
+ *for them.
+ */
+#include "transport/rfile_internal.h"
+
+#include "conf/log.h"
+#include <errno.h>
+
+static void sized(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile *file = arg;
+
+	if (!reply->err && reply->type == SSH_FXP_ATTRS &&
+	    (reply->attr.flags & SSH_FILEXFER_ATTR_SIZE)) {
+		file->append_end_known = true;
+		file->append_end = reply->attr.size;
+	}
+	rfile_drop(file);
+}
+
+static void ask_size(struct rfile *file, struct rfile_handle *handle, sftp_done *done)
+{
+	struct packet *message = sftp_msg_handle(SSH_FXP_FSTAT, &handle->name);
+	if (!message)
+		return;
+	rfile_hold(file);
+	sftp_send(rfile_handle_sftp(handle), message, 0, done, file);
+}
+
+static void append_replied(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile_op *op = arg;
+	struct rfile *file = op->file;
+	uint32_t sent = op->cost;
+
+	rfile_hold(file);
+	file->appends_out--;
+	file->append_bytes -= sent;
+	rfile_op_release(op, reply);
+	if (reply->err == -ENOTCONN) {
+		file->append_uncertain = true;
+	} else {
+		TAILQ_REMOVE(&file->appends_sent, op, link);
+		if (reply->err) {
+			file->append_end_known = false; /* a part of it may be there */
+			rfile_op_error(op, reply->err);
+		} else {
+			file->append_end += sent;
+			if (file->append_end_known && file->append_end > file->end)
+				file->end = file->append_end;
+			rfile_op_finish(op, 0);
+		}
+	}
+	rfile_pump(file);
+	rfile_drop(file);
+}
+
+/* --- after a lost link --- */
+
+/* The file has that size now: completes what is done, puts the rest in front of what waits. */
+static void resolve(struct rfile *file, uint64_t size)
+{
+	uint64_t grown = size - file->append_end, sent = 0;
+	struct rfile_ops again = TAILQ_HEAD_INITIALIZER(again);
+	struct rfile_op *op;
+
+	TAILQ_FOREACH (op, &file->appends_sent, link)
+		sent += op->len - op->got;
+	bool known = file->append_end_known && size >= file->append_end && grown <= sent;
+	if (!known)
+		log_warning("an append was interrupted by a lost connection, and the file grew "
+			    "otherwise too: whether it was done is not known");
+	while ((op = TAILQ_FIRST(&file->appends_sent))) {
+		uint32_t left = op->len - op->got;
+		TAILQ_REMOVE(&file->appends_sent, op, link);
+		if (!known) {
+			rfile_op_fail(op, -EIO);
+		} else if (grown >= left) {
+			grown -= left;
+			rfile_op_fail(op, 0);
+		} else {
+			op->got += (uint32_t)grown;
+			grown = 0;
+			TAILQ_INSERT_TAIL(&again, op, link);
+		}
+	}
+	TAILQ_CONCAT(&again, &file->appends, link);
+	TAILQ_CONCAT(&file->appends, &again, link);
+	file->append_uncertain = false;
+	file->append_end_known = true;
+	file->append_end = size;
+	if (size > file->end)
+		file->end = size;
+}
+
+static void looked(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile *file = arg;
+
+	file->append_looking = false;
+	if (!reply->err && reply->type == SSH_FXP_ATTRS && file->append_uncertain &&
+	    (reply->attr.flags & SSH_FILEXFER_ATTR_SIZE))
+		resolve(file, reply->attr.size);
+	else if (reply->err == -ENOTCONN)
+		rfile_append_fail_waiting(file, -ETIMEDOUT, true);
+	else
+		rfile_append_fail_waiting(file, reply->err ? reply->err : -EPROTO, false);
+	rfile_pump(file);
+	rfile_drop(file);
+}
+
+static void look(struct rfile *file)
+{
+	if (file->append_looking || file->appends_out)
+		return;
+	if (!rfile_handle_usable(file->primary, RFILE_WRITE)) {
+		rfile_want_primary(file);
+		return;
+	}
+	file->append_looking = true;
+	ask_size(file, file->primary, looked);
+}
+
+/* --- sending --- */
+
+static void set_appender(struct rfile *file, struct rfile_handle *handle)
+{
+	if (file->appender == handle)
+		return;
+	if (file->appender)
+		rfile_handle_put(file->appender);
+	file->appender = handle ? rfile_handle_get(handle) : NULL;
+}
+
+/* The handle for the next one, or NULL: it waits. A stream moves to the bulk lane when nothing is
+ * in flight. */
+static struct rfile_handle *pick(struct rfile *file, const struct rfile_op *op)
+{
+	struct rfile_handle *now = file->appender, *best = NULL;
+
+	if (op->bulk && file->streamed > RFILE_STREAM_MIN) {
+		best = rfile_best_stripe(file, RFILE_WRITE);
+		if (!best && !file->n_stripes)
+			rfile_want_stripe(file, NULL, RFILE_WRITE);
+	}
+	if (file->appends_out) {
+		if (!rfile_handle_usable(now, RFILE_WRITE) || (best && now->lane != LANE_BULK))
+			return NULL;
+		if (op->bulk && now->lane != LANE_BULK &&
+		    file->append_bytes + op->len > RFILE_PRIMARY_CAP)
+			return NULL;
+		return now;
+	}
+	if (!best && rfile_handle_usable(file->primary, RFILE_WRITE))
+		best = file->primary;
+	if (!best)
+		rfile_want_primary(file);
+	set_appender(file, best);
+	return best;
+}
+
+void rfile_append_pump(struct rfile *file)
+{
+	struct rfile_op *op;
+
+	if (file->append_uncertain) {
+		look(file);
+		return;
+	}
+	while ((op = TAILQ_FIRST(&file->appends))) {
+		struct rfile_handle *handle = pick(file, op);
+		if (op != TAILQ_FIRST(&file->appends))
+			continue; /* it was given up */
+		if (!handle)
+			break;
+		if (!file->appends_out)
+			ask_size(file, handle, sized);
+		TAILQ_REMOVE(&file->appends, op, link);
+		if (rfile_send_write(op, handle, append_replied)) {
+			rfile_op_fail(op, -ENOMEM);
+			continue;
+		}
+		TAILQ_INSERT_TAIL(&file->appends_sent, op, link);
+		file->appends_out++;
+		file->append_bytes += op->cost;
+	}
+}
+
+void rfile_append_submit(struct rfile_op *op)
+{
+	TAILQ_INSERT_TAIL(&op->file->appends, op, link);
+	rfile_append_pump(op->file);
+}
+
+void rfile_append_fail_waiting(struct rfile *file, int err, bool only_expired)
+{
+	uint64_t now = rfile_now_ms();
+	struct rfile_op *op, *next;
+
+	for (op = TAILQ_FIRST(&file->appends); op; op = next) {
+		next = TAILQ_NEXT(op, link);
+		if (only_expired && now < op->deadline)
+			continue;
+		TAILQ_REMOVE(&file->appends, op, link);
+		rfile_op_fail(op, err);
+	}
+	if (!file->append_uncertain)
+		return;
+	bool left = false;
+	for (op = TAILQ_FIRST(&file->appends_sent); op; op = next) {
+		next = TAILQ_NEXT(op, link);
+		if (op->handle || (only_expired && now < op->deadline)) {
+			left = true;
+			continue;
+		}
+		/* Its bytes still count against what the file grew by: nobody can tell any more. */
+		TAILQ_REMOVE(&file->appends_sent, op, link);
+		rfile_op_fail(op, err);
+		file->append_end_known = false;
+	}
+	file->append_uncertain = left;
+}

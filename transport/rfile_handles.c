@@ -1,0 +1,352 @@
+#include "transport/rfile_internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void close_replied(void *arg, const struct sftp_reply *reply)
+{
+}
+
+void rfile_close_remote(struct pool_channel *channel, const struct sftp_handle *name)
+{
+	if (!pool_channel_alive(channel))
+		return; /* the server closed it itself */
+	struct packet *message = sftp_msg_handle(SSH_FXP_CLOSE, name);
+	if (message)
+		sftp_send(pool_channel_sftp(channel), message, 0, close_replied, NULL);
+}
+
+/* --- slots --- */
+
+static bool slot_put(struct rfile *file, struct rfile_handle *handle)
+{
+	switch (handle->lane) {
+	case LANE_BULK:
+		if (file->n_stripes == RFILE_STRIPES_MAX)
+			return false;
+		file->stripes[file->n_stripes++] = handle;
+		return true;
+	case LANE_COPY:
+		if (file->copy)
+			return false;
+		file->copy = handle;
+		return true;
+	default:
+		if (file->primary)
+			return false;
+		file->primary = handle;
+		return true;
+	}
+}
+
+/* Takes the handle out of its slot; false when it is in none. */
+static bool slot_clear(struct rfile_handle *handle)
+{
+	struct rfile *file = handle->file;
+
+	if (file->primary == handle) {
+		file->primary = NULL;
+		return true;
+	}
+	if (file->copy == handle) {
+		file->copy = NULL;
+		return true;
+	}
+	for (unsigned i = 0; i < file->n_stripes; i++) {
+		if (file->stripes[i] != handle)
+			continue;
+		file->stripes[i] = file->stripes[--file->n_stripes];
+		return true;
+	}
+	return false;
+}
+
+struct rfile_handle *rfile_handle_new(
+    struct rfile *file, enum lane lane, struct pool_channel *channel)
+{
+	struct rfile_handle *handle = calloc(1, sizeof(*handle));
+	if (!handle)
+		return NULL;
+	handle->file = file;
+	handle->lane = lane;
+	handle->refs = 1;
+	TAILQ_INIT(&handle->copies);
+	if (!slot_put(file, handle)) {
+		free(handle);
+		return NULL;
+	}
+	handle->channel = pool_channel_get(channel);
+	return handle;
+}
+
+struct rfile_handle *rfile_handle_get(struct rfile_handle *handle)
+{
+	handle->refs++;
+	return handle;
+}
+
+void rfile_handle_put(struct rfile_handle *handle)
+{
+	if (--handle->refs)
+		return;
+	pool_channel_put(handle->channel);
+	free(handle);
+}
+
+void rfile_handle_lost(struct rfile_handle *handle)
+{
+	handle->state = RFILE_HANDLE_GONE;
+	if (slot_clear(handle))
+		rfile_handle_put(handle);
+}
+
+void rfile_handle_close(struct rfile_handle *handle)
+{
+	if (handle->state == RFILE_HANDLE_CHECKING || handle->state == RFILE_HANDLE_READY)
+		rfile_close_remote(handle->channel, &handle->name);
+	rfile_handle_lost(handle);
+}
+
+bool rfile_handle_usable(const struct rfile_handle *handle, enum rfile_kind kind)
+{
+	if (!handle || !pool_channel_alive(handle->channel))
+		return false;
+	return handle->state == RFILE_HANDLE_READY ||
+	       (handle->state == RFILE_HANDLE_CHECKING && kind == RFILE_READ);
+}
+
+struct sftp *rfile_handle_sftp(struct rfile_handle *handle)
+{
+	return pool_channel_sftp(handle->channel);
+}
+
+/* --- opening --- */
+
+/* From the loop: it did not open, or is another file. */
+static void handle_failed(struct rfile_handle *handle, int err)
+{
+	struct rfile *file = handle->file;
+	enum lane lane = handle->lane;
+
+	rfile_handle_close(handle);
+	if (err == -ENOENT)
+		err = -ESTALE;
+	if (lane == LANE_BULK && err != -ENOTCONN) {
+		file->stripe_pause = rfile_now_ms() + RFILE_STRIPE_PAUSE_MS;
+		if (err == -EACCES || err == -EPERM)
+			file->stripes_refused = true;
+	} else if (lane == LANE_FILES && err != -ENOTCONN) {
+		rfile_fail_waiting(file, err, false);
+	}
+	rfile_copies_wake(&handle->copies, err);
+	rfile_pump(file);
+}
+
+static void handle_checked(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile_handle *handle = arg;
+	struct rfile *file = handle->file;
+
+	if (handle->state == RFILE_HANDLE_GONE || reply->err) {
+		handle_failed(handle, reply->err ? reply->err : -ENOTCONN);
+	} else if (reply->type != SSH_FXP_ATTRS) {
+		handle_failed(handle, -EPROTO);
+	} else if (!rfile_same(file, &reply->attr)) {
+		handle_failed(handle, -ESTALE);
+	} else {
+		handle->state = RFILE_HANDLE_READY;
+		rfile_copies_wake(&handle->copies, 0);
+		rfile_pump(file);
+	}
+	rfile_handle_put(handle);
+	rfile_drop(file);
+}
+
+/* From the loop, with the reference and the hold of the opening: passes them on to the check. */
+static int handle_check(struct rfile_handle *handle, const struct sftp_reply *reply)
+{
+	if (reply->err)
+		return reply->err;
+	if (reply->type != SSH_FXP_HANDLE)
+		return -EPROTO;
+	handle->name.len = reply->handle.len;
+	memcpy(handle->name.data, reply->handle.data, reply->handle.len);
+	if (handle->state == RFILE_HANDLE_GONE) {
+		rfile_close_remote(handle->channel, &handle->name);
+		return -ENOTCONN;
+	}
+	handle->state = RFILE_HANDLE_CHECKING;
+	if (!pool_channel_alive(handle->channel))
+		return -ENOTCONN;
+	struct packet *message = sftp_msg_handle(SSH_FXP_FSTAT, &handle->name);
+	if (!message)
+		return -ENOMEM;
+	sftp_send(rfile_handle_sftp(handle), message, 0, handle_checked, handle);
+	return 0;
+}
+
+static void handle_opened(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile_handle *handle = arg;
+	struct rfile *file = handle->file;
+	int err = handle_check(handle, reply);
+
+	if (!err) {
+		rfile_pump(file); /* reads may go behind the check */
+		return;
+	}
+	handle_failed(handle, err);
+	rfile_handle_put(handle);
+	rfile_drop(file);
+}
+
+int rfile_handle_open(struct rfile *file, enum lane lane, struct pool_channel *channel)
+{
+	char path[PATH_MAX];
+	int err = rfile_path(file, path, sizeof(path));
+	if (err)
+		return err;
+
+	/* Never CREAT, TRUNC or EXCL: the file is there, or it is not the same one. */
+	uint32_t flags = file->flags & (SSH_FXF_READ | SSH_FXF_WRITE | SSH_FXF_APPEND);
+	if (lane == LANE_COPY)
+		flags &= ~(uint32_t)SSH_FXF_APPEND; /* copy-data has offsets of its own */
+	struct sftp_attr none = {0};
+	struct packet *message = sftp_msg_open(path, flags, &none);
+	struct rfile_handle *handle = message ? rfile_handle_new(file, lane, channel) : NULL;
+	if (!handle) {
+		packet_free(message);
+		return -ENOMEM;
+	}
+	rfile_hold(file);
+	/* One byte in flight makes the pool name another channel for the next stripe. */
+	sftp_send(rfile_handle_sftp(handle), message, lane == LANE_BULK, handle_opened,
+	    rfile_handle_get(handle));
+	return 0;
+}
+
+/* --- the primary --- */
+
+static void lane_waited(void *arg, int err)
+{
+	struct rfile *file = arg;
+
+	file->lane_wait = false;
+	if (err == -ETIMEDOUT)
+		rfile_fail_waiting(file, -ETIMEDOUT, true);
+	else if (err)
+		rfile_fail_waiting(file, err, false);
+	rfile_pump(file);
+	rfile_drop(file);
+}
+
+void rfile_want_primary(struct rfile *file)
+{
+	if (file->primary && !pool_channel_alive(file->primary->channel))
+		rfile_handle_lost(file->primary);
+	if (file->primary || file->lane_wait)
+		return;
+	struct pool_channel *channel = pool_channel(file->pool, LANE_FILES, false);
+	if (channel) {
+		int err = rfile_handle_open(file, LANE_FILES, channel);
+		if (err)
+			rfile_fail_waiting(file, err, false);
+		return;
+	}
+	file->lane_wait = true;
+	rfile_hold(file);
+	pool_wait(file->pool, LANE_FILES, rfile_patience(file), lane_waited, file);
+}
+
+/* --- stripes --- */
+
+struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind)
+{
+	struct rfile_handle *best = NULL;
+	size_t least = SIZE_MAX;
+
+	for (unsigned i = file->n_stripes; i-- > 0;) {
+		struct rfile_handle *stripe = file->stripes[i];
+		if (!pool_channel_alive(stripe->channel)) {
+			rfile_handle_lost(stripe);
+			continue;
+		}
+		if (!rfile_handle_usable(stripe, kind))
+			continue;
+		size_t load = sftp_bytes_in_flight(rfile_handle_sftp(stripe));
+		if (load < least) {
+			least = load;
+			best = stripe;
+		}
+	}
+	return best;
+}
+
+/*
+ * As many stripes as what is in flight and waiting fills, and one more when even the least loaded
+ * of them is full with other files' bytes.
+ */
+void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind)
+{
+	size_t full = kind == RFILE_WRITE ? RFILE_STRIPE_WRITE : RFILE_STRIPE_READ;
+	size_t wanted = 1 + (file->bulk_in_flight + file->bulk_waiting) / full;
+
+	if (best && sftp_bytes_in_flight(pool_channel_sftp(best->channel)) >= full)
+		wanted = file->n_stripes + 1u;
+	if (file->n_stripes >= wanted || file->n_stripes == RFILE_STRIPES_MAX ||
+	    file->stripes_refused || file->users == 0)
+		return;
+	if (file->stripe_pause && rfile_now_ms() < file->stripe_pause)
+		return;
+
+	struct pool_channel *channel = pool_channel(file->pool, LANE_BULK, file->n_stripes > 0);
+	if (!channel)
+		return;
+	for (unsigned i = 0; i < file->n_stripes; i++) {
+		if (file->stripes[i]->channel == channel)
+			return;
+	}
+	if (rfile_handle_open(file, LANE_BULK, channel))
+		file->stripe_pause = rfile_now_ms() + RFILE_STRIPE_PAUSE_MS;
+}
+
+/* --- the choice --- */
+
+/* Whether a bulk operation may go in front of the small ones. */
+static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
+{
+	return primary->in_flight == 0 ||
+	       sftp_bytes_in_flight(rfile_handle_sftp(primary)) + len <= RFILE_PRIMARY_CAP;
+}
+
+static struct rfile_handle *choose_small(struct rfile *file, const struct rfile_op *op)
+{
+	if (rfile_handle_usable(file->primary, op->kind))
+		return file->primary;
+	struct rfile_handle *stripe = rfile_best_stripe(file, op->kind);
+	if (!stripe)
+		rfile_want_primary(file);
+	return stripe;
+}
+
+struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
+{
+	if (!op->bulk)
+		return choose_small(file, op);
+
+	struct rfile_handle *primary =
+	    rfile_handle_usable(file->primary, op->kind) ? file->primary : NULL;
+	bool room = primary && primary_has_room(primary, op->len);
+	if (!file->n_stripes && room && file->streamed <= RFILE_STREAM_MIN)
+		return primary;
+
+	struct rfile_handle *best = rfile_best_stripe(file, op->kind);
+	rfile_want_stripe(file, best, op->kind);
+	if (best)
+		return best;
+	if (!primary && !file->n_stripes)
+		rfile_want_primary(file);
+	return room ? primary : NULL;
+}

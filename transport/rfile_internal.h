@@ -1,0 +1,223 @@
+/*
+ * What the rfile_*.c files share: the open file, its handles and its operations. Nobody else
+ *includes this.
+ *
+ *	rfile.c          references, what is known of the file
+ *	rfile_open.c     the open itself
+ *	rfile_handles.c  handles: open, check, choose, lose, open again
+ *	rfile_op.c       operations: submit, wait, complete
+ *	rfile_io.c       read, write, fstat, fsync, fsetstat
+ *	rfile_append.c   writes to files open with SSH_FXF_APPEND
+ *	rfile_copy.c     copy-data
+ *
+ * Core only. Two counts keep a struct rfile: `users` (rfile_get and rfile_put) and `holds`
+ *(operations under way, handles being opened, waits). The owner's path() is called only while users
+ *> 0, since the owner may be gone afterwards. Whoever may be the last to drop a hold does not touch
+ *the file behind it.
+ *
+ * An operation's way:
+ *
+ *	submit --> a usable handle? --yes--> sent --reply--> done
+ *	   ^              | no                 | -ENOTCONN
+ *	   |              v                    v
+ *	   +-- pump <-- waiting <---------- handle lost
+ *
+ * pump runs when a handle became ready or was given up, when a reply made room, and when a lane
+ *came up.
+ */
+#ifndef VASTFS_TRANSPORT_RFILE_INTERNAL_H
+#define VASTFS_TRANSPORT_RFILE_INTERNAL_H
+
+#include "transport/rfile.h"
+#include <sys/queue.h>
+
+#define RFILE_STRIPES_MAX 16
+/* Bulk bytes of one file before it gets a handle on the bulk lane: two round trips do not pay for
+ * less. */
+#define RFILE_STREAM_MIN (256u * 1024)
+/* Bulk bytes in flight on the FILES lane, so that a small operation waits behind little (N3). */
+#define RFILE_PRIMARY_CAP (512u * 1024)
+/* In flight on one bulk channel before the next one is taken: sshd's upload window is 2 MiB;
+ * downloads are held back by our own receive window only. */
+#define RFILE_STRIPE_WRITE (2u * 1024 * 1024)
+#define RFILE_STRIPE_READ (6u * 1024 * 1024)
+/* After the server refused a further handle, or it disagreed with the version. */
+#define RFILE_STRIPE_PAUSE_MS 1000
+
+enum rfile_handle_state {
+	RFILE_HANDLE_OPENING,
+	RFILE_HANDLE_CHECKING, /* FSTAT is under way; reads may be sent, their data waits for its
+				  answer */
+	RFILE_HANDLE_READY,
+	RFILE_HANDLE_GONE, /* lost, refused or closed: in no slot any more */
+};
+
+struct rfile_copy;
+TAILQ_HEAD(rfile_copies, rfile_copy);
+
+/* A handle on one channel. Counted: the file's slot holds one reference, each request through it
+ * one. */
+struct rfile_handle {
+	struct rfile *file;
+	struct pool_channel *channel; /* counted */
+	enum lane lane; /* which slot: FILES the primary, BULK a stripe, COPY the copies' */
+	enum rfile_handle_state state;
+	unsigned refs;
+	size_t in_flight;	    /* data bytes of this file on it */
+	struct rfile_copies copies; /* that wait for it to open */
+	struct sftp_handle name;
+};
+
+enum rfile_kind { RFILE_READ, RFILE_WRITE, RFILE_FSYNC, RFILE_FSTAT, RFILE_FSETSTAT };
+
+struct rfile_op {
+	TAILQ_ENTRY(rfile_op) link;
+	struct rfile *file;	     /* held */
+	struct rfile_handle *handle; /* while sent; counted */
+	enum rfile_kind kind;
+	bool bulk, confirming; /* confirming: the FSTAT behind an end of file */
+	bool queued;	       /* in rfile.waiting */
+	bool lost;	       /* a part of it met a lost link: send all of it again */
+	unsigned replies;      /* still to come */
+	unsigned tries;	       /* reads that ended early though FSTAT says that there is more */
+	int err;
+	uint32_t len, got;
+	uint32_t cost; /* data bytes counted as in flight */
+	uint64_t offset;
+	uint64_t deadline; /* monotonic ms */
+	uint8_t *buf;	   /* a write's data; a read put together from pieces */
+	struct sftp_attr attr;
+	union {
+		rfile_read_done *read;
+		remote_attr_done *attr;
+		remote_done *plain;
+	} done;
+	void *arg;
+};
+TAILQ_HEAD(rfile_ops, rfile_op);
+
+struct rfile {
+	struct remote *remote; /* counted */
+	struct pool *pool;     /* of remote */
+	unsigned users, holds;
+	uint32_t flags; /* SSH_FXF_* of the open */
+	struct rfile_owner owner;
+
+	/* What is known of the file. changed: written through this rfile since the version was set,
+	 * so that mtime and size are not comparable; end: then the largest end that the instance
+	 * acknowledged. */
+	struct sftp_attr attr;
+	bool version_known, changed;
+	uint32_t mtime;
+	uint64_t size, end;
+
+	struct rfile_handle *primary, *copy, *stripes[RFILE_STRIPES_MAX];
+	unsigned n_stripes;
+	bool stripes_refused; /* for good */
+	uint64_t stripe_pause;
+	uint64_t streamed; /* bulk bytes asked for so far */
+	size_t bulk_in_flight, bulk_waiting;
+
+	struct rfile_ops waiting[2]; /* for a handle or, bulk ones [1], for room */
+	struct rfile_ops finished;   /* completed with an error, done to be called from the loop */
+	bool finishing;		     /* that is under way */
+	bool lane_wait;		     /* pool_wait for the FILES lane is under way */
+
+	/* Appending writes in the order of the calls: those that are sent, or were when the link
+	 * was lost (uncertain), then those that wait. */
+	struct rfile_ops appends_sent, appends;
+	unsigned appends_out;	       /* of appends_sent, how many replies are still to come */
+	size_t append_bytes;	       /* of those */
+	struct rfile_handle *appender; /* that they go through; counted; NULL: none yet */
+	bool append_uncertain, append_looking;
+	bool append_end_known;
+	uint64_t
+	    append_end; /* the file's size in front of the first append that is not acknowledged */
+
+	struct rfile_ops free_ops;
+	unsigned n_free_ops;
+};
+
+uint64_t rfile_now_ms(void);
+
+/* --- rfile.c --- */
+/* NULL when memory is out. users is 1. */
+struct rfile *rfile_new(struct remote *remote, uint32_t flags, const struct rfile_owner *owner,
+    const struct sftp_attr *attr);
+void rfile_hold(struct rfile *file);
+void rfile_drop(struct rfile *file);
+/* The file's path now: 0, or -ESTALE when it has none. */
+int rfile_path(struct rfile *file, char *buf, size_t size);
+/* The errno behind a WRITE, FSYNC, FSETSTAT or copy-data that failed, as remote_true_errno. */
+void rfile_true_errno(struct rfile *file, int err, remote_done *done, void *arg);
+bool rfile_same(const struct rfile *file, const struct sftp_attr *attr);
+/* A write, copy or truncate is about to be sent. */
+void rfile_mark_changed(struct rfile *file);
+
+/* --- rfile_handles.c --- */
+/* Opens a further handle for the slot of that lane; 0, or why not. The file's handle count must
+ * allow it. */
+int rfile_handle_open(struct rfile *file, enum lane lane, struct pool_channel *channel);
+struct rfile_handle *rfile_handle_new(
+    struct rfile *file, enum lane lane, struct pool_channel *channel);
+struct rfile_handle *rfile_handle_get(struct rfile_handle *handle);
+void rfile_handle_put(struct rfile_handle *handle);
+/* Its link is lost: takes it out of its slot. */
+void rfile_handle_lost(struct rfile_handle *handle);
+/* Takes it out of its slot and closes it on the instance. */
+void rfile_handle_close(struct rfile_handle *handle);
+bool rfile_handle_usable(const struct rfile_handle *handle, enum rfile_kind kind);
+struct sftp *rfile_handle_sftp(struct rfile_handle *handle);
+/* A usable handle for the operation, or NULL: it has to wait, and what it waits for has been set
+ * going. */
+struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op);
+/* Sets the opening of a new primary going when there is none. */
+void rfile_want_primary(struct rfile *file);
+/* A ready stripe, the one with the least in flight on its channel, or NULL. */
+struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind);
+void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);
+/* Closes a handle that belongs to no file. */
+void rfile_close_remote(struct pool_channel *channel, const struct sftp_handle *name);
+
+/* --- rfile_op.c --- */
+/* With a hold on the file and a deadline; NULL when memory is out. */
+struct rfile_op *rfile_op_new(struct rfile *file, enum rfile_kind kind, void *arg);
+/* Frees it and drops its hold, when done has been called. */
+void rfile_op_free(struct rfile_op *op);
+/* Completes it now: only from the loop. */
+void rfile_op_finish(struct rfile_op *op, int err);
+/* Completes it with err from the loop. It is in no list and not sent. */
+void rfile_op_fail(struct rfile_op *op, int err);
+/* From the loop: a request of it was answered with err; finds the true errno. */
+void rfile_op_error(struct rfile_op *op, int err);
+/* Sends it or lets it wait. */
+void rfile_op_submit(struct rfile_op *op);
+/* From the loop: the same after a lost link, while there is time. */
+void rfile_op_again(struct rfile_op *op);
+/* It goes out through the handle with that many data bytes. */
+void rfile_op_bind(struct rfile_op *op, struct rfile_handle *handle, uint32_t cost);
+/* The reply is in: lets go of the handle; true when it has to be sent again. */
+bool rfile_op_release(struct rfile_op *op, const struct sftp_reply *reply);
+/* Sends what waits, as far as there are handles. */
+void rfile_pump(struct rfile *file);
+/* All that waits for a handle can't get one: completes it (those whose time is over) with err from
+ * the loop. */
+void rfile_fail_waiting(struct rfile *file, int err, bool only_expired);
+/* How long the first of those that wait can still wait, in ms. */
+unsigned rfile_patience(const struct rfile *file);
+
+/* --- rfile_io.c --- */
+void rfile_op_send(struct rfile_op *op, struct rfile_handle *handle);
+/* Sends the write of op from byte `got` on; 0 or -ENOMEM. */
+int rfile_send_write(struct rfile_op *op, struct rfile_handle *handle, sftp_done *done);
+
+/* --- rfile_append.c --- */
+void rfile_append_submit(struct rfile_op *op);
+void rfile_append_pump(struct rfile *file);
+void rfile_append_fail_waiting(struct rfile *file, int err, bool only_expired);
+
+/* --- rfile_copy.c --- */
+/* The handle that these waited for is ready, or is not to be had (err). */
+void rfile_copies_wake(struct rfile_copies *copies, int err);
+
+#endif

@@ -1,0 +1,318 @@
+/*
+ * Opening a file: OPEN and, right behind it, LSTAT of the path; one round trip for both.
+ *
+ *	start -----> OPEN, LSTAT --both in--> a regular answer --> done
+ *	  ^             |   |
+ *	  |             |   +-- opened, but LSTAT failed or names a symlink: FSTAT --> done
+ *	  +-- link lost +-- refused: the true errno --> done
+ *
+ * When the link is lost, a plain open is sent again. After an exclusive create the path is looked
+ *up first: a young, empty, regular file of the login user is the one that the lost request made,
+ *and is opened as it stands.
+ */
+#include "transport/rfile_internal.h"
+
+#include "transport/remote_errno.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* How old a file may be, by the instance's clock against ours, to be taken for the one of a lost
+ * exclusive create. */
+#define FRESH_SECONDS 300
+
+struct opening {
+	struct remote *remote; /* counted */
+	struct pool *pool;
+	struct pool_channel *channel; /* counted, while requests are out */
+	char *path;
+	uint32_t flags, mode;
+	uint32_t file_flags; /* as the caller gave them */
+	struct rfile_owner owner;
+	rfile_open_done *done;
+	void *arg;
+	uint64_t deadline;
+	unsigned replies;
+	bool uncertain; /* an exclusive create may have been done */
+	int err;	/* how it ends, when it fails from the loop */
+
+	int open_err, stat_err;
+	bool opened;
+	struct sftp_handle name;
+	struct sftp_attr attr;
+};
+
+static void opening_start(struct opening *opening);
+
+static void opening_free(struct opening *opening)
+{
+	if (opening->channel)
+		pool_channel_put(opening->channel);
+	remote_put(opening->remote);
+	free(opening->path);
+	free(opening);
+}
+
+static void opening_finish(struct opening *opening, int err, struct rfile *file)
+{
+	rfile_open_done *done = opening->done;
+	void *arg = opening->arg;
+	struct sftp_attr attr = opening->attr;
+
+	opening_free(opening);
+	done(arg, err, file, &attr);
+}
+
+/* remote_done */
+static void opening_failed(void *arg, int err)
+{
+	struct opening *opening = arg;
+	memset(&opening->attr, 0, sizeof(opening->attr));
+	opening_finish(opening, err, NULL);
+}
+
+static void opening_fail_later_done(void *arg, int err)
+{
+	struct opening *opening = arg;
+	opening_failed(opening, opening->err);
+}
+
+static void opening_fail_later(struct opening *opening, int err)
+{
+	opening->err = err;
+	pool_wait(opening->pool, LANE_FILES, 0, opening_fail_later_done, opening);
+}
+
+static void opening_waited(void *arg, int err)
+{
+	struct opening *opening = arg;
+	if (err)
+		opening_failed(opening, err);
+	else
+		opening_start(opening);
+}
+
+/* From the loop: the link was lost, or there is none. */
+static void opening_again(struct opening *opening)
+{
+	if (opening->channel)
+		pool_channel_put(opening->channel);
+	opening->channel = NULL;
+	opening->opened = false;
+	if (opening->flags & SSH_FXF_EXCL)
+		opening->uncertain = true;
+	if (rfile_now_ms() >= opening->deadline)
+		opening_failed(opening, -ETIMEDOUT);
+	else
+		opening_start(opening);
+}
+
+static void opening_succeed(struct opening *opening)
+{
+	struct rfile *file =
+	    rfile_new(opening->remote, opening->file_flags, &opening->owner, &opening->attr);
+	struct rfile_handle *handle =
+	    file ? rfile_handle_new(file, LANE_FILES, opening->channel) : NULL;
+	if (!handle) {
+		rfile_close_remote(opening->channel, &opening->name);
+		if (file)
+			rfile_put(file);
+		opening_failed(opening, -ENOMEM);
+		return;
+	}
+	handle->name = opening->name;
+	handle->state = RFILE_HANDLE_READY;
+	opening_finish(opening, 0, file);
+}
+
+static void opening_fstat_replied(void *arg, const struct sftp_reply *reply)
+{
+	struct opening *opening = arg;
+	if (reply->err == -ENOTCONN) {
+		opening_again(opening);
+		return;
+	}
+	memset(&opening->attr, 0, sizeof(opening->attr));
+	if (!reply->err && reply->type == SSH_FXP_ATTRS)
+		opening->attr = reply->attr;
+	opening_succeed(opening);
+}
+
+static enum remote_asked opening_asked(const struct opening *opening)
+{
+	if (opening->flags & SSH_FXF_CREAT)
+		return opening->flags & SSH_FXF_EXCL ? ASKED_CREATE_NEW : ASKED_CREATE;
+	return opening->flags & SSH_FXF_WRITE ? ASKED_OPEN_WRITE : ASKED_OPEN_READ;
+}
+
+static void opening_refused(struct opening *opening)
+{
+	enum remote_asked asked = opening_asked(opening);
+	int err = opening->open_err;
+
+	/* The LSTAT that went along knows the commonest reason. */
+	if (asked == ASKED_CREATE_NEW && err == -EIO && !opening->stat_err)
+		opening_failed(opening, -EEXIST);
+	else if (remote_errno_is_vague(asked, err))
+		remote_true_errno(
+		    opening->remote, asked, opening->path, NULL, err, opening_failed, opening);
+	else
+		opening_failed(opening, err);
+}
+
+/* Both replies are in. */
+static void opening_judge(struct opening *opening)
+{
+	if (opening->open_err == -ENOTCONN || opening->stat_err == -ENOTCONN) {
+		opening_again(opening);
+	} else if (!opening->opened) {
+		opening_refused(opening);
+	} else if (opening->stat_err || !(opening->attr.flags & SSH_FILEXFER_ATTR_PERMISSIONS) ||
+		   S_ISLNK(opening->attr.mode)) {
+		struct packet *message = pool_channel_alive(opening->channel)
+					     ? sftp_msg_handle(SSH_FXP_FSTAT, &opening->name)
+					     : NULL;
+		if (message) {
+			sftp_send(pool_channel_sftp(opening->channel), message, 0,
+			    opening_fstat_replied, opening);
+			return;
+		}
+		memset(&opening->attr, 0, sizeof(opening->attr));
+		opening_succeed(opening);
+	} else {
+		opening_succeed(opening);
+	}
+}
+
+static void opening_opened(void *arg, const struct sftp_reply *reply)
+{
+	struct opening *opening = arg;
+	opening->open_err = reply->err;
+	if (!reply->err && reply->type == SSH_FXP_HANDLE) {
+		opening->opened = true;
+		opening->name.len = reply->handle.len;
+		memcpy(opening->name.data, reply->handle.data, reply->handle.len);
+	} else if (!reply->err) {
+		opening->open_err = -EPROTO;
+	}
+	if (--opening->replies == 0)
+		opening_judge(opening);
+}
+
+static void opening_stat_replied(void *arg, const struct sftp_reply *reply)
+{
+	struct opening *opening = arg;
+	opening->stat_err = reply->err;
+	if (!reply->err && reply->type == SSH_FXP_ATTRS)
+		opening->attr = reply->attr;
+	else if (!reply->err)
+		opening->stat_err = -EPROTO;
+	if (--opening->replies == 0)
+		opening_judge(opening);
+}
+
+static bool opening_is_fresh(const struct opening *opening, const struct sftp_attr *attr)
+{
+	const uint32_t needed =
+	    SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME;
+	int64_t age = (int64_t)time(NULL) - attr->mtime;
+
+	return (attr->flags & needed) == needed && S_ISREG(attr->mode) && attr->size == 0 &&
+	       age < FRESH_SECONDS && age > -FRESH_SECONDS &&
+	       (!(attr->flags & SSH_FILEXFER_ATTR_UIDGID) ||
+		   attr->uid == remote_uid(opening->remote));
+}
+
+static void opening_looked_up(void *arg, const struct sftp_reply *reply)
+{
+	struct opening *opening = arg;
+	if (reply->err == -ENOTCONN) {
+		opening_again(opening);
+	} else if (reply->err == -ENOENT) {
+		opening->uncertain = false;
+		opening_start(opening);
+	} else if (reply->err) {
+		opening_failed(opening, reply->err);
+	} else if (reply->type != SSH_FXP_ATTRS || !opening_is_fresh(opening, &reply->attr)) {
+		opening_failed(opening, -EEXIST);
+	} else {
+		opening->uncertain = false;
+		opening->flags &= ~(uint32_t)(SSH_FXF_CREAT | SSH_FXF_EXCL | SSH_FXF_TRUNC);
+		opening_start(opening);
+	}
+}
+
+static void opening_send(struct opening *opening, struct sftp *sftp)
+{
+	struct packet *message = sftp_msg_path(SSH_FXP_LSTAT, opening->path);
+	if (!message) {
+		opening_fail_later(opening, -ENOMEM);
+		return;
+	}
+	if (opening->uncertain) {
+		sftp_send(sftp, message, 0, opening_looked_up, opening);
+		return;
+	}
+	struct sftp_attr attr = {0};
+	if (opening->flags & SSH_FXF_CREAT) {
+		attr.flags = SSH_FILEXFER_ATTR_PERMISSIONS;
+		attr.mode = opening->mode & 07777;
+	}
+	struct packet *open_message = sftp_msg_open(opening->path, opening->flags, &attr);
+	if (!open_message) {
+		packet_free(message);
+		opening_fail_later(opening, -ENOMEM);
+		return;
+	}
+	opening->replies = 2;
+	sftp_send(sftp, open_message, 0, opening_opened, opening);
+	sftp_send(sftp, message, 0, opening_stat_replied, opening);
+}
+
+static void opening_start(struct opening *opening)
+{
+	uint64_t now = rfile_now_ms();
+	struct pool_channel *channel = pool_channel(opening->pool, LANE_FILES, false);
+
+	if (!channel) {
+		unsigned left = now < opening->deadline ? (unsigned)(opening->deadline - now) : 0;
+		pool_wait(opening->pool, LANE_FILES, left, opening_waited, opening);
+		return;
+	}
+	if (opening->channel)
+		pool_channel_put(opening->channel);
+	opening->channel = pool_channel_get(channel);
+	opening_send(opening, pool_channel_sftp(channel));
+}
+
+void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
+    const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+{
+	struct opening *opening = calloc(1, sizeof(*opening));
+	char *copy = opening ? strdup(path) : NULL;
+	if (!copy) {
+		/* Nothing is left to remember the call with. */
+		struct sftp_attr none = {0};
+		free(opening);
+		done(arg, -ENOMEM, NULL, &none);
+		return;
+	}
+	opening->remote = remote_get(remote);
+	opening->pool = remote_pool(remote);
+	opening->path = copy;
+	opening->flags = flags;
+	opening->file_flags = flags;
+	opening->mode = mode;
+	opening->owner = *owner;
+	opening->done = done;
+	opening->arg = arg;
+	opening->deadline = rfile_now_ms() + pool_timeout_ms(opening->pool);
+
+	int err = remote_check_path(path);
+	if (err)
+		opening_fail_later(opening, err);
+	else
+		opening_start(opening);
+}
