@@ -1,0 +1,139 @@
+/*
+ * What session.c (the core's side), session_thread.c and session_channel.c (the thread's side)
+ *share. Nobody else includes this.
+ *
+ *	core                                         session thread
+ *	stream_send ──► channel.outbox ──(lock)────► channel.sending ──► libssh2 ──► socket
+ *	events.packet ◄── mailbox ◄── delivery ◄──── channel.reading ◄── libssh2 ◄── socket
+ *
+ * References: a session is held by the core's handle, its thread and each channel; a channel by the
+ *core until stream_close, by the thread until it is off its list, and by each mail on its way.
+ */
+#ifndef VASTFS_TRANSPORT_SESSION_INTERNAL_H
+#define VASTFS_TRANSPORT_SESSION_INTERNAL_H
+
+#include "transport/session.h"
+#include "transport/ssh_internal.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+/* Bytes posted and not yet taken by the core, above which a session's channels are not read. */
+#define SESSION_POSTED_MAX (64u * 1024 * 1024)
+/* Ciphertext waiting for the socket, above which nothing more is encrypted. */
+#define SESSION_QUEUED_MAX (2u * 1024 * 1024)
+
+/* An event without a packet on its way to the core. Embedded, so that it can't fail for want of
+ * memory. */
+struct notice {
+	struct mail mail;
+	void *owner; /* the channel or session, counted while posted */
+	bool failed;
+	struct ssh_error error;
+};
+
+enum channel_state {
+	CHANNEL_OPENING,  /* waits for its turn, or for the server's confirmation */
+	CHANNEL_STARTING, /* the subsystem was asked for */
+	CHANNEL_RUNNING,
+	CHANNEL_FREEING, /* waits for the server's close, to be forgotten by libssh2 */
+	CHANNEL_DEAD,	 /* only waits for stream_close */
+};
+
+struct channel {
+	struct stream stream; /* first */
+	struct session *session;
+	atomic_uint refs;
+	struct notice opened, closed;
+
+	/* The core's. */
+	const struct stream_events *events;
+	void *arg;
+	bool silent; /* stream_close was called: no more events */
+
+	/* Under session->lock. */
+	struct packet_queue outbox;
+	bool close_asked;
+
+	/* The thread's; link is under the lock while the channel is on session->incoming. */
+	TAILQ_ENTRY(channel) link;
+	uint32_t window;
+	enum channel_state state;
+	bool closing;  /* a copy of close_asked */
+	bool is_open;  /* opened(NULL) was posted */
+	bool reported; /* a failed opened, or closed, was posted: nothing may follow */
+	bool greeted;  /* the first packet was a VERSION */
+	uint64_t deadline;
+	LIBSSH2_CHANNEL *raw;
+	struct packet_queue sending;
+	size_t sent;	/* bytes of sending's first packet that libssh2 took */
+	uint8_t *stage; /* small packets put together; written before sending */
+	size_t stage_at, stage_len;
+	uint8_t header[4]; /* of the packet to come */
+	size_t header_len;
+	struct packet *reading; /* being filled up to reading_len bytes */
+	size_t reading_len;
+	struct delivery *delivery; /* packets read and not yet posted, or NULL */
+};
+TAILQ_HEAD(channel_list, channel);
+
+struct session {
+	struct mailbox *mailbox; /* counted */
+	const struct ssh_target *target;
+	struct ssh_cancel cancel; /* its descriptor is also what wakes the sleeping thread */
+	atomic_uint refs;
+	struct notice connected, lost;
+
+	/* The core's. */
+	const struct session_events *events;
+	void *arg;
+	bool silent; /* session_free was called */
+
+	pthread_mutex_t lock; /* of the following, and what says so in struct channel */
+	struct channel_list incoming;
+	bool kicked;   /* there is something to take */
+	bool sleeping; /* in poll: whoever kicks writes the descriptor */
+	bool ended;    /* the thread has left its loop; why says why */
+	bool ping;
+	size_t out_bytes; /* of the packets sent by the core and not yet taken by libssh2 */
+	struct session_figures figures;
+	struct ssh_error why;
+
+	atomic_size_t posted; /* bytes in deliveries that the core has not taken */
+	atomic_bool paused;   /* the thread waits for posted to fall */
+
+	/* The thread's. */
+	struct ssh_connection *connection;
+	struct channel_list channels;
+	struct channel *opening; /* libssh2 opens one channel at a time */
+	size_t written;		 /* to be taken off out_bytes */
+	bool broken;		 /* error holds why */
+	struct ssh_error error;
+};
+
+/* session.c */
+void session_put(struct session *session);
+struct session *session_get(struct session *session);
+void channel_put(struct channel *channel);
+/* Wakes the thread if it sleeps. Any thread. */
+void session_kick(struct session *session);
+/* Posts the channel's opened (error NULL: it runs) or closed event. */
+void channel_post_opened(struct channel *channel, const struct ssh_error *error);
+void channel_post_closed(struct channel *channel, const struct ssh_error *error);
+void session_post(struct session *session, struct notice *notice, const struct ssh_error *error);
+/* Adds a packet to the channel's next delivery (takes it); posts that. 0 or -ENOMEM. */
+int channel_deliver(struct channel *channel, struct packet *packet);
+void channel_post_delivery(struct channel *channel);
+
+/* session_thread.c: takes the thread's reference. */
+void *session_main(void *arg);
+/* The connection is no more: remembers why (libssh2's error rc, in the named step), for the loop to
+ * end. */
+void session_break(struct session *session, int rc, const char *step);
+
+/* session_channel.c: does what can be done now without waiting. Whether there was anything. */
+bool channel_serve(struct channel *channel);
+/* Reports the end (once) and has libssh2 forget the channel. */
+void channel_end(struct channel *channel, const struct ssh_error *error);
+
+#endif

@@ -1,0 +1,382 @@
+#include "transport/ssh.h"
+#include "conf/log.h"
+#include "transport/ssh_hostkey.h"
+#include "transport/ssh_internal.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEFAULT_TIMEOUT 20
+
+/* LIBSSH2.md: by CPU time with 1.10 and 1.11. */
+#define CIPHERS                                                                                    \
+	"chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr,aes192-ctr,"                          \
+	"aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+#define MACS                                                                                       \
+	"hmac-sha2-256,hmac-sha2-256-etm@openssh.com,hmac-sha2-512,hmac-sha2-512-etm@openssh.com," \
+	"hmac-sha1"
+
+uint64_t ssh_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int ssh_fail(struct ssh_error *error, enum ssh_failure kind, int err, const char *format, ...)
+{
+	va_list args;
+
+	error->kind = kind;
+	error->err = err;
+	va_start(args, format);
+	vsnprintf(error->text, sizeof(error->text), format, args);
+	va_end(args);
+	return -err;
+}
+
+int ssh_fail_wait(struct ssh_connection *c, int err, const char *phase, struct ssh_error *error)
+{
+	if (err == -ECANCELED)
+		return ssh_fail(error, SSH_CANCELLED, ECANCELED, "%s: cancelled", c->where);
+	if (err == -ENOMEM)
+		return ssh_fail(error, SSH_LOST, ENOMEM, "%s: out of memory", c->where);
+	if (err == -ETIMEDOUT)
+		return ssh_fail(error, SSH_TIMEOUT, ETIMEDOUT,
+		    "%s: silent for %u seconds %s. The link or the instance hangs, or a firewall "
+		    "drops the "
+		    "packets; try again, and look whether the instance is running",
+		    c->where,
+		    c->target->connect_timeout ? c->target->connect_timeout : DEFAULT_TIMEOUT,
+		    phase);
+	if (c->err || err != -ECONNRESET)
+		return ssh_fail(error, SSH_LOST, c->err ? c->err : -err,
+		    "%s: the connection broke %s: %s", c->where, phase,
+		    strerror(c->err ? c->err : -err));
+	return ssh_fail(error, SSH_LOST, ECONNRESET, "%s: the server closed the connection %s",
+	    c->where, phase);
+}
+
+/* --- waiting --------------------------------------------------------------------- */
+
+int ssh_cancel_init(struct ssh_cancel *cancel)
+{
+	atomic_init(&cancel->cancelled, false);
+	cancel->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return cancel->event_fd < 0 ? -errno : 0;
+}
+
+void ssh_cancel_set(struct ssh_cancel *cancel)
+{
+	uint64_t one = 1;
+
+	atomic_store(&cancel->cancelled, true);
+	if (write(cancel->event_fd, &one, sizeof(one)) < 0)
+		return; /* EAGAIN: it is readable already */
+}
+
+void ssh_cancel_fini(struct ssh_cancel *cancel)
+{
+	if (cancel->event_fd >= 0)
+		close(cancel->event_fd);
+	cancel->event_fd = -1;
+}
+
+uint64_t ssh_deadline(const struct ssh_target *target)
+{
+	unsigned seconds = target->connect_timeout ? target->connect_timeout : DEFAULT_TIMEOUT;
+
+	return ssh_now() + (uint64_t)seconds * 1000;
+}
+
+int ssh_wait_fd(struct ssh_cancel *cancel, int fd, short events, uint64_t deadline)
+{
+	struct pollfd fds[2] = {
+	    {.fd = fd, .events = events}, {.fd = cancel ? cancel->event_fd : -1, .events = POLLIN}};
+
+	for (;;) {
+		uint64_t now = ssh_now();
+		int n;
+
+		if (cancel && atomic_load(&cancel->cancelled))
+			return -ECANCELED;
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		n = poll(fds, 2, (int)(deadline - now));
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0 && fds[0].revents)
+			return 0;
+		if (n > 0 && fds[1].revents && !atomic_load(&cancel->cancelled)) {
+			/* A wake-up that was meant for somebody else: empty it, or poll would spin.
+			 */
+			uint64_t count;
+
+			if (read(cancel->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+				return -errno;
+		}
+	}
+}
+
+int ssh_wait(struct ssh_connection *c, uint64_t deadline)
+{
+	int err = ssh_flush(c);
+
+	if (err)
+		return err;
+	ssh_readable(c);
+	return ssh_wait_fd(c->cancel, c->fd, ssh_poll_events(c), deadline);
+}
+
+/* --- making the connection --------------------------------------------------------- */
+
+static pthread_once_t init_once = PTHREAD_ONCE_INIT;
+static int init_result;
+
+static void init_libssh2(void)
+{
+	init_result = libssh2_init(0);
+}
+
+/* The first line of what came, for people. */
+static const char *first_line(const struct ssh_connection *c, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	while (len < c->first_len && c->first[len] != '\n' && c->first[len] != '\r')
+		len++;
+	return log_printable(buf, size, (const char *)c->first, len < 100 ? len : 100);
+}
+
+static bool spoke_ssh(const struct ssh_connection *c)
+{
+	return memmem(c->first, c->first_len, "SSH-", 4) != NULL;
+}
+
+static int fail_handshake(struct ssh_connection *c, int err, struct ssh_error *error)
+{
+	char line[128];
+
+	if (err == -ECANCELED || err == -ENOMEM)
+		return ssh_fail_wait(c, err, "", error);
+	if (spoke_ssh(c))
+		return ssh_fail_wait(c, err, "during the SSH handshake", error);
+	if (err == -ETIMEDOUT && !c->first_len)
+		return ssh_fail(error, SSH_TIMEOUT, ETIMEDOUT,
+		    "%s: the port is open, but nothing was said within the time. Is it the SSH "
+		    "port? The "
+		    "provider's console shows it (ssh -p PORT root@HOST); if it is right, the "
+		    "instance may be "
+		    "overloaded or still starting",
+		    c->where);
+	if (c->first_len)
+		return ssh_fail(error, SSH_NOT_SSH, EPROTO,
+		    "%s: no SSH server answers there; it says \"%s\". Check the port: the "
+		    "provider's console "
+		    "shows the one for SSH (ssh -p PORT root@HOST)",
+		    c->where, first_line(c, line, sizeof(line)));
+	return ssh_fail(error, SSH_NOT_SSH, ECONNRESET,
+	    "%s: the connection was closed before a word was said. Either this is not the SSH port "
+	    "(see the "
+	    "provider's console), or the instance is still starting, or its sshd turns connections "
+	    "away for a "
+	    "while after too many (MaxStartups, PerSourcePenalties): wait a minute and try again",
+	    c->where);
+}
+
+static int fail_algorithms(struct ssh_connection *c, const char *why, struct ssh_error *error)
+{
+	return ssh_fail(error, SSH_NO_ALGORITHM, EPROTO,
+	    "%s: no common way to talk (%s; libssh2 %s). The usual cause is a server with RSA host "
+	    "keys only%s: on "
+	    "the instance run `ssh-keygen -A` and restart sshd, so that it has an ED25519 host key",
+	    c->where, why, libssh2_version(0),
+	    LIBSSH2_VERSION_NUM < 0x010b00
+		? ", which this libssh2 can't check with today's signatures"
+		: "");
+}
+
+static void log_methods(struct ssh_connection *c)
+{
+	char banner[128];
+	const char *text = libssh2_session_banner_get(c->session);
+
+	log_verbose("%s: server version %s", c->where,
+	    log_printable(banner, sizeof(banner), text ? text : "", text ? strlen(text) : 0));
+	log_verbose("%s: kex %s, host key %s, cipher %s, MAC %s", c->where,
+	    libssh2_session_methods(c->session, LIBSSH2_METHOD_KEX),
+	    libssh2_session_methods(c->session, LIBSSH2_METHOD_HOSTKEY),
+	    libssh2_session_methods(c->session, LIBSSH2_METHOD_CRYPT_CS),
+	    libssh2_session_methods(c->session, LIBSSH2_METHOD_MAC_CS));
+}
+
+static bool is_supported(const char **algorithms, int n, const char *name, size_t len)
+{
+	for (int i = 0; i < n; i++) {
+		if (strlen(algorithms[i]) == len && !memcmp(algorithms[i], name, len))
+			return true;
+	}
+	return false;
+}
+
+/* Proposes those of the list that libssh2 has. (Its own dropping of the others, in 1.10, copies
+ * overlapping memory.) */
+static void prefer(struct ssh_connection *c, int method, const char *list)
+{
+	const char **algorithms = NULL;
+	char known[512] = "";
+	int n = libssh2_session_supported_algs(c->session, method, &algorithms);
+
+	if (n <= 0)
+		return; /* libssh2's own order then */
+	while (*list) {
+		size_t len = strcspn(list, ","), at = strlen(known);
+
+		if (is_supported(algorithms, n, list, len))
+			snprintf(known + at, sizeof(known) - at, "%s%.*s", at ? "," : "", (int)len,
+			    list);
+		list += len;
+		list += *list == ',';
+	}
+	libssh2_free(c->session, algorithms);
+	if (known[0] && libssh2_session_method_pref(c->session, method, known))
+		log_verbose("%s: can't propose %s", c->where, known);
+}
+
+static int handshake(struct ssh_connection *c, struct ssh_error *error)
+{
+	uint64_t deadline = ssh_deadline(c->target);
+	char host_keys[256], *why = NULL;
+	int rc, err;
+
+	ssh_hostkey_preference(c->target->profile, host_keys, sizeof(host_keys));
+	prefer(c, LIBSSH2_METHOD_HOSTKEY, host_keys);
+	prefer(c, LIBSSH2_METHOD_CRYPT_CS, CIPHERS);
+	prefer(c, LIBSSH2_METHOD_CRYPT_SC, CIPHERS);
+	prefer(c, LIBSSH2_METHOD_MAC_CS, MACS);
+	prefer(c, LIBSSH2_METHOD_MAC_SC, MACS);
+
+	while ((rc = libssh2_session_handshake(c->session, c->fd)) == LIBSSH2_ERROR_EAGAIN) {
+		err = ssh_wait(c, deadline);
+		if (err)
+			return fail_handshake(c, err, error);
+	}
+	if (!rc) {
+		log_methods(c);
+		return 0;
+	}
+	libssh2_session_last_error(c->session, &why, NULL, 0);
+	log_verbose("%s: handshake failed: %d %s", c->where, rc, why ? why : "");
+	if (rc == LIBSSH2_ERROR_ALLOC)
+		return fail_handshake(c, -ENOMEM, error);
+	if (!c->err && !c->eof && spoke_ssh(c))
+		return fail_algorithms(c, why ? why : "", error);
+	return fail_handshake(c, c->err ? -c->err : -ECONNRESET, error);
+}
+
+static int check_host_key(struct ssh_connection *c, struct ssh_error *error)
+{
+	struct hostkey_query query = {
+	    .target = c->target, .cancel = c->cancel, .address = c->address};
+	int type;
+
+	query.key = (const uint8_t *)libssh2_session_hostkey(c->session, &query.key_len, &type);
+	if (!query.key)
+		return ssh_fail(
+		    error, SSH_LOST, EPROTO, "%s: the server showed no host key", c->where);
+	return ssh_hostkey_check(&query, error);
+}
+
+static int establish(struct ssh_connection *c, struct ssh_error *error)
+{
+	int err = ssh_dial(c, error);
+
+	if (err)
+		return err;
+	c->session = libssh2_session_init_ex(ssh_mem_alloc, ssh_mem_free, ssh_mem_realloc, c);
+	if (!c->session)
+		return ssh_fail_wait(c, -ENOMEM, "", error);
+	libssh2_session_set_blocking(c->session, 0);
+	ssh_io_install(c);
+	err = handshake(c, error);
+	if (!err)
+		err = check_host_key(c, error);
+	if (err)
+		return err;
+	c->watching = true;
+	err = ssh_authenticate(c, error);
+	c->watching = false;
+	return err;
+}
+
+int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
+    struct ssh_connection **out, struct ssh_error *error)
+{
+	const struct profile *profile = target->profile;
+	struct ssh_connection *c = calloc(1, sizeof(*c));
+	int err;
+
+	*error = (struct ssh_error){.kind = SSH_OK};
+	if (!c)
+		return ssh_fail(error, SSH_LOST, ENOMEM, "%s: out of memory", profile->host);
+	c->fd = -1;
+	c->target = target;
+	c->cancel = cancel;
+	snprintf(c->where, sizeof(c->where), strchr(profile->host, ':') ? "[%s]:%u" : "%s:%u",
+	    profile->host, profile->port);
+	pthread_once(&init_once, init_libssh2);
+	err = init_result ? -ENOMEM : ssh_io_init(c);
+	err = err ? ssh_fail_wait(c, err, "", error) : establish(c, error);
+	if (err) {
+		ssh_close(c);
+		return err;
+	}
+	*out = c;
+	return 0;
+}
+
+void ssh_session_end(struct ssh_connection *c)
+{
+	if (!c->session)
+		return;
+	/* From here on nothing is sent or awaited: each channel that libssh2 frees sees a dead
+	 * socket. */
+	c->err = c->err ? c->err : ECONNRESET;
+	for (int tries = 0; tries < 1000; tries++) {
+		if (libssh2_session_free(c->session) != LIBSSH2_ERROR_EAGAIN)
+			break;
+	}
+	c->session = NULL;
+}
+
+void ssh_close(struct ssh_connection *c)
+{
+	if (!c)
+		return;
+	if (c->fd >= 0)
+		shutdown(c->fd, SHUT_RDWR);
+	ssh_session_end(c);
+	if (c->fd >= 0)
+		close(c->fd);
+	ssh_io_fini(c);
+	free(c);
+}
+
+LIBSSH2_SESSION *ssh_session(struct ssh_connection *c)
+{
+	return c->session;
+}
+
+int ssh_socket(const struct ssh_connection *c)
+{
+	return c->fd;
+}

@@ -1,0 +1,340 @@
+/*
+ * Authentication with public keys: the profile's files and the agent. The server counts each key
+ * that it does not know (MaxAuthTries, 6), so what was asked for by name goes first and unusable
+ * files are sorted out here.
+ */
+#include "conf/log.h"
+#include "transport/ssh_hostkey.h"
+#include "transport/ssh_internal.h"
+#include "transport/ssh_keyfile.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* How long a person may take to confirm the use of a key in the agent. */
+#define AGENT_MS 60000
+
+/* Up to 1.10 libssh2 signs with RSA and SHA-1 only, which OpenSSH 8.8 and later refuse. */
+#define RSA_IS_OLD (LIBSSH2_VERSION_NUM < 0x010b00)
+
+struct auth {
+	struct ssh_connection *c;
+	char methods[128];   /* what the server would take */
+	unsigned tried, rsa; /* keys that it refused, and how many of these are RSA */
+	char refused[360];   /* their names */
+	char unusable[400];  /* what is wrong with the files that were not tried */
+	bool agent_empty;    /* there is an agent, without keys */
+};
+
+enum outcome { AUTH_IN, AUTH_REFUSED, AUTH_FAILED };
+
+static void append(char *buf, size_t size, const char *separator, const char *text)
+{
+	size_t at = strlen(buf);
+
+	snprintf(buf + at, size - at, "%s%s", at ? separator : "", text);
+}
+
+/* --- what is said when it fails ------------------------------------------------------ */
+
+/* The banner on one line, for people. */
+static const char *banner_line(const struct ssh_connection *c, char *buf, size_t size)
+{
+	char raw[SSH_BANNER_MAX];
+	size_t len = 0;
+
+	for (const char *at = c->banner; *at; at++) {
+		bool blank = strchr(" \t\r\n", *at) != NULL;
+
+		if (!blank)
+			raw[len++] = *at;
+		else if (len && raw[len - 1] != ' ')
+			raw[len++] = ' ';
+	}
+	while (len && raw[len - 1] == ' ')
+		len--;
+	return log_printable(buf, size, raw, len);
+}
+
+static int fail_nothing(struct auth *auth, struct ssh_error *error)
+{
+	const struct ssh_connection *c = auth->c;
+
+	if (auth->unusable[0])
+		return ssh_fail(error, SSH_KEY_UNUSABLE, EACCES, "%s: no usable key: %s", c->where,
+		    auth->unusable);
+	return ssh_fail(error, SSH_NO_KEY, EACCES,
+	    "%s: there is no key to log in with: no ~/.ssh/id_ed25519, id_ecdsa or id_rsa, and %s. "
+	    "Make one with "
+	    "`ssh-keygen -t ed25519` and add ~/.ssh/id_ed25519.pub to the instance, or set `key` "
+	    "in the "
+	    "profile",
+	    c->where, auth->agent_empty ? "the ssh-agent has no keys (ssh-add)" : "no ssh-agent");
+}
+
+static int fail_rsa(struct auth *auth, struct ssh_error *error)
+{
+	return ssh_fail(error, SSH_KEY_UNUSABLE, EACCES,
+	    "%s: %s can't be used: libssh2 %s signs with RSA and SHA-1 only, which today's servers "
+	    "refuse. Make an "
+	    "ED25519 key with `ssh-keygen -t ed25519`, add ~/.ssh/id_ed25519.pub to the instance, "
+	    "and try "
+	    "again",
+	    auth->c->where, auth->refused, libssh2_version(0));
+}
+
+static int fail_denied(struct auth *auth, struct ssh_error *error)
+{
+	struct ssh_connection *c = auth->c;
+	char says[256];
+	bool transient;
+
+	/* On libssh2 1.10 the banner comes to light when the session is freed. */
+	ssh_session_end(c);
+	transient = strcasestr(c->banner, "try again") != NULL;
+	if (c->banner[0])
+		log_info("%s: the server says: %s", c->where, banner_line(c, says, sizeof(says)));
+	if (!auth->tried)
+		return fail_nothing(auth, error);
+	if (RSA_IS_OLD && auth->rsa == auth->tried)
+		return fail_rsa(auth, error);
+	return ssh_fail(error, transient ? SSH_DENIED_TRANSIENT : SSH_DENIED, EACCES,
+	    "%s: Permission denied (%s): %s does not accept %s.%s%s%s Add the public key (the .pub "
+	    "file) to "
+	    "the instance: keys of the account reach new instances only, for this one use its own "
+	    "SSH key "
+	    "button or add it to ~/.ssh/authorized_keys there.%s%s",
+	    c->where, auth->methods, c->target->profile->user, auth->refused,
+	    transient ? " The server says: \"" : "",
+	    transient ? banner_line(c, says, sizeof(says)) : "",
+	    transient ? "\", so it may still be starting." : "",
+	    auth->unusable[0] ? " Not tried: " : "", auth->unusable);
+}
+
+static int fail_broken(struct auth *auth, int err, struct ssh_error *error)
+{
+	/* sshd hangs up at the key that exceeds MaxAuthTries. */
+	if (err == -ECONNRESET && auth->tried >= 3) {
+		int result = fail_denied(auth, error);
+
+		append(error->text, sizeof(error->text), " ",
+		    "The server hung up after too many keys: name the right one as `key` in the "
+		    "profile.");
+		return result;
+	}
+	return ssh_fail_wait(auth->c, err, "during authentication", error);
+}
+
+/* --- one key ------------------------------------------------------------------------- */
+
+/* What a finished attempt came to; *err is set for AUTH_FAILED. */
+static enum outcome judge(struct auth *auth, int rc, int *err)
+{
+	struct ssh_connection *c = auth->c;
+
+	if (!rc)
+		return AUTH_IN;
+	if (!c->err && !c->eof && rc != LIBSSH2_ERROR_ALLOC &&
+	    rc != LIBSSH2_ERROR_SOCKET_DISCONNECT && rc != LIBSSH2_ERROR_SOCKET_RECV &&
+	    rc != LIBSSH2_ERROR_SOCKET_SEND)
+		return AUTH_REFUSED;
+	*err = rc == LIBSSH2_ERROR_ALLOC ? -ENOMEM : c->err ? -c->err : -ECONNRESET;
+	return AUTH_FAILED;
+}
+
+static void note_refused(struct auth *auth, const char *what, bool rsa)
+{
+	auth->tried++;
+	auth->rsa += rsa;
+	append(auth->refused, sizeof(auth->refused), ", ", what);
+	log_verbose("%s: the server does not accept %s", auth->c->where, what);
+}
+
+static enum outcome try_file(struct auth *auth, const char *path, bool asked_for, int *err)
+{
+	struct ssh_connection *c = auth->c;
+	const char *user = c->target->profile->user;
+	uint64_t deadline = ssh_deadline(c->target);
+	struct keyfile key;
+	enum outcome outcome;
+	char what[256], *why = NULL;
+	int rc;
+
+	ssh_keyfile_look(path, &key);
+	ssh_keyfile_advice(path, &key, what, sizeof(what));
+	if (key.state != KEYFILE_USABLE) {
+		log_verbose("%s: not tried: %s", c->where, what);
+		if (key.state != KEYFILE_MISSING || asked_for)
+			append(auth->unusable, sizeof(auth->unusable), "; ", what);
+		return AUTH_REFUSED;
+	}
+	snprintf(what, sizeof(what), "%.150s%s%s%s%s", path, key.word[0] ? " (" : "", key.word,
+	    key.word[0] && key.fingerprint[0] ? " " : "", key.fingerprint);
+	if (key.word[0])
+		append(what, sizeof(what), "", ")");
+	log_verbose("%s: trying key %s", c->where, what);
+	while ((rc = libssh2_userauth_publickey_fromfile_ex(c->session, user,
+		    (unsigned)strlen(user), NULL, path, NULL)) == LIBSSH2_ERROR_EAGAIN) {
+		*err = ssh_wait(c, deadline);
+		if (*err)
+			return AUTH_FAILED;
+	}
+	outcome = judge(auth, rc, err);
+	if (outcome != AUTH_REFUSED)
+		return outcome;
+	libssh2_session_last_error(c->session, &why, NULL, 0);
+	log_verbose("%s: %s: %d %s", c->where, path, rc, why ? why : "");
+	if (rc == LIBSSH2_ERROR_FILE) {
+		snprintf(what, sizeof(what), "%.150s can't be understood by libssh2 %s", path,
+		    libssh2_version(0));
+		append(auth->unusable, sizeof(auth->unusable), "; ", what);
+		return AUTH_REFUSED;
+	}
+	note_refused(auth, what, key.rsa);
+	return AUTH_REFUSED;
+}
+
+static enum outcome try_files(struct auth *auth, int *err)
+{
+	const struct profile *profile = auth->c->target->profile;
+
+	for (size_t i = 0; i < profile->n_keys; i++) {
+		enum outcome outcome = try_file(auth, profile->keys[i], profile->keys_given, err);
+
+		if (outcome != AUTH_REFUSED)
+			return outcome;
+	}
+	return AUTH_REFUSED;
+}
+
+/* --- the agent ------------------------------------------------------------------------ */
+
+static enum outcome try_identity(
+    struct auth *auth, LIBSSH2_AGENT *agent, struct libssh2_agent_publickey *identity, int *err)
+{
+	struct ssh_connection *c = auth->c;
+	uint64_t deadline = ssh_deadline(c->target) + AGENT_MS;
+	char type[64], fingerprint[80], comment[96], what[256];
+	enum outcome outcome;
+	int rc;
+
+	ssh_key_type(identity->blob, identity->blob_len, type, sizeof(type));
+	ssh_hostkey_fingerprint(
+	    identity->blob, identity->blob_len, fingerprint, sizeof(fingerprint));
+	log_printable(comment, sizeof(comment), identity->comment ? identity->comment : "",
+	    identity->comment ? strlen(identity->comment) : 0);
+	snprintf(what, sizeof(what), "the agent's key %s (%s %s)", comment, ssh_key_type_word(type),
+	    fingerprint);
+	log_verbose("%s: trying %s", c->where, what);
+	c->deadline = ssh_now() + AGENT_MS;
+	while ((rc = libssh2_agent_userauth(agent, c->target->profile->user, identity)) ==
+	       LIBSSH2_ERROR_EAGAIN) {
+		*err = ssh_wait(c, deadline);
+		if (*err)
+			return AUTH_FAILED;
+	}
+	outcome = judge(auth, rc, err);
+	if (outcome == AUTH_REFUSED)
+		note_refused(auth, what, !strcmp(type, "ssh-rsa"));
+	return outcome;
+}
+
+static enum outcome try_identities(struct auth *auth, LIBSSH2_AGENT *agent, int *err)
+{
+	struct ssh_connection *c = auth->c;
+	struct libssh2_agent_publickey *identity = NULL;
+
+	c->deadline = ssh_now() + AGENT_MS;
+	if (libssh2_agent_connect(agent)) {
+		log_verbose("%s: the ssh-agent ($SSH_AUTH_SOCK) does not answer", c->where);
+		return AUTH_REFUSED;
+	}
+	if (libssh2_agent_list_identities(agent)) {
+		log_verbose("%s: the ssh-agent does not list its keys", c->where);
+		return AUTH_REFUSED;
+	}
+	auth->agent_empty = true;
+	while (!libssh2_agent_get_identity(agent, &identity, identity)) {
+		enum outcome outcome = try_identity(auth, agent, identity, err);
+
+		auth->agent_empty = false;
+		if (outcome != AUTH_REFUSED)
+			return outcome;
+	}
+	return AUTH_REFUSED;
+}
+
+static enum outcome try_agent(struct auth *auth, int *err)
+{
+	const char *path = getenv("SSH_AUTH_SOCK");
+	enum outcome outcome;
+	LIBSSH2_AGENT *agent;
+
+	if (!path || !*path)
+		return AUTH_REFUSED;
+	agent = libssh2_agent_init(auth->c->session);
+	if (!agent) {
+		*err = -ENOMEM;
+		return AUTH_FAILED;
+	}
+	outcome = try_identities(auth, agent, err);
+	libssh2_agent_disconnect(agent);
+	libssh2_agent_free(agent);
+	return outcome;
+}
+
+/* --- all of it ------------------------------------------------------------------------ */
+
+/* Asks what the server would take. AUTH_IN when it takes us without a key. */
+static enum outcome ask_methods(struct auth *auth, int *err)
+{
+	struct ssh_connection *c = auth->c;
+	const char *user = c->target->profile->user;
+	uint64_t deadline = ssh_deadline(c->target);
+	char *list;
+
+	while (!(list = libssh2_userauth_list(c->session, user, (unsigned)strlen(user)))) {
+		int rc = libssh2_session_last_errno(c->session);
+
+		if (libssh2_userauth_authenticated(c->session))
+			return AUTH_IN;
+		if (rc != LIBSSH2_ERROR_EAGAIN) {
+			*err = c->err ? -c->err : -ECONNRESET;
+			return AUTH_FAILED;
+		}
+		*err = ssh_wait(c, deadline);
+		if (*err)
+			return AUTH_FAILED;
+	}
+	log_printable(auth->methods, sizeof(auth->methods), list, strlen(list));
+	log_verbose("%s: the server takes: %s", c->where, auth->methods);
+	return AUTH_REFUSED;
+}
+
+int ssh_authenticate(struct ssh_connection *c, struct ssh_error *error)
+{
+	struct auth auth = {.c = c};
+	int err = -ECONNRESET;
+	enum outcome outcome = ask_methods(&auth, &err);
+
+	if (outcome == AUTH_REFUSED && !strstr(auth.methods, "publickey"))
+		return ssh_fail(error, SSH_DENIED, EACCES,
+		    "%s: the server takes no keys for %s, only: %s. Allow PubkeyAuthentication in "
+		    "its "
+		    "sshd_config",
+		    c->where, c->target->profile->user, auth.methods);
+	if (outcome == AUTH_REFUSED)
+		outcome = c->target->profile->keys_given ? try_files(&auth, &err)
+							 : try_agent(&auth, &err);
+	if (outcome == AUTH_REFUSED)
+		outcome = c->target->profile->keys_given ? try_agent(&auth, &err)
+							 : try_files(&auth, &err);
+	if (outcome == AUTH_REFUSED)
+		return fail_denied(&auth, error);
+	if (outcome == AUTH_FAILED)
+		return fail_broken(&auth, err, error);
+	log_info("%s: authenticated as %s (%s)", c->where, c->target->profile->user, c->address);
+	return 0;
+}

@@ -1,0 +1,100 @@
+/*
+ * What the parts of ssh_*.c share: the connection, waiting with a deadline, and words for failures.
+ * Nobody else includes this. Everything runs on the thread that owns the connection.
+ */
+#ifndef VASTFS_TRANSPORT_SSH_INTERNAL_H
+#define VASTFS_TRANSPORT_SSH_INTERNAL_H
+
+#include "transport/ssh.h"
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Bytes on their way to the socket: a ring whose capacity is a power of two.
+ *
+ *	bytes[head & (capacity - 1)] … bytes[(tail - 1) & (capacity - 1)]
+ */
+struct ssh_ring {
+	uint8_t *bytes;
+	size_t capacity, head, tail;
+};
+
+/* Bytes that the socket gave and libssh2 has not taken: at[0] … at[left - 1]. Filled only when
+ * empty. */
+struct ssh_inbox {
+	uint8_t *bytes;
+	size_t at, left;
+};
+
+#define SSH_INBOX_SIZE (256u * 1024)
+#define SSH_BANNER_MAX 512
+
+struct ssh_connection {
+	int fd; /* -1 before the dial */
+	LIBSSH2_SESSION *session;
+	const struct ssh_target *target;
+	struct ssh_cancel *cancel;
+	char where[320];  /* "host:port" or "[v6]:port", for people */
+	char address[80]; /* the numeric address that answered */
+	struct ssh_ring out;
+	struct ssh_inbox in;
+	bool batched; /* the owner calls ssh_readable after each poll, so that an empty socket is
+			 asked once */
+	bool drained; /* the socket had no more when last asked; cleared by ssh_readable */
+	bool eof;     /* the far end closed */
+	int err;      /* the first errno of the socket, or 0 */
+	uint64_t heard_ms, bytes_in, bytes_out;
+
+	/* Only while connecting. */
+	bool watching;		     /* look for the server's banner among libssh2's packets */
+	char banner[SSH_BANNER_MAX]; /* what the server says before authentication; printable */
+	uint8_t first[256];	     /* the first bytes that came, to tell what answers there */
+	size_t first_len;
+	uint64_t deadline; /* for I/O on the agent's socket within libssh2 */
+};
+
+/* CLOCK_MONOTONIC in milliseconds. */
+uint64_t ssh_now(void);
+
+/* Fills *error and returns -err (err positive). */
+int ssh_fail(struct ssh_error *error, enum ssh_failure kind, int err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The kinds that need no words of their own: cancelled, silent, lost; phase as in "during the
+ * handshake". */
+int ssh_fail_wait(struct ssh_connection *c, int err, const char *phase, struct ssh_error *error);
+
+/* Waits until fd has one of the events, at most until deadline (ssh_now). 0, -ETIMEDOUT, -ECANCELED
+ * or a negative errno. */
+int ssh_wait_fd(struct ssh_cancel *cancel, int fd, short events, uint64_t deadline);
+
+/* After a libssh2 call said EAGAIN: sends what is queued and waits for the socket. As ssh_wait_fd;
+ * -ECONNRESET and so on when the connection is lost. */
+int ssh_wait(struct ssh_connection *c, uint64_t deadline);
+
+/* The deadline of a step that begins now. */
+uint64_t ssh_deadline(const struct ssh_target *target);
+
+/* Frees the LIBSSH2_SESSION without sending or awaiting anything more. */
+void ssh_session_end(struct ssh_connection *c);
+
+/* ssh_dial.c: resolves and connects; sets c->fd and c->address. 0 or a negative errno with *error.
+ */
+int ssh_dial(struct ssh_connection *c, struct ssh_error *error);
+
+/* ssh_auth.c: tries the keys and the agent. 0 or a negative errno with *error. */
+int ssh_authenticate(struct ssh_connection *c, struct ssh_error *error);
+
+/* ssh_io.c: the queues. */
+int ssh_io_init(struct ssh_connection *c);
+void ssh_io_fini(struct ssh_connection *c);
+/* The socket may have bytes again (poll said so). */
+void ssh_readable(struct ssh_connection *c);
+void ssh_io_install(struct ssh_connection *c);
+/* libssh2's memory, so that a banner can be seen (ssh_io.c says why). */
+void *ssh_mem_alloc(size_t count, void **abstract);
+void *ssh_mem_realloc(void *ptr, size_t count, void **abstract);
+void ssh_mem_free(void *ptr, void **abstract);
+
+#endif
