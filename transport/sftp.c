@@ -1,16 +1,13 @@
 /*
  * The conversation: what is sent, what comes back, what never does. The table of requests is in
- *sftp_table.c, the checks of what the server says in sftp_reply.c.
+ * sftp_table.c, the checks of what the server says in sftp_reply.c.
  *
  * Callbacks may free the conversation, send, or both. So after each callback the code looks at
- *s->freed (the struct outlives the callback: it goes with its libuv handles) before it goes on, and
- *whatever has to be done outside of the caller's frame is done by on_later, an idle handle that
- *runs for one round only:
- *
- *	- close the stream of a conversation that ended, so that this never happens inside the
- *stream's own event
- *	- tell the senders of unsent messages
- *	- after sftp_free: complete what is in flight, then close the handles
+ * s->freed (the struct outlives the callback: it goes with its libuv handles) before it goes on,
+ * and what has to be done outside of the caller's frame is done by on_later, an idle handle that
+ * runs for one round only. It closes the stream of a conversation that ended, so that this never
+ * happens inside the stream's own event; it tells the senders of unsent messages; and after
+ * sftp_free it completes what is in flight, then closes the handles.
  */
 #include "transport/sftp.h"
 #include "conf/log.h"
