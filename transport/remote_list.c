@@ -1,0 +1,274 @@
+/*
+ * Listings.
+ *
+ *	OPENDIR → HANDLE     READDIR READDIR …  → NAME NAME … EOF      CLOSE
+ *	                     (a window: two, more while full replies come)
+ *
+ * Names are gathered and handed over at the end, so that a lost link just starts again. CLOSE goes
+ *out behind the end of file without being waited for; whatever ends the listing early closes the
+ *handle too, as soon as there is one.
+ */
+#include "transport/remote_internal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define WINDOW_START 2
+#define WINDOW_MAX REMOTE_SLOTS
+/* A reply with fewer names is probably the last one. OpenSSH sends 100. */
+#define FULL 16
+#define NAMES_MAX 10000000u
+#define TEXT_MAX (2048ull * 1024 * 1024)
+/* Replies without a single new name that a server may send in a row. */
+#define EMPTY_MAX 100
+
+struct entry {
+	uint64_t text; /* offset of the name, ended by NUL */
+	struct sftp_attr attr;
+	uint32_t links;
+};
+
+struct list_op {
+	struct remote_op op;
+	struct sftp_handle handle;
+	bool open, has_self;
+	unsigned window, in_flight, replies, empty;
+	struct sftp_attr self;
+	struct entry *entries;
+	size_t n_entries, room_entries;
+	char *text;
+	size_t n_text, room_text;
+};
+
+static struct list_op *list_of(struct remote_op *op)
+{
+	return (struct list_op *)op;
+}
+
+static void forget(struct list_op *list)
+{
+	free(list->entries);
+	free(list->text);
+	list->entries = NULL;
+	list->text = NULL;
+	list->n_entries = list->room_entries = list->n_text = list->room_text = 0;
+}
+
+static void list_fini(struct remote_op *op)
+{
+	if (!op->hollow)
+		forget(list_of(op));
+}
+
+/* --- the names ------------------------------------------------------------- */
+
+static int grow(void **array, size_t *room, size_t need, size_t unit)
+{
+	size_t more = *room ? *room : 64;
+	void *grown;
+
+	if (need <= *room)
+		return 0;
+	while (more < need)
+		more *= 2;
+	grown = realloc(*array, more * unit);
+	if (!grown)
+		return -ENOMEM;
+	*array = grown;
+	*room = more;
+	return 0;
+}
+
+static int add_name(struct list_op *list, const struct sftp_name *name)
+{
+	struct entry *entry;
+
+	if (list->n_entries >= NAMES_MAX || list->n_text + name->name.len >= TEXT_MAX)
+		return -EPROTO;
+	if (grow((void **)&list->entries, &list->room_entries, list->n_entries + 1,
+		sizeof(*entry)) ||
+	    grow((void **)&list->text, &list->room_text, list->n_text + name->name.len + 1, 1))
+		return -ENOMEM;
+	entry = &list->entries[list->n_entries++];
+	entry->text = list->n_text;
+	entry->attr = name->attr;
+	entry->links = sftp_longname_links(name->longname);
+	memcpy(list->text + list->n_text, name->name.data, name->name.len);
+	list->n_text += name->name.len;
+	list->text[list->n_text++] = '\0';
+	return 0;
+}
+
+/* The count of names, or a negative errno. */
+static int add_names(struct list_op *list, struct sftp_names names)
+{
+	struct sftp_name name;
+	int count = 0, err = 0;
+
+	while (!err && sftp_names_next(&names, &name)) {
+		count++;
+		if (name.name.len == 1 && name.name.data[0] == '.') {
+			list->self = name.attr;
+			list->has_self = true;
+		} else if (sftp_name_is_valid(name.name)) {
+			err = add_name(list, &name);
+		}
+	}
+	return err ? err : count;
+}
+
+/* Marks those that came twice: a folder that changes meanwhile may be listed like that. */
+static int drop_duplicates(struct list_op *list)
+{
+	size_t size = 64;
+	uint32_t *slots;
+
+	/* Within one reply a server has no reason to. */
+	if (list->replies < 2)
+		return 0;
+	while (size < list->n_entries * 2)
+		size *= 2;
+	slots = calloc(size, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->n_entries; i++) {
+		const char *name = list->text + list->entries[i].text;
+		size_t at = XXH3_64bits(name, strlen(name)) & (size - 1);
+
+		while (slots[at] && strcmp(list->text + list->entries[slots[at] - 1].text, name))
+			at = (at + 1) & (size - 1);
+		if (slots[at])
+			list->entries[i].text = UINT64_MAX;
+		else
+			slots[at] = (uint32_t)i + 1;
+	}
+	free(slots);
+	return 0;
+}
+
+/* --- the conversation -------------------------------------------------------- */
+
+static void ignore(void *arg, const struct sftp_reply *reply)
+{
+}
+
+static void close_handle(struct list_op *list)
+{
+	struct packet *message;
+
+	if (!list->open)
+		return;
+	list->open = false;
+	if (!list->op.channel || !pool_channel_alive(list->op.channel))
+		return;
+	message = sftp_msg_handle(SSH_FXP_CLOSE, &list->handle);
+	if (message)
+		sftp_send(pool_channel_sftp(list->op.channel), message, 0, ignore, NULL);
+}
+
+static void complete_list(struct remote_op *op, int err)
+{
+	struct list_op *list = op->hollow ? NULL : list_of(op);
+
+	if (list)
+		close_handle(list);
+	for (size_t i = 0; !err && i < list->n_entries; i++) {
+		const struct entry *entry = &list->entries[i];
+
+		if (entry->text != UINT64_MAX)
+			op->user.listing.entry(
+			    op->arg, list->text + entry->text, &entry->attr, entry->links);
+	}
+	op->user.listing.done(op->arg, err, !err && list->has_self ? &list->self : NULL);
+	if (list)
+		forget(list);
+}
+
+static void end(struct remote_op *op, int err)
+{
+	remote_finish(op, err ? err : drop_duplicates(list_of(op)));
+}
+
+static void take_names(struct remote_op *op, unsigned tag, const struct sftp_reply *reply);
+
+static void ask_names(struct list_op *list)
+{
+	while (list->in_flight < list->window && !list->op.done && !list->op.lost) {
+		list->in_flight++;
+		remote_ask(
+		    &list->op, sftp_msg_handle(SSH_FXP_READDIR, &list->handle), take_names, 0);
+	}
+}
+
+static void take_names(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
+{
+	struct list_op *list = list_of(op);
+	int count;
+
+	list->in_flight--;
+	if (op->done)
+		return;
+	if (reply->err) {
+		end(op, reply->status == SSH_FX_EOF ? 0 : reply->err);
+		return;
+	}
+	list->replies++;
+	count = add_names(list, reply->names);
+	list->empty = count ? 0 : list->empty + 1;
+	if (count < 0 || list->empty > EMPTY_MAX) {
+		end(op, count < 0 ? count : -EPROTO);
+		return;
+	}
+	if (count >= FULL && list->window < WINDOW_MAX)
+		list->window *= 2;
+	if (count >= FULL || !list->in_flight)
+		ask_names(list);
+}
+
+static void opened(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
+{
+	struct list_op *list = list_of(op);
+
+	if (reply->err) {
+		if (!op->done)
+			remote_settle(op, reply->err);
+		return;
+	}
+	list->handle.len = reply->handle.len;
+	memcpy(list->handle.data, reply->handle.data, reply->handle.len);
+	list->open = true;
+	if (op->done) {
+		close_handle(list); /* the time was up */
+		return;
+	}
+	list->window = WINDOW_START;
+	ask_names(list);
+}
+
+static void go_list(struct remote_op *op)
+{
+	struct list_op *list = list_of(op);
+
+	/* The handle of a try before went with its channel. */
+	forget(list);
+	list->open = list->has_self = false;
+	list->in_flight = list->replies = list->empty = 0;
+	remote_ask(op, sftp_msg_path(SSH_FXP_OPENDIR, op->path), opened, 0);
+}
+
+void remote_list(
+    struct remote *remote, const char *path, const struct remote_listing *listing, void *arg)
+{
+	struct remote_op *op = remote_op_new(remote, sizeof(struct list_op), complete_list, arg);
+
+	if (!op) {
+		listing->done(arg, -ENOMEM, NULL);
+		return;
+	}
+	op->user.listing = *listing;
+	op->asked = ASKED_LIST;
+	op->fini = list_fini;
+	op->late_too = true;
+	remote_submit(op, path, NULL, go_list);
+}
