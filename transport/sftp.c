@@ -128,13 +128,14 @@ static void on_later(uv_idle_t *handle)
 	struct sftp_request *request;
 
 	uv_idle_stop(&s->later);
+	tell_unsent(s);
+	while (s->freed && (request = TAILQ_FIRST(&s->table.waiting)))
+		complete_lost(s, request);
+	/* Behind the callbacks, which may have been what freed it. */
 	if (s->stream && s->state == ENDED) {
 		stream_close(s->stream);
 		s->stream = NULL;
 	}
-	tell_unsent(s);
-	while (s->freed && (request = TAILQ_FIRST(&s->table.waiting)))
-		complete_lost(s, request);
 	if (s->freed && !s->closing && STAILQ_EMPTY(&s->unsent)) {
 		s->closing = true;
 		uv_close((uv_handle_t *)&s->timer, on_closed_handle);

@@ -852,6 +852,21 @@ static void test_free_in_flight(void **state)
 	rig_end(&rig);
 }
 
+static void test_free_inside_early(void **state)
+{
+	struct outcome out = {.free_sftp = true};
+	struct rig rig;
+
+	rig_hello(&rig);
+	send_lstat(&rig, &out); /* too early; told so from the loop, and then freed */
+	assert_true(uv_run(&rig.loop, UV_RUN_DEFAULT) == 0);
+	assert_int_equal(out.done, 1);
+	assert_int_equal(rig.fake.closes, 1);
+	fake_reply_version(&rig.fake, 3, NULL);
+	assert_int_equal(rig.ready, 0);
+	rig_end(&rig);
+}
+
 /* Freed inside a callback of its own: of a reply, a death, a deadline, a late completion, an event.
  */
 static void test_free_inside(void **state)
@@ -1078,6 +1093,7 @@ int main(void)
 	    cmocka_unit_test(test_send_before_ready),
 	    cmocka_unit_test(test_send_from_callbacks),
 	    cmocka_unit_test(test_free_in_flight),
+	    cmocka_unit_test(test_free_inside_early),
 	    cmocka_unit_test(test_free_inside),
 	    cmocka_unit_test(test_timeout_then_late),
 	    cmocka_unit_test(test_timeout_order),
