@@ -1,0 +1,147 @@
+/* Port-forward specifications: what is understood, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "conf/forward.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct good_case {
+	const char *text, *listen_host;
+	unsigned listen_port;
+	const char *host;
+	unsigned port;
+	const char *socket, *printed;
+};
+
+static const struct good_case good[] = {
+    {"8080", "127.0.0.1", 8080, "localhost", 8080, NULL, "127.0.0.1:8080 -> localhost:8080"},
+    {"1", "127.0.0.1", 1, "localhost", 1, NULL, "127.0.0.1:1 -> localhost:1"},
+    {"65535", "127.0.0.1", 65535, "localhost", 65535, NULL, "127.0.0.1:65535 -> localhost:65535"},
+    {"8080:localhost:80", "127.0.0.1", 8080, "localhost", 80, NULL,
+	"127.0.0.1:8080 -> localhost:80"},
+    {"0.0.0.0:6006:10.0.0.2:6007", "0.0.0.0", 6006, "10.0.0.2", 6007, NULL,
+	"0.0.0.0:6006 -> 10.0.0.2:6007"},
+    {"[::1]:6006:[fe80::1%eth0]:7", "::1", 6006, "fe80::1%eth0", 7, NULL,
+	"[::1]:6006 -> [fe80::1%eth0]:7"},
+    {"9:[::1]:7", "127.0.0.1", 9, "::1", 7, NULL, "127.0.0.1:9 -> [::1]:7"},
+    {"8080:/run/jupyter.sock", "127.0.0.1", 8080, NULL, 0, "/run/jupyter.sock",
+	"127.0.0.1:8080 -> /run/jupyter.sock"},
+    {"[::]:80:/a:b:c:d:e", "::", 80, NULL, 0, "/a:b:c:d:e", "[::]:80 -> /a:b:c:d:e"},
+    {"*:8080:localhost:8080", "*", 8080, "localhost", 8080, NULL, "*:8080 -> localhost:8080"},
+    {"localhost:1:h:2", "localhost", 1, "h", 2, NULL, "localhost:1 -> h:2"},
+};
+
+static void same(const char *got, const char *want)
+{
+	if (!want)
+		assert_null(got);
+	else
+		assert_string_equal(got, want);
+}
+
+static void test_good(void **state)
+{
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		const struct good_case *c = &good[i];
+		struct conf_error error = {""};
+		struct forward_spec spec;
+		char buf[200];
+
+		if (forward_spec_parse(c->text, &spec, &error))
+			fail_msg("%s", error.text);
+		assert_string_equal(spec.listen_host, c->listen_host);
+		assert_int_equal(spec.listen_port, c->listen_port);
+		same(spec.host, c->host);
+		assert_int_equal(spec.port, c->port);
+		same(spec.socket_path, c->socket);
+		assert_ptr_equal(forward_spec_print(&spec, buf, sizeof(buf)), buf);
+		assert_string_equal(buf, c->printed);
+		forward_spec_fini(&spec);
+	}
+}
+
+static void test_bad(void **state)
+{
+	static const char *const bad[] = {"", "0", "65536", "999999", "-1", "+1", "08x", "a", " 80",
+	    "80 ", ":", "::", ":::", "::::", "8080:", ":8080", "8080:9090", "8080:localhost",
+	    "8080:localhost:", "8080::80", ":8080:localhost:8080", "8080:localhost:0",
+	    "8080:localhost:70000", "a:8080:localhost", "a:b:c:d", "1:2:3:4:5", "fe80::1:80:h:80",
+	    "[::1", "[::1]8080:h:80", "[]:80:h:80", "[80]", "[80]:h:80", "8080:h:[80]",
+	    "/tmp/local.sock:h:80", "/tmp/local.sock", "8080:h:/run/x", "8080:a b:80",
+	    "8080:a/b:80", "8080:user@h:80", "*:8080", "x:1:h:/a", "1:2:3:/a"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct conf_error error = {""};
+		struct forward_spec spec;
+
+		if (forward_spec_parse(bad[i], &spec, &error) != -EINVAL)
+			fail_msg("\"%s\" was accepted", bad[i]);
+		assert_non_null(strstr(error.text, "forward \""));
+		assert_null(spec.listen_host);
+		assert_null(spec.host);
+		assert_null(spec.socket_path);
+	}
+}
+
+static void test_lengths(void **state)
+{
+	struct conf_error error = {""};
+	struct forward_spec spec;
+	char text[600] = "8080:";
+
+	memset(text + 5, 'h', 255);
+	strcpy(text + 260, ":80");
+	assert_int_equal(forward_spec_parse(text, &spec, &error), 0);
+	assert_int_equal(strlen(spec.host), 255);
+	forward_spec_fini(&spec);
+	memset(text + 5, 'h', 256);
+	strcpy(text + 261, ":80");
+	assert_int_equal(forward_spec_parse(text, &spec, &error), -EINVAL);
+
+	memset(text + 5, '/', 107);
+	text[112] = '\0';
+	assert_int_equal(forward_spec_parse(text, &spec, &error), 0);
+	forward_spec_fini(&spec);
+	text[112] = '/';
+	text[113] = '\0';
+	assert_int_equal(forward_spec_parse(text, &spec, &error), -EINVAL);
+}
+
+static void test_messages_and_short_buffer(void **state)
+{
+	struct conf_error error = {""};
+	struct forward_spec spec;
+	char buf[8];
+
+	forward_spec_parse("8080:localhost:70000", &spec, &error);
+	assert_string_equal(error.text,
+	    "forward \"8080:localhost:70000\": \"70000\" is not a port; "
+	    "write a number from 1 to 65535");
+	forward_spec_parse("/a:1", &spec, &error);
+	assert_non_null(strstr(error.text, "local Unix socket"));
+	forward_spec_parse("8080:a\nb:1", &spec, &error);
+	assert_null(strchr(error.text, '\n'));
+	assert_int_equal(forward_spec_parse("8080", &spec, NULL), 0);
+	forward_spec_print(&spec, buf, sizeof(buf));
+	assert_string_equal(buf, "127.0.0");
+	forward_spec_fini(&spec);
+	assert_int_equal(forward_spec_parse("x", &spec, NULL), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_good),
+	    cmocka_unit_test(test_bad),
+	    cmocka_unit_test(test_lengths),
+	    cmocka_unit_test(test_messages_and_short_buffer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
