@@ -21,9 +21,10 @@ void session_break(struct session *session, int rc, const char *step)
 	if (c->err || c->eof) {
 		ssh_fail_wait(
 		    c, c->err ? -c->err : -ECONNRESET, "while it was in use", &session->error);
-	} else if (rc == LIBSSH2_ERROR_SOCKET_DISCONNECT) {
+	} else if (rc == LIBSSH2_ERROR_SOCKET_DISCONNECT || c->said_bye) {
 		ssh_fail(&session->error, SSH_LOST, ECONNRESET,
-		    "%s: the server ended the connection", c->where);
+		    "%s: the server ended the connection%s%s", c->where, c->bye[0] ? ": " : "",
+		    c->bye);
 	} else {
 		libssh2_session_last_error(c->session, &why, NULL, 0);
 		ssh_fail(&session->error, SSH_LOST, EPROTO,

@@ -62,8 +62,8 @@ int ssh_fail_wait(struct ssh_connection *c, int err, const char *phase, struct s
 		return ssh_fail(error, SSH_LOST, c->err ? c->err : -err,
 		    "%s: the connection broke %s: %s", c->where, phase,
 		    strerror(c->err ? c->err : -err));
-	return ssh_fail(error, SSH_LOST, ECONNRESET, "%s: the server closed the connection %s",
-	    c->where, phase);
+	return ssh_fail(error, SSH_LOST, ECONNRESET, "%s: the server closed the connection %s%s%s",
+	    c->where, phase, c->bye[0] ? ": " : "", c->bye);
 }
 
 /* --- waiting --------------------------------------------------------------------- */
@@ -193,6 +193,17 @@ static int fail_handshake(struct ssh_connection *c, int err, struct ssh_error *e
 	    c->where);
 }
 
+/* After a failed handshake: was it for want of a common algorithm? Then either side hangs up once
+ * it has seen the other's proposal (hundreds of bytes), and libssh2 has settled on nothing. */
+static bool disagreed(struct ssh_connection *c)
+{
+	if (!c->err && !c->eof)
+		return true;
+	return c->bytes_in > 300 &&
+	       (!libssh2_session_methods(c->session, LIBSSH2_METHOD_KEX) ||
+		   !libssh2_session_methods(c->session, LIBSSH2_METHOD_HOSTKEY));
+}
+
 static int fail_algorithms(struct ssh_connection *c, const char *why, struct ssh_error *error)
 {
 	return ssh_fail(error, SSH_NO_ALGORITHM, EPROTO,
@@ -278,7 +289,7 @@ static int handshake(struct ssh_connection *c, struct ssh_error *error)
 	log_verbose("%s: handshake failed: %d %s", c->where, rc, why ? why : "");
 	if (rc == LIBSSH2_ERROR_ALLOC)
 		return fail_handshake(c, -ENOMEM, error);
-	if (!c->err && !c->eof && spoke_ssh(c))
+	if (spoke_ssh(c) && disagreed(c))
 		return fail_algorithms(c, why ? why : "", error);
 	return fail_handshake(c, c->err ? -c->err : -ECONNRESET, error);
 }

@@ -136,7 +136,7 @@ static enum outcome judge(struct auth *auth, int rc, int *err)
 
 	if (!rc)
 		return AUTH_IN;
-	if (!c->err && !c->eof && rc != LIBSSH2_ERROR_ALLOC &&
+	if (!c->err && !c->eof && !c->said_bye && rc != LIBSSH2_ERROR_ALLOC &&
 	    rc != LIBSSH2_ERROR_SOCKET_DISCONNECT && rc != LIBSSH2_ERROR_SOCKET_RECV &&
 	    rc != LIBSSH2_ERROR_SOCKET_SEND)
 		return AUTH_REFUSED;

@@ -39,11 +39,13 @@ struct ssh_connection {
 	char address[80]; /* the numeric address that answered */
 	struct ssh_ring out;
 	struct ssh_inbox in;
-	bool batched; /* the owner calls ssh_readable after each poll, so that an empty socket is
-			 asked once */
-	bool drained; /* the socket had no more when last asked; cleared by ssh_readable */
-	bool eof;     /* the far end closed */
-	int err;      /* the first errno of the socket, or 0 */
+	bool batched;  /* the owner calls ssh_readable after each poll, so that an empty socket is
+			  asked once */
+	bool drained;  /* the socket had no more when last asked; cleared by ssh_readable */
+	bool eof;      /* the far end closed */
+	char bye[160]; /* what the server said as it ended the connection (printable), or "" */
+	bool said_bye; /* it did (SSH_MSG_DISCONNECT) */
+	int err;       /* the first errno of the socket, or 0 */
 	uint64_t heard_ms, bytes_in, bytes_out;
 
 	/* Only while connecting. */

@@ -6,6 +6,7 @@
  * always takes all, and ssh_flush brings it to the socket. RECV reads large pieces, because libssh2
  * asks for 16 KiB at a time.
  */
+#include "conf/log.h"
 #include "transport/ssh_internal.h"
 #include <errno.h>
 #include <malloc.h>
@@ -225,6 +226,18 @@ void ssh_io_fini(struct ssh_connection *c)
 	free(c->out.bytes);
 }
 
+/* "Too many authentication failures", say. The other functions only tell that the session is over.
+ */
+static void on_disconnect(LIBSSH2_SESSION *session, int reason, const char *message, int len,
+    const char *language, int language_len, void **abstract)
+{
+	struct ssh_connection *c = *abstract;
+
+	c->said_bye = true;
+	log_printable(
+	    c->bye, sizeof(c->bye), message ? message : "", message && len > 0 ? (size_t)len : 0);
+}
+
 void ssh_io_install(struct ssh_connection *c)
 {
 #if LIBSSH2_VERSION_NUM >= 0x010b01
@@ -235,6 +248,8 @@ void ssh_io_install(struct ssh_connection *c)
 #else
 	libssh2_session_callback_set(c->session, LIBSSH2_CALLBACK_SEND, (void *)on_send);
 	libssh2_session_callback_set(c->session, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
+	libssh2_session_callback_set(
+	    c->session, LIBSSH2_CALLBACK_DISCONNECT, (void *)on_disconnect);
 #endif
 }
 
