@@ -26,8 +26,7 @@ CHECK_TIMEOUT=${CHECK_TIMEOUT:-60}
 case $BUILD in */build/*) CHECK_TIMEOUT=$((CHECK_TIMEOUT * 3)) ;; esac
 
 PASSED=0 FAILED=0 SKIPPED=0 NUMBER=0
-PIDS=()
-W='' REMOTE='' MNT='' SSHD_PORT='' SSHD_PID='' PROXY_PORT='' PROXY_PID=''
+W='' REMOTE='' MNT='' SSHD_PORT='' PROXY_PORT=''
 
 # --- results -----------------------------------------------------------------
 
@@ -72,7 +71,7 @@ check() { # WORDS COMMAND…
 	set +m
 	wait "$pid" 2>/dev/null
 	rc=$?
-	kill -KILL -- "-$dog" 2>/dev/null
+	kill -KILL -- "-$dog" "-$pid" 2>/dev/null
 	wait "$dog" 2>/dev/null
 	if [[ $rc == 0 ]]; then ok "$words"; else
 		echo "exit status $rc" >>"$out"
@@ -195,6 +194,15 @@ setup_keys() {
 	cp "$W/key.pub" "$W/authorized_keys"
 }
 
+# Processes started here are remembered in a file, as a check's subshell has variables of its own. They have a
+# session of their own, so that they outlive the check that starts them.
+started() { # NAME PID
+	echo "$2" >"$W/$1.pid"
+	echo "$2" >>"$W/pids"
+}
+pid_of() { cat "$W/$1.pid"; }
+gone() { ! kill -0 "$1" 2>/dev/null || [[ $(cut -d' ' -f3 <"/proc/$1/stat" 2>/dev/null) == Z ]]; }
+
 free_port() {
 	"$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -228,13 +236,13 @@ sshd_start() { # [PORT]
 		Subsystem sftp ${SFTP_SERVER:-/usr/lib/openssh/sftp-server}
 	END
 	if [[ $(id -u) == 0 ]]; then
-		unshare -m -p --fork --kill-child --propagation private \
+		setsid unshare -m -p --fork --kill-child --propagation private \
 			sh -c "$own exec /usr/sbin/sshd -D -e -f '$W/sshd_config'" >>"$W/sshd.log" 2>&1 </dev/null &
 	else
-		/usr/sbin/sshd -D -e -f "$W/sshd_config" >>"$W/sshd.log" 2>&1 </dev/null &
+		setsid /usr/sbin/sshd -D -e -f "$W/sshd_config" >>"$W/sshd.log" 2>&1 </dev/null &
 	fi
-	SSHD_PID=$! SSHD_PORT=$port
-	PIDS+=("$SSHD_PID")
+	started sshd $!
+	SSHD_PORT=$port
 	if ! wait_for 10 tcp_open "$port"; then
 		cat "$W/sshd.log" >&2
 		die "sshd does not start"
@@ -247,10 +255,10 @@ known_host() { echo "[127.0.0.1]:$1 $(cut -d' ' -f1,2 <"${HOST_KEY:-$W/host_key}
 
 # Kills the sshd with all its sessions, as a machine that goes down.
 sshd_kill() {
-	local pid
-	for pid in $(descendants "$SSHD_PID") "$SSHD_PID"; do kill -KILL "$pid" 2>/dev/null; done
-	wait "$SSHD_PID" 2>/dev/null
-	return 0
+	local pid sshd
+	sshd=$(pid_of sshd)
+	for pid in $(descendants "$sshd") "$sshd"; do kill -KILL "$pid" 2>/dev/null; done
+	wait_for 10 gone "$sshd"
 }
 
 descendants() { # PID
@@ -264,7 +272,7 @@ descendants() { # PID
 # Process ids of the server's sftp-server processes.
 sftp_servers() {
 	local pid
-	for pid in $(descendants "$SSHD_PID"); do
+	for pid in $(descendants "$(pid_of sshd)"); do
 		[[ $(cat "/proc/$pid/comm" 2>/dev/null) != sftp-server ]] || echo "$pid"
 	done
 }
@@ -272,7 +280,7 @@ sftp_servers() {
 # Number of files and folders below $REMOTE that the server holds open.
 server_handles() {
 	local pid
-	for pid in $(descendants "$SSHD_PID"); do
+	for pid in $(descendants "$(pid_of sshd)"); do
 		find "/proc/$pid/fd" -lname "$REMOTE*" 2>/dev/null
 	done | wc -l
 }
@@ -281,10 +289,9 @@ proxy_start() { # delayproxy's options
 	local line
 	[[ -x $TOOLS/delayproxy ]] || make -s -C "$ROOT" tools
 	: >"$W/proxy.out"
-	"$TOOLS/delayproxy" --listen 0 --target "127.0.0.1:$SSHD_PORT" --control "$W/proxy.ctl" "$@" \
+	setsid "$TOOLS/delayproxy" --listen 0 --target "127.0.0.1:$SSHD_PORT" --control "$W/proxy.ctl" "$@" \
 		>"$W/proxy.out" 2>&1 </dev/null &
-	PROXY_PID=$!
-	PIDS+=("$PROXY_PID")
+	started proxy $!
 	wait_for 5 grep -q ^port "$W/proxy.out" || die "the proxy does not start: $(cat "$W/proxy.out")"
 	read -r _ line <"$W/proxy.out"
 	PROXY_PORT=$line
@@ -292,9 +299,8 @@ proxy_start() { # delayproxy's options
 }
 proxy() { "$TOOLS/delayproxy" --send "$W/proxy.ctl" "$@"; }
 proxy_stop() {
-	kill "$PROXY_PID"
-	wait "$PROXY_PID" 2>/dev/null
-	return 0
+	kill "$(pid_of proxy)"
+	wait_for 5 gone "$(pid_of proxy)"
 }
 # Bytes that went up and down so far.
 proxy_bytes() { proxy count | sed -E 's/.*up=([0-9]+) down=([0-9]+)/\1 \2/'; }
@@ -343,8 +349,8 @@ mount_fs() { # [OPTION…]
 		sshfs -o "IdentityFile=$W/key,UserKnownHostsFile=$W/known_hosts,Port=${PROXY_PORT:-$SSHD_PORT}" \
 			"$(id -un)@127.0.0.1:$REMOTE" "$MNT"
 	elif [[ -n ${DAEMON_LOG:-} ]]; then
-		"$BUILD/mount.vastfs" -f -v -v "$@" gpu "$MNT" >>"$W/daemon.log" 2>&1 </dev/null &
-		PIDS+=($!)
+		setsid "$BUILD/mount.vastfs" -f -v -v "$@" gpu "$MNT" >>"$W/daemon.log" 2>&1 </dev/null &
+		started daemon $!
 		wait_for 30 is_mounted
 	else
 		timeout 60 "$BUILD/mount.vastfs" "$@" gpu "$MNT" >"$W/mount.out" 2>&1 </dev/null || rc=$?
@@ -352,8 +358,6 @@ mount_fs() { # [OPTION…]
 		return $rc
 	fi
 }
-
-gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # Unmounts and waits until the daemon is gone.
 umount_fs() { # [MOUNTPOINT]
@@ -385,7 +389,7 @@ cleanup() {
 	local status=$? pid
 	[[ -n $W ]] || return
 	umount_all
-	for pid in "${PIDS[@]}"; do
+	for pid in $(cat "$W/pids" 2>/dev/null); do
 		for pid in $(descendants "$pid") "$pid"; do kill -KILL "$pid" 2>/dev/null; done
 	done
 	wait 2>/dev/null

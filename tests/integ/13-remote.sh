@@ -1,0 +1,160 @@
+#!/bin/bash
+# Changes made on the instance are seen within their bounds (R1, R2, R3); a file that shrinks or vanishes while it is read.
+. "$(dirname "$0")/../lib.sh"
+setup
+write_profile "attr_timeout = 3"
+mount_fs || finish
+
+# The bound is 1 s for what changed just now, and attr_timeout (3 s here) at most; half a second more for slow machines.
+within() { # MILLISECONDS COMMAND…
+	local limit=$1
+	shift
+	timed wait_for 20 "$@" || die "never: $*"
+	le "$MS_TAKEN" "$limit" "milliseconds until: $*"
+}
+contains() { [[ $(cat "$1") == "$2" ]]; }
+absent() { ! [[ -e $1 ]]; }
+present() { [[ -e $1 ]]; }
+listed() { ls "$1" | grep -qxF "$2"; }
+not_listed() { ! listed "$1" "$2"; }
+size_is() { [[ $(stat -c %s "$1") == "$2" ]]; }
+mode_is() { [[ $(stat -c %a "$1") == "$2" ]]; }
+
+new_names() {
+	ls "$MNT" >/dev/null
+	fails stat "$MNT/new" # a negative answer is cached now
+	echo x >"$REMOTE/new"
+	within 3500 present "$MNT/new"
+	echo x >"$REMOTE/new2"
+	within 3500 listed "$MNT" new2
+	rm "$REMOTE/new"
+	within 3500 absent "$MNT/new"
+	rm "$REMOTE/new2"
+	within 3500 not_listed "$MNT" new2
+}
+fresh_attributes() {
+	echo 1 >"$REMOTE/fresh"
+	size_is "$MNT/fresh" 2
+	echo 123 >>"$REMOTE/fresh"
+	within 1600 size_is "$MNT/fresh" 6
+	chmod 600 "$REMOTE/fresh"
+	within 1600 mode_is "$MNT/fresh" 600
+}
+old_attributes() {
+	echo 1 >"$REMOTE/aged"
+	touch -d '1 year ago' "$REMOTE/aged"
+	size_is "$MNT/aged" 2
+	echo 123 >"$REMOTE/aged"
+	within 3600 size_is "$MNT/aged" 4
+}
+# R2: each open after a close on the instance sees it, if the last check is at least a second old.
+close_to_open() {
+	local i
+	for i in 1 2 3; do
+		echo "version $i" >"$REMOTE/versions" # the same size each time
+		within 1600 contains "$MNT/versions" "version $i"
+	done
+}
+same_second() {
+	local i
+	# many versions of one size within one second of mtime: the last one must win
+	for i in $(seq 10 40); do
+		echo "v$i" >"$REMOTE/quick"
+		cat "$MNT/quick" >/dev/null
+	done
+	within 1600 contains "$MNT/quick" "v40"
+	wait_for 3 contains "$MNT/quick" v40
+	eq "$(cat "$MNT/quick")" v40
+}
+replaced() {
+	echo old >"$REMOTE/replaced"
+	eq "$(cat "$MNT/replaced")" old
+	echo "quite new" >"$REMOTE/replaced.tmp"
+	mv "$REMOTE/replaced.tmp" "$REMOTE/replaced"
+	within 1600 contains "$MNT/replaced" "quite new"
+}
+file_becomes_folder() {
+	echo x >"$REMOTE/kind"
+	eq "$(cat "$MNT/kind")" x
+	rm "$REMOTE/kind"
+	mkdir "$REMOTE/kind"
+	echo in >"$REMOTE/kind/inside"
+	within 3500 present "$MNT/kind/inside"
+	eq "$(cat "$MNT/kind/inside")" in
+}
+tail_follows() {
+	local i out=$W/tail.out
+	echo line 0 >"$REMOTE/train.log"
+	tail -n +1 -f -s 0.1 "$MNT/train.log" >"$out" 2>&1 &
+	tail=$!
+	wait_for 5 grep -q "line 0" "$out"
+	for i in 1 2 3 4; do
+		echo "line $i" >>"$REMOTE/train.log"
+		within 1600 grep -qx "line $i" "$out"
+	done
+	kill "$tail"
+	eq "$(cat "$out")" "$(cat "$REMOTE/train.log")"
+}
+tail_large() {
+	local out=$W/tail2.out
+	head -c 5000000 /dev/urandom | base64 >"$REMOTE/large.log"
+	tail -n 1 -f -s 0.1 "$MNT/large.log" >"$out" 2>&1 &
+	tail=$!
+	wait_for 5 test -s "$out"
+	(for i in $(seq 500); do echo "step $i"; done) >>"$REMOTE/large.log"
+	within 1600 grep -qx "step 500" "$out"
+	kill "$tail"
+	eq "$(tail -n +2 "$out" | sha256sum)" "$(tail -n 500 "$REMOTE/large.log" | sha256sum)"
+}
+shrinks() {
+	head -c 3000000 /dev/zero >"$REMOTE/shrink"
+	size_is "$MNT/shrink" 3000000
+	truncate -s 10 "$REMOTE/shrink"
+	within 1600 size_is "$MNT/shrink" 10
+	eq "$(wc -c <"$MNT/shrink")" 10
+}
+vanishes() {
+	echo gone >"$REMOTE/vanish"
+	size_is "$MNT/vanish" 5
+	exec 5<"$MNT/vanish"
+	rm "$REMOTE/vanish"
+	eq "$(cat <&5)" gone "through the open descriptor"
+	exec 5<&-
+	within 1600 absent "$MNT/vanish"
+}
+folder_vanishes() {
+	mkdir -p "$REMOTE/fv/sub"
+	echo x >"$REMOTE/fv/sub/f"
+	eq "$(cat "$MNT/fv/sub/f")" x
+	rm -r "$REMOTE/fv"
+	within 3500 absent "$MNT/fv/sub/f"
+	fails ls "$MNT/fv"
+	rc_is 1 touch "$MNT/fv/sub/new"
+}
+own_changes_at_once() {
+	mkdir "$REMOTE/own"
+	touch "$REMOTE/own/a"
+	ls -l "$MNT/own" >/dev/null
+	echo b >"$MNT/own/b"
+	eq "$(ls "$MNT/own")" $'a\nb'
+	mv "$MNT/own/a" "$MNT/own/c"
+	eq "$(ls "$MNT/own")" $'b\nc'
+	rm "$MNT/own/b"
+	eq "$(ls "$MNT/own")" c
+}
+
+check "R1: new and removed names" new_names
+check "R1: attributes of a file that changed just now, within 1 s" fresh_attributes
+check "R1: attributes of an old file, within attr_timeout" old_attributes
+check "R2: open sees what was closed on the instance" close_to_open
+check "R2: many versions within one second of mtime" same_second
+check "R2: a file replaced by rename" replaced
+check "a file that became a folder" file_becomes_folder
+check "R3: tail -f shows each new line within about a second" tail_follows
+check "R3: tail -f on a large log, many lines at once" tail_large
+check "a file that shrank" shrinks
+check "a file removed on the instance while open here" vanishes
+check "a folder removed on the instance" folder_vanishes
+check "W1: own changes are in listings at once" own_changes_at_once
+check "unmounts" umount_fs
+finish
