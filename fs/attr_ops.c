@@ -1,0 +1,243 @@
+/* SETATTR: mode, owner, times and size. */
+#include "fs/openfile.h"
+#include "fs/request.h"
+#include <errno.h>
+#include <limits.h>
+
+#define OWNER_BITS (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
+#define TIME_BITS                                                                                  \
+	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |                     \
+	    FUSE_SET_ATTR_MTIME_NOW)
+
+/*
+ * Bytes still on their way are sent first when size or times are set: they would change both afterwards. Then size
+ * (a request of its own), the rest, and a look at the outcome, all in one round trip.
+ */
+struct setattr {
+	struct request request;
+	struct inode *inode;  /* pinned */
+	struct handle *handle; /* counted, or NULL: by path */
+	int to_set;
+	uint64_t size;
+	struct sftp_attr attr; /* all but size */
+	struct timespec atime, mtime;
+	struct sftp_attr seen;
+	int pending, err, seen_err;
+	char path[PATH_MAX];
+};
+
+static void end_setattr(struct setattr *setattr, int err)
+{
+	if (setattr->handle)
+		handle_put(setattr->handle);
+	if (err)
+		request_end(&setattr->request, err);
+	else
+		request_end_attr(&setattr->request, setattr->inode);
+}
+
+/* The times as they were set, with their nanoseconds, if the instance took their seconds. */
+static void keep_times(struct setattr *setattr)
+{
+	struct attr *attr = &setattr->inode->attr;
+
+	if (setattr->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
+		if (attr->mtime_there == setattr->attr.mtime)
+			attr->mtime = setattr->mtime;
+		if (attr->atime_there == setattr->attr.atime)
+			attr->atime = setattr->atime;
+	}
+}
+
+static void take_over(struct setattr *setattr)
+{
+	struct fs *fs = setattr->request.fs;
+	struct inode *inode = setattr->inode;
+	struct attr_report report = fs_report(&setattr->seen, 0);
+	struct openfile *open = inode->open;
+
+	if (setattr->to_set & FUSE_SET_ATTR_SIZE) {
+		attr_touch_content(&inode->attr, request_clock());
+		inode->attr.size = setattr->size;
+		if (open)
+			content_resize(open->content, setattr->size);
+		openfile_take_own(fs, inode, &report, setattr->request.sent_ms);
+	} else if (setattr->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
+		inode->attr.mtime_there = setattr->attr.mtime;
+		inode->attr.atime_there = setattr->attr.atime;
+		fs_take_report(fs, inode, &setattr->seen, UINT64_MAX, setattr->request.sent_ms);
+		openfile_take_own(fs, inode, &report, setattr->request.sent_ms);
+	} else {
+		fs_take_report(fs, inode, &setattr->seen, setattr->request.tick,
+		    setattr->request.sent_ms);
+	}
+	keep_times(setattr);
+	attr_touch_change(&inode->attr, request_clock());
+	names_changed(fs->names, inode);
+}
+
+static void join(struct setattr *setattr)
+{
+	if (--setattr->pending)
+		return;
+	if (!setattr->err && setattr->seen_err)
+		setattr->err = setattr->seen_err;
+	if (!setattr->err)
+		take_over(setattr);
+	else
+		setattr->inode->checked_ms = 0; /* a part of it may have been done */
+	end_setattr(setattr, setattr->err);
+}
+
+static void on_set(void *arg, int err)
+{
+	struct setattr *setattr = arg;
+
+	if (err && !setattr->err)
+		setattr->err = err;
+	join(setattr);
+}
+
+static void on_seen(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct setattr *setattr = arg;
+
+	setattr->seen_err = err;
+	if (!err)
+		setattr->seen = *attr;
+	join(setattr);
+}
+
+static void send_by_handle(struct setattr *setattr, const struct sftp_attr *size)
+{
+	struct rfile *file = setattr->handle->file;
+
+	if (size->flags)
+		rfile_fsetstat(file, size, on_set, setattr);
+	if (setattr->attr.flags)
+		rfile_fsetstat(file, &setattr->attr, on_set, setattr);
+	rfile_fstat(file, on_seen, setattr);
+}
+
+static void send_by_path(struct setattr *setattr, const struct sftp_attr *size)
+{
+	struct remote *remote = setattr->request.fs->remote;
+	bool nofollow = S_ISLNK(setattr->inode->attr.mode);
+
+	if (size->flags)
+		remote_setstat(remote, setattr->path, size, nofollow, on_set, setattr);
+	if (setattr->attr.flags)
+		remote_setstat(remote, setattr->path, &setattr->attr, nofollow, on_set, setattr);
+	remote_lstat(remote, setattr->path, on_seen, setattr);
+}
+
+static void send_all(struct setattr *setattr)
+{
+	struct sftp_attr size = {.size = setattr->size};
+
+	if (setattr->to_set & FUSE_SET_ATTR_SIZE)
+		size.flags = SSH_FILEXFER_ATTR_SIZE;
+	setattr->pending = 1 + (size.flags != 0) + (setattr->attr.flags != 0);
+	request_sent(&setattr->request);
+	if (setattr->handle)
+		send_by_handle(setattr, &size);
+	else
+		send_by_path(setattr, &size);
+}
+
+static void on_flushed(void *arg, int err)
+{
+	struct setattr *setattr = arg;
+
+	if (err)
+		end_setattr(setattr, err);
+	else
+		send_all(setattr);
+}
+
+/* SFTP sets owner and group, and both times, only together: the other one stays what it is. */
+static void fill_in(struct setattr *setattr, const struct stat *st)
+{
+	const struct fs *fs = setattr->request.fs;
+	const struct attr *now = &setattr->inode->attr;
+	struct sftp_attr *attr = &setattr->attr;
+	int to_set = setattr->to_set;
+
+	if (to_set & FUSE_SET_ATTR_MODE) {
+		attr->flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
+		attr->mode = st->st_mode & 07777;
+	}
+	if (to_set & OWNER_BITS) {
+		attr->flags |= SSH_FILEXFER_ATTR_UIDGID;
+		attr->uid = to_set & FUSE_SET_ATTR_UID ? fs_uid_there(fs, st->st_uid) : now->uid;
+		attr->gid = to_set & FUSE_SET_ATTR_GID ? fs_gid_there(fs, st->st_gid) : now->gid;
+	}
+	if ((to_set & TIME_BITS) && !(to_set & FUSE_SET_ATTR_SIZE)) {
+		setattr->atime = now->atime;
+		setattr->mtime = now->mtime;
+		if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+			setattr->atime = request_clock();
+		else if (to_set & FUSE_SET_ATTR_ATIME)
+			setattr->atime = st->st_atim;
+		if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+			setattr->mtime = request_clock();
+		else if (to_set & FUSE_SET_ATTR_MTIME)
+			setattr->mtime = st->st_mtim;
+		attr->flags |= SSH_FILEXFER_ATTR_ACMODTIME;
+		attr->atime = attr_clamp_time(setattr->atime.tv_sec);
+		attr->mtime = attr_clamp_time(setattr->mtime.tv_sec);
+		if (attr->atime != setattr->atime.tv_sec)
+			setattr->atime = (struct timespec){.tv_sec = attr->atime};
+		if (attr->mtime != setattr->mtime.tv_sec)
+			setattr->mtime = (struct timespec){.tv_sec = attr->mtime};
+	}
+}
+
+/* By the caller's open file, by any open one when the name is gone, else by path. */
+static int choose_target(struct setattr *setattr, const struct fuse_file_info *fi)
+{
+	struct fs *fs = setattr->request.fs;
+	struct inode *inode = setattr->inode;
+	struct openfile *open = inode->open;
+	struct handle *handle = fi ? (struct handle *)(uintptr_t)fi->fh : NULL;
+	int err = names_path(fs->names, inode, setattr->path, sizeof(setattr->path));
+
+	if (!handle && err == -ESTALE && open) {
+		LIST_FOREACH (handle, &open->handles, link) {
+			if (handle->writable || !(setattr->to_set & FUSE_SET_ATTR_SIZE))
+				break;
+		}
+	}
+	if (handle)
+		setattr->handle = handle_get(handle);
+	return handle ? 0 : err;
+}
+
+void fs_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set,
+    struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct setattr *setattr = request_new(req, sizeof(*setattr), "setattr");
+	struct openfile *open;
+	int err;
+
+	if (!setattr)
+		return;
+	setattr->inode = fs_inode(fs, node);
+	request_pin(&setattr->request, setattr->inode);
+	setattr->to_set = to_set;
+	setattr->size = (uint64_t)st->st_size;
+	fill_in(setattr, st);
+	err = choose_target(setattr, fi);
+	if (!err && (to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
+		err = -EINVAL;
+	if (err) {
+		end_setattr(setattr, err);
+		return;
+	}
+	open = setattr->inode->open;
+	if (open && (to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && content_dirty(open->content))
+		content_flush(open->content, on_flushed, setattr);
+	else
+		send_all(setattr);
+}

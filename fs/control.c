@@ -1,0 +1,216 @@
+#include "fs/control.h"
+#include "conf/log.h"
+#include "conf/paths.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define REQUEST_MAX 4096
+#define CLIENTS_MAX 32
+
+struct control {
+	uv_pipe_t listener;
+	char *path;
+	unsigned clients;
+};
+
+/* One connection; it lives until libuv has closed its pipe. */
+struct client {
+	uv_pipe_t pipe;
+	uv_write_t write;
+	struct fs *fs;
+	char request[REQUEST_MAX];
+	size_t len;
+	char *answer;
+	bool waiting; /* a command will call back */
+	bool closed;
+};
+
+static void client_free(struct client *client)
+{
+	if (!client->closed || client->waiting)
+		return;
+	if (client->fs->control)
+		client->fs->control->clients--;
+	free(client->answer);
+	free(client);
+}
+
+static void on_client_closed(uv_handle_t *handle)
+{
+	struct client *client = handle->data;
+
+	client->closed = true;
+	client_free(client);
+}
+
+static void client_close(struct client *client)
+{
+	if (!uv_is_closing((uv_handle_t *)&client->pipe))
+		uv_close((uv_handle_t *)&client->pipe, on_client_closed);
+}
+
+static void on_answered(uv_write_t *write, int status)
+{
+	(void)status;
+	client_close(write->data);
+}
+
+/* Takes the answer's reference. */
+static void answer(struct client *client, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	size_t len = text ? strlen(text) : 0;
+	uv_buf_t buf;
+
+	json_decref(json);
+	client->answer = malloc(len + 2);
+	if (!text || !client->answer || uv_is_closing((uv_handle_t *)&client->pipe)) {
+		free(text);
+		client_close(client);
+		return;
+	}
+	memcpy(client->answer, text, len);
+	client->answer[len] = '\n';
+	free(text);
+	buf = uv_buf_init(client->answer, (unsigned)len + 1);
+	client->write.data = client;
+	if (uv_write(&client->write, (uv_stream_t *)&client->pipe, &buf, 1, on_answered))
+		client_close(client);
+}
+
+static void answer_result(struct client *client, int err)
+{
+	answer(client, err ? json_pack("{s:b, s:s}", "ok", 0, "error", strerror(-err))
+			   : json_pack("{s:b}", "ok", 1));
+}
+
+static void on_synced(void *arg, int err)
+{
+	struct client *client = arg;
+
+	client->waiting = false;
+	if (client->closed)
+		client_free(client);
+	else
+		answer_result(client, err);
+}
+
+static void handle(struct client *client)
+{
+	json_t *request = json_loadb(client->request, client->len, 0, NULL);
+	const char *command = json_string_value(json_object_get(request, "command"));
+
+	uv_read_stop((uv_stream_t *)&client->pipe);
+	if (!command) {
+		answer_result(client, -EINVAL);
+	} else if (!strcmp(command, "status")) {
+		answer(client, status_json(client->fs));
+	} else if (!strcmp(command, "sync")) {
+		client->waiting = true;
+		content_pool_sync(client->fs->contents, on_synced, client);
+	} else if (!strcmp(command, "drop")) {
+		content_pool_drop(client->fs->contents);
+		answer_result(client, 0);
+	} else {
+		answer_result(client, -ENOSYS);
+	}
+	json_decref(request);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+	struct client *client = handle->data;
+
+	(void)suggested;
+	*buf = uv_buf_init(client->request + client->len, (unsigned)(REQUEST_MAX - client->len));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
+{
+	struct client *client = stream->data;
+
+	(void)buf;
+	if (got < 0) {
+		client_close(client);
+		return;
+	}
+	client->len += (size_t)got;
+	if (memchr(client->request, '\n', client->len))
+		handle(client);
+	else if (client->len == REQUEST_MAX)
+		client_close(client);
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+	struct fs *fs = listener->data;
+	struct client *client = status ? NULL : calloc(1, sizeof(*client));
+
+	if (!client)
+		return;
+	client->fs = fs;
+	client->pipe.data = client;
+	uv_pipe_init(fs->loop, &client->pipe, 0);
+	fs->control->clients++;
+	if (uv_accept(listener, (uv_stream_t *)&client->pipe) || fs->control->clients > CLIENTS_MAX ||
+	    uv_read_start((uv_stream_t *)&client->pipe, on_alloc, on_read))
+		client_close(client);
+}
+
+int control_start(struct fs *fs)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	struct conf_error error;
+	char *dir = NULL;
+	mode_t mask;
+	int err;
+
+	if (!control)
+		return -ENOMEM;
+	err = paths_runtime_dir(&dir, &error);
+	if (err) {
+		log_error("%s", error.text);
+		free(control);
+		return err;
+	}
+	if (asprintf(&control->path, "%s/%d.sock", dir, (int)getpid()) < 0)
+		control->path = NULL;
+	free(dir);
+	if (!control->path) {
+		free(control);
+		return -ENOMEM;
+	}
+	unlink(control->path); /* of a dead process with our number */
+	uv_pipe_init(fs->loop, &control->listener, 0);
+	control->listener.data = fs;
+	fs->control = control;
+	mask = umask(0177);
+	err = uv_pipe_bind(&control->listener, control->path);
+	umask(mask);
+	if (!err)
+		err = uv_listen((uv_stream_t *)&control->listener, 8, on_connection);
+	if (err)
+		log_error("%s: %s", control->path, uv_strerror(err));
+	return err;
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	struct fs *fs = handle->data;
+
+	free(fs->control->path);
+	free(fs->control);
+	fs->control = NULL;
+}
+
+void control_stop(struct fs *fs)
+{
+	if (!fs->control)
+		return;
+	unlink(fs->control->path);
+	uv_close((uv_handle_t *)&fs->control->listener, on_listener_closed);
+}

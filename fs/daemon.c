@@ -1,0 +1,268 @@
+#include "fs/daemon.h"
+#include "conf/log.h"
+#include "fs/control.h"
+#include "fs/fs.h"
+#include "fs/fuse_loop.h"
+#include "fs/notify.h"
+#include "fs/openfile.h"
+#include "fs/walk.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Memory for blocks read; a million names take another 300 MB at most. */
+#define CONTENT_LIMIT (256ull << 20)
+#define NAMES_MAX 1000000
+#define CONNECT_TIMEOUT 15 /* seconds for each step */
+#define LEAVE_TIMEOUT_MS 2000
+
+struct daemon {
+	struct fs fs;
+	uv_loop_t loop;
+	uv_signal_t signals[3];
+	uv_timer_t deadline;
+	const struct daemon_options *options;
+	struct ssh_target target;
+	enum { CONNECTING, MOUNTED, DRAINING, GONE } state;
+	int code;
+};
+
+static void leave(struct daemon *daemon);
+
+static void on_closed_walk(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+/* --- leaving --- */
+
+static void on_deadline(uv_timer_t *timer)
+{
+	struct daemon *daemon = timer->data;
+
+	uv_stop(&daemon->loop);
+}
+
+static void leave(struct daemon *daemon)
+{
+	int i;
+
+	if (daemon->state == GONE)
+		return;
+	daemon->state = GONE;
+	fuse_loop_destroy(&daemon->fs);
+	control_stop(&daemon->fs);
+	for (i = 0; i < 3; i++)
+		uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+	forwards_free(daemon->fs.forwards);
+	daemon->fs.forwards = NULL;
+	if (daemon->fs.remote)
+		remote_free(daemon->fs.remote);
+	/* What is in flight now completes with errors; then nothing is left on the loop. */
+	uv_timer_start(&daemon->deadline, on_deadline, LEAVE_TIMEOUT_MS, 0);
+	uv_unref((uv_handle_t *)&daemon->deadline);
+}
+
+static void on_drained(void *arg, int err)
+{
+	struct daemon *daemon = arg;
+
+	if (err) {
+		log_error("%s: not all data could be sent before unmounting: %s",
+		    daemon->options->mountpoint, strerror(-err));
+		daemon->code = EXIT_MOUNT_FAILED;
+	}
+	leave(daemon);
+}
+
+static void on_drain_deadline(uv_timer_t *timer)
+{
+	on_drained(timer->data, -ETIMEDOUT);
+}
+
+static void on_unmounted(struct fs *fs)
+{
+	struct daemon *daemon = fs->loop->data;
+
+	log_info("%s unmounted", daemon->options->mountpoint);
+	notifier_stop(fs);
+	daemon->state = DRAINING;
+	uv_timer_start(&daemon->deadline, on_drain_deadline, fs->profile->timeout * 1000ull, 0);
+	content_pool_sync(fs->contents, on_drained, daemon);
+}
+
+static void fail(struct daemon *daemon, int code)
+{
+	daemon->code = code;
+	leave(daemon);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+	struct daemon *daemon = signal->data;
+
+	(void)number;
+	if (daemon->state == CONNECTING)
+		fail(daemon, EXIT_INTERRUPTED);
+	else if (daemon->state == MOUNTED)
+		fuse_loop_unmount(&daemon->fs);
+}
+
+/* --- mounting --- */
+
+static void on_version_changed(void *arg, struct inode *inode)
+{
+	(void)arg;
+	openfile_version_changed(inode);
+}
+
+static void on_name_gone(void *arg, struct inode *parent, const char *name, struct inode *inode)
+{
+	(void)inode;
+	notify_name(arg, parent, name);
+}
+
+static void on_inode_freed(void *arg, struct inode *inode)
+{
+	walk_forget(arg, inode);
+	openfile_free(inode);
+}
+
+static const struct names_events names_events = {
+    .version_changed = on_version_changed,
+    .name_gone = on_name_gone,
+    .freed = on_inode_freed,
+};
+
+static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
+{
+	struct fs *fs = &daemon->fs;
+	struct attr_report report = fs_report(root, 0);
+	int err;
+
+	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &names_events, fs);
+	fs->contents = content_pool_new(&daemon->loop, &openfile_source, CONTENT_LIMIT);
+	if (!fs->names || !fs->contents)
+		return -ENOMEM;
+	err = fuse_loop_mount(fs, on_unmounted);
+	if (err)
+		return err;
+	err = notifier_start(fs);
+	if (!err)
+		err = control_start(fs);
+	return err;
+}
+
+static void on_root(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct daemon *daemon = arg;
+	const struct daemon_options *options = daemon->options;
+
+	if (daemon->state != CONNECTING)
+		return;
+	if (!err)
+		err = mount_now(daemon, attr);
+	if (err) {
+		log_error("%s: could not be mounted: %s", options->mountpoint, strerror(-err));
+		fail(daemon, EXIT_MOUNT_FAILED);
+		return;
+	}
+	err = forwards_start(&daemon->fs.forwards, &daemon->target);
+	if (err)
+		log_warning("port forwards could not be started: %s", strerror(-err));
+	daemon->state = MOUNTED;
+	log_info("%s:%s mounted on %s", options->profile->id, remote_root(daemon->fs.remote),
+	    options->mountpoint);
+	if (options->mounted)
+		options->mounted(options->arg);
+}
+
+static void on_ready(void *arg, const struct ssh_error *error)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->state != CONNECTING)
+		return;
+	if (error) {
+		log_error("%s", error->text);
+		fail(daemon, EXIT_MOUNT_FAILED);
+		return;
+	}
+	remote_stat(daemon->fs.remote, remote_root(daemon->fs.remote), on_root, daemon);
+}
+
+static void on_link(void *arg, const struct ssh_error *error)
+{
+	struct daemon *daemon = arg;
+
+	if (error)
+		log_warning("%s: the connection is lost: %s", daemon->options->profile->id, error->text);
+	else
+		log_warning("%s: connected again", daemon->options->profile->id);
+}
+
+static int begin(struct daemon *daemon)
+{
+	static const struct remote_events events = {.ready = on_ready, .link = on_link};
+	static const int numbers[3] = {SIGINT, SIGTERM, SIGHUP};
+	struct fs *fs = &daemon->fs;
+	int i;
+
+	daemon->loop.data = daemon;
+	fs->loop = &daemon->loop;
+	fs->profile = daemon->options->profile;
+	fs->local_uid = getuid();
+	fs->local_gid = getgid();
+	fs->started = time(NULL);
+	TAILQ_INIT(&fs->waiting);
+	TAILQ_INIT(&fs->interrupted);
+	TAILQ_INIT(&fs->signalled);
+	walk_init(fs);
+	fs->mountpoint = strdup(daemon->options->mountpoint);
+	if (!fs->mountpoint)
+		return -ENOMEM;
+	uv_timer_init(&daemon->loop, &daemon->deadline);
+	daemon->deadline.data = daemon;
+	for (i = 0; i < 3; i++) {
+		uv_signal_init(&daemon->loop, &daemon->signals[i]);
+		daemon->signals[i].data = daemon;
+		uv_signal_start(&daemon->signals[i], on_signal, numbers[i]);
+	}
+	daemon->target = (struct ssh_target){
+	    .profile = daemon->options->profile,
+	    .ask = daemon->options->ask,
+	    .ask_arg = daemon->options->ask_arg,
+	    .connect_timeout = CONNECT_TIMEOUT,
+	};
+	return remote_new(&fs->remote, &daemon->loop, &daemon->target, &events, daemon);
+}
+
+int daemon_run(const struct daemon_options *options)
+{
+	static struct daemon daemon; /* outlives a thread that would not end in time */
+	int err;
+
+	daemon.options = options;
+	signal(SIGPIPE, SIG_IGN);
+	err = uv_loop_init(&daemon.loop);
+	if (!err)
+		err = begin(&daemon);
+	if (err) {
+		log_error("starting: %s", strerror(-err));
+		return EXIT_SYSTEM;
+	}
+	uv_run(&daemon.loop, UV_RUN_DEFAULT);
+	session_join_all(LEAVE_TIMEOUT_MS);
+	uv_walk(&daemon.loop, on_closed_walk, NULL);
+	uv_run(&daemon.loop, UV_RUN_NOWAIT);
+	names_free(daemon.fs.names);
+	daemon.fs.names = NULL;
+	content_pool_free(daemon.fs.contents);
+	free(daemon.fs.mountpoint);
+	uv_loop_close(&daemon.loop);
+	return daemon.code;
+}

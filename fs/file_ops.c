@@ -1,0 +1,319 @@
+/* CREATE, OPEN, RELEASE, FLUSH, FSYNC. */
+#include "conf/log.h"
+#include "fs/openfile.h"
+#include "fs/request.h"
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+static uint32_t sftp_flags(int flags)
+{
+	uint32_t out = SSH_FXF_READ;
+
+	if ((flags & O_ACCMODE) == O_WRONLY)
+		out = SSH_FXF_WRITE;
+	else if ((flags & O_ACCMODE) == O_RDWR)
+		out = SSH_FXF_READ | SSH_FXF_WRITE;
+	if ((flags & O_APPEND) && (out & SSH_FXF_WRITE))
+		out |= SSH_FXF_APPEND;
+	if (flags & O_TRUNC)
+		out |= SSH_FXF_TRUNC;
+	return out;
+}
+
+/* --- create --- */
+
+struct create {
+	struct request request;
+	struct inode *folder; /* pinned */
+	struct fuse_file_info fi;
+	struct rfile *file;
+	struct sftp_attr attr;
+	mode_t mode;
+	bool existed;
+	char name[256];
+	char path[PATH_MAX];
+};
+
+static const struct rfile_owner nobody_yet = {.path = openfile_no_path};
+
+static void end_create(struct create *create)
+{
+	struct fs *fs = create->request.fs;
+	struct attr_report report = fs_report(&create->attr, 0);
+	struct inode *inode = create->existed
+	    ? names_report(fs->names, create->folder, create->name, &report, create->request.tick,
+		  create->request.sent_ms)
+	    : names_created(fs->names, create->folder, create->name, &report,
+		  create->request.sent_ms);
+	struct rfile_owner owner;
+	struct handle *handle;
+
+	if (!inode) {
+		rfile_put(create->file);
+		request_end(&create->request, -ENOMEM);
+		return;
+	}
+	handle = handle_new(fs, inode, create->file, create->fi.flags);
+	if (!handle) {
+		request_end(&create->request, -ENOMEM);
+		return;
+	}
+	owner = openfile_owner(fs, inode);
+	rfile_set_owner(handle->file, &owner);
+	openfile_used(fs, handle->open);
+	create->fi.fh = (uint64_t)(uintptr_t)handle;
+	if (!request_end_create(&create->request, inode, &create->fi))
+		handle_put(handle);
+}
+
+static void on_fixed(void *arg, int err)
+{
+	struct create *create = arg;
+
+	if (err)
+		log_debug("setting mode or owner of %s: %s", create->path, strerror(-err));
+	end_create(create);
+}
+
+/* The server's umask and login decided on mode and owner: mends what the caller is due. */
+static void fix_created(struct create *create)
+{
+	struct fs *fs = create->request.fs;
+	struct sftp_attr fix = {0};
+	uint32_t want = create->mode & 07777;
+
+	if ((create->attr.mode & 07777) != want) {
+		fix.flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
+		fix.mode = want;
+		create->attr.mode = (create->attr.mode & S_IFMT) | want;
+	}
+	if (fs_gives_away(fs, create->request.uid)) {
+		fix.flags |= SSH_FILEXFER_ATTR_UIDGID;
+		fix.uid = create->attr.uid = fs_uid_there(fs, create->request.uid);
+		fix.gid = create->attr.gid = fs_gid_there(fs, create->request.gid);
+	}
+	if (fix.flags)
+		rfile_fsetstat(create->file, &fix, on_fixed, create);
+	else
+		end_create(create);
+}
+
+static void on_created(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
+{
+	struct create *create = arg;
+	struct fs *fs = create->request.fs;
+
+	if (err == -EEXIST && !create->existed && !(create->fi.flags & O_EXCL)) {
+		/* Somebody there was faster; without O_EXCL that file is meant. */
+		create->existed = true;
+		request_sent(&create->request);
+		rfile_open(fs->remote, create->path, sftp_flags(create->fi.flags), 0, &nobody_yet,
+		    on_created, create);
+		return;
+	}
+	if (err) {
+		create->folder->folder->complete = false;
+		request_end(&create->request, err);
+		return;
+	}
+	create->file = file;
+	create->attr = *attr;
+	if (create->existed)
+		end_create(create);
+	else
+		fix_created(create);
+}
+
+/* The name is always taken exclusively first, so that it is known whether the file was made here. */
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+    struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct create *create;
+	int err;
+
+	if (strlen(name) > 255) {
+		fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
+	create = request_new(req, sizeof(*create), "create");
+	if (!create)
+		return;
+	create->folder = fs_inode(fs, parent);
+	create->fi = *fi;
+	create->mode = mode;
+	strcpy(create->name, name);
+	request_pin(&create->request, create->folder);
+	err = names_child_path(fs->names, create->folder, name, create->path, sizeof(create->path));
+	if (err) {
+		request_end(&create->request, err == -ESTALE ? -ENOENT : err);
+		return;
+	}
+	request_sent(&create->request);
+	rfile_open(fs->remote, create->path,
+	    (sftp_flags(fi->flags) & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT | SSH_FXF_EXCL,
+	    mode & 07777, &nobody_yet, on_created, create);
+}
+
+/* --- open --- */
+
+struct open {
+	struct request request;
+	struct inode *inode; /* pinned */
+	struct fuse_file_info fi;
+};
+
+static void take_opened(struct open *open, const struct sftp_attr *attr)
+{
+	struct fs *fs = open->request.fs;
+	struct inode *inode = open->inode;
+	struct attr_report report = fs_report(attr, 0);
+	struct openfile *openfile = inode->open;
+
+	if (!attr->flags)
+		return;
+	if (!(open->fi.flags & O_TRUNC)) {
+		fs_take_report(fs, inode, attr, open->request.tick, open->request.sent_ms);
+		return;
+	}
+	attr_touch_content(&inode->attr, request_clock());
+	inode->attr.size = report.size;
+	if (openfile)
+		content_resize(openfile->content, report.size);
+	openfile_take_own(fs, inode, &report, open->request.sent_ms);
+	names_changed(fs->names, inode);
+}
+
+static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
+{
+	struct open *open = arg;
+	struct fs *fs = open->request.fs;
+	struct handle *handle;
+
+	if (err) {
+		open->inode->checked_ms = 0;
+		request_end(&open->request, err);
+		return;
+	}
+	take_opened(open, attr);
+	handle = handle_new(fs, open->inode, file, open->fi.flags);
+	if (!handle) {
+		request_end(&open->request, -ENOMEM);
+		return;
+	}
+	rfile_set_version(file, open->inode->attr.mtime_there, open->inode->attr.size);
+	open->fi.fh = (uint64_t)(uintptr_t)handle;
+	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
+	if (!request_end_open(&open->request, &open->fi))
+		handle_put(handle);
+}
+
+static void send_open(struct open *open)
+{
+	struct fs *fs = open->request.fs;
+	struct rfile_owner owner = openfile_owner(fs, open->inode);
+	char path[PATH_MAX];
+	int err = owner.arg ? names_path(fs->names, open->inode, path, sizeof(path)) : -ENOMEM;
+
+	if (err) {
+		request_end(&open->request, err);
+		return;
+	}
+	request_sent(&open->request);
+	rfile_open(fs->remote, path, sftp_flags(open->fi.flags), 0, &owner, on_opened, open);
+}
+
+static void on_ready_to_truncate(void *arg, int err)
+{
+	struct open *open = arg;
+
+	if (err)
+		log_debug("data written before a truncating open was lost: %s", strerror(-err));
+	send_open(open);
+}
+
+void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct open *open = request_new(req, sizeof(*open), "open");
+	struct openfile *openfile;
+
+	if (!open)
+		return;
+	open->inode = fs_inode(fs, node);
+	open->fi = *fi;
+	request_pin(&open->request, open->inode);
+	openfile = open->inode->open;
+	if ((fi->flags & O_TRUNC) && openfile && content_dirty(openfile->content))
+		content_flush(openfile->content, on_ready_to_truncate, open);
+	else
+		send_open(open);
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	(void)node;
+	handle_put((struct handle *)(uintptr_t)fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+/* --- flush (each close) and fsync --- */
+
+struct flush {
+	struct request request;
+	struct handle *handle; /* counted */
+	bool sync;
+};
+
+static void end_flush(struct flush *flush, int err)
+{
+	openfile_refresh_after_write(flush->handle->open, flush->handle->file);
+	handle_put(flush->handle);
+	request_end(&flush->request, err);
+}
+
+static void on_synced(void *arg, int err)
+{
+	end_flush(arg, err);
+}
+
+static void on_flushed(void *arg, int err)
+{
+	struct flush *flush = arg;
+
+	if (!err && flush->sync)
+		rfile_fsync(flush->handle->file, on_synced, flush);
+	else
+		end_flush(flush, err);
+}
+
+static void flush_file(fuse_req_t req, struct fuse_file_info *fi, bool sync, const char *operation)
+{
+	struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
+	struct flush *flush;
+
+	if (!handle->writable && !sync) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	flush = request_new(req, sizeof(*flush), operation);
+	if (!flush)
+		return;
+	flush->handle = handle_get(handle);
+	flush->sync = sync;
+	content_flush(handle->open->content, on_flushed, flush);
+}
+
+void fs_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	(void)node;
+	flush_file(req, fi, false, "close");
+}
+
+void fs_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
+{
+	(void)node;
+	(void)datasync;
+	flush_file(req, fi, true, "fsync");
+}

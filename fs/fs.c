@@ -1,0 +1,181 @@
+/* What the handlers share: clocks, numbers, attributes in FUSE's form. */
+#include "fs/fs.h"
+#include "fs/openfile.h"
+#include <string.h>
+
+uint64_t fs_now_ms(const struct fs *fs)
+{
+	return uv_now(fs->loop) + 1; /* 0 stands for never */
+}
+
+int64_t fs_wall(void)
+{
+	return (int64_t)time(NULL);
+}
+
+uint32_t fs_attr_max_ms(const struct fs *fs)
+{
+	return fs->profile->attr_timeout * 1000u;
+}
+
+struct inode *fs_inode(struct fs *fs, fuse_ino_t node)
+{
+	return node == FUSE_ROOT_ID ? names_root(fs->names) : (struct inode *)(uintptr_t)node;
+}
+
+fuse_ino_t fs_node(struct fs *fs, const struct inode *inode)
+{
+	return inode == names_root(fs->names) ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)inode;
+}
+
+/* --- numbers of users and groups --- */
+
+uid_t fs_uid_here(const struct fs *fs, uint32_t uid)
+{
+	if (fs->profile->uid_given)
+		return fs->profile->uid;
+	if (fs->profile->idmap == IDMAP_USER && uid == remote_uid(fs->remote))
+		return fs->local_uid;
+	return uid;
+}
+
+gid_t fs_gid_here(const struct fs *fs, uint32_t gid)
+{
+	if (fs->profile->gid_given)
+		return fs->profile->gid;
+	if (fs->profile->idmap == IDMAP_USER && gid == remote_gid(fs->remote))
+		return fs->local_gid;
+	return gid;
+}
+
+uint32_t fs_uid_there(const struct fs *fs, uid_t uid)
+{
+	if (fs->profile->idmap == IDMAP_USER && uid == fs->local_uid)
+		return remote_uid(fs->remote);
+	return uid;
+}
+
+uint32_t fs_gid_there(const struct fs *fs, gid_t gid)
+{
+	if (fs->profile->idmap == IDMAP_USER && gid == fs->local_gid)
+		return remote_gid(fs->remote);
+	return gid;
+}
+
+bool fs_gives_away(const struct fs *fs, uid_t caller)
+{
+	return fs->profile->allow_other && !fs->profile->uid_given && remote_uid(fs->remote) == 0 &&
+	    caller != fs->local_uid && fs_uid_there(fs, caller) != 0;
+}
+
+/* --- attributes --- */
+
+struct attr_report fs_report(const struct sftp_attr *attr, uint32_t links)
+{
+	struct attr_report report = {.nlink = links};
+
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
+		report.size = attr->size > INT64_MAX ? INT64_MAX : attr->size;
+	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		report.uid = attr->uid;
+		report.gid = attr->gid;
+	}
+	report.mode = S_IFREG | 0600;
+	if (attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
+		report.mode = attr->mode & (S_IFMT | 07777);
+	if (!(report.mode & S_IFMT))
+		report.mode |= S_IFREG;
+	if (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
+		report.atime = attr->atime;
+		report.mtime = attr->mtime;
+	}
+	return report;
+}
+
+void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st)
+{
+	const struct attr *attr = &inode->attr;
+
+	memset(st, 0, sizeof(*st));
+	st->st_ino = inode->ino;
+	st->st_mode = attr->mode;
+	if (fs->profile->umask_given)
+		st->st_mode &= ~(mode_t)(fs->profile->umask & 0777);
+	st->st_uid = fs_uid_here(fs, attr->uid);
+	st->st_gid = fs_gid_here(fs, attr->gid);
+	st->st_size = (off_t)attr->size;
+	st->st_blocks = (blkcnt_t)((attr->size + 511) / 512);
+	st->st_blksize = 128 * 1024;
+	st->st_nlink = attr->nlink;
+	if (!attr->nlink && (!LIST_EMPTY(&inode->names) || inode == names_root(fs->names)))
+		st->st_nlink = inode->folder ? 2 : 1;
+	st->st_atim = attr->atime;
+	st->st_mtim = attr->mtime;
+	st->st_ctim = attr->ctime;
+}
+
+double fs_lifetime(struct fs *fs, const struct inode *inode)
+{
+	uint64_t age, life = names_lifetime_ms(inode, fs_wall(), fs_attr_max_ms(fs));
+
+	if (openfile_dirty(inode))
+		return 1.0;
+	age = fs_now_ms(fs) - inode->checked_ms;
+	return inode->checked_ms && age < life ? (double)(life - age) / 1000.0 : 0.0;
+}
+
+struct fuse_entry_param fs_entry(struct fs *fs, const struct inode *inode)
+{
+	struct fuse_entry_param entry = {.ino = fs_node(fs, inode)};
+
+	fs_stat(fs, inode, &entry.attr);
+	entry.attr_timeout = fs_lifetime(fs, inode);
+	entry.entry_timeout = entry.attr_timeout;
+	return entry;
+}
+
+void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *attr,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct attr_report report = fs_report(attr, 0);
+
+	if (!attr->flags)
+		return;
+	if (openfile_dirty(inode)) {
+		report.size = inode->attr.size;
+		report.mtime = inode->attr.mtime_there;
+	}
+	names_report_inode(fs->names, inode, &report, sent_tick, sent_ms);
+}
+
+const struct fuse_lowlevel_ops fs_ops = {
+    .lookup = fs_lookup,
+    .forget = fs_forget,
+    .forget_multi = fs_forget_multi,
+    .getattr = fs_getattr,
+    .setattr = fs_setattr,
+    .access = fs_access,
+    .statfs = fs_statfs,
+    .readlink = fs_readlink,
+    .opendir = fs_opendir,
+    .readdir = fs_readdir,
+    .readdirplus = fs_readdirplus,
+    .releasedir = fs_releasedir,
+    .fsyncdir = fs_fsyncdir,
+    .mknod = fs_mknod,
+    .mkdir = fs_mkdir,
+    .symlink = fs_symlink,
+    .link = fs_link,
+    .unlink = fs_unlink,
+    .rmdir = fs_rmdir,
+    .rename = fs_rename,
+    .create = fs_create,
+    .open = fs_open,
+    .release = fs_release,
+    .flush = fs_flush,
+    .fsync = fs_fsync,
+    .read = fs_read,
+    .write = fs_write,
+    .fallocate = fs_fallocate,
+    .copy_file_range = fs_copy_file_range,
+};

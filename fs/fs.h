@@ -1,0 +1,126 @@
+/*
+ * The mounted file system: FUSE requests in, answers out; glues the caches to the instance.
+ *
+ * Everything in fs/ runs on the core, one libuv loop; a handler answers from the cache or sends a request
+ * to the instance and returns. struct fs is the root object; it owns the modules below it.
+ *
+ *	fuse_loop.c the FUSE session on the loop: receives requests, dispatches them to the handlers
+ *	request.c   one object for each waiting request: exactly one reply, interrupts, the timeout
+ *	lookup.c attr_ops.c dir_ops.c name_ops.c file_ops.c io_ops.c     the handlers
+ *	listing.c walk.c refresh.c    folders and attributes brought up to date, folders listed ahead
+ *	openfile.c  open files: handles, content, versions
+ *	notify.c    tells the kernel what changed behind it
+ *	control.c status.c            the control socket of `vastfs`
+ */
+#ifndef VASTFS_FS_FS_H
+#define VASTFS_FS_FS_H
+
+#define FUSE_USE_VERSION 314
+#include "cache/content.h"
+#include "cache/names.h"
+#include "conf/profile.h"
+#include "transport/forwards.h"
+#include "transport/remote.h"
+#include <fuse_lowlevel.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+struct request;
+TAILQ_HEAD(request_list, request);
+
+struct fs {
+	uv_loop_t *loop;
+	const struct profile *profile;
+	struct fuse_session *session;
+	struct remote *remote;
+	struct content_pool *contents;
+	struct names *names; /* NULL until the remote is ready */
+	struct forwards *forwards; /* or NULL */
+	struct notifier *notifier;
+	struct control *control;
+	char *mountpoint;
+	uid_t local_uid; /* whose the login user's files are here */
+	gid_t local_gid;
+	time_t started;
+
+	struct request_list waiting;	  /* the oldest first: the timeout */
+	struct request_list interrupted; /* to be looked at when the batch of requests is done */
+	struct request_list signalled;	  /* interrupted by a signal that does not end them */
+	unsigned requests_waiting;
+	uint64_t requests_answered, requests_timed_out, requests_interrupted;
+
+	TAILQ_HEAD(, folder) walk_queue; /* folders that a walk will want, in the order found */
+	unsigned walk_queued, walk_window, walk_flying, walk_unread;
+	uint64_t walk_active_ms; /* when a program last opened a folder in a walk */
+	uint64_t listed_ahead, listed_ahead_used;
+
+	unsigned open_files;
+};
+
+/* The loop's clock in ms, and the wall clock in seconds. */
+uint64_t fs_now_ms(const struct fs *fs);
+int64_t fs_wall(void);
+uint32_t fs_attr_max_ms(const struct fs *fs);
+
+/* The handlers' inode for a FUSE node id, and back. */
+struct inode *fs_inode(struct fs *fs, fuse_ino_t node);
+fuse_ino_t fs_node(struct fs *fs, const struct inode *inode);
+
+/* Attributes of SFTP and of the cache: missing ones (flags) count as 0. */
+struct attr_report fs_report(const struct sftp_attr *attr, uint32_t links);
+void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st);
+/* For how many seconds the kernel may believe the inode's attributes and name from now on. */
+double fs_lifetime(struct fs *fs, const struct inode *inode);
+struct fuse_entry_param fs_entry(struct fs *fs, const struct inode *inode);
+
+/* Takes over what the instance said of an inode at sent_tick; knows that bytes written here and not yet
+ * there make its size and time out of date. */
+void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *attr, uint64_t sent_tick,
+    uint64_t sent_ms);
+
+/* Numbers of users and groups, there and here (idmap). */
+uid_t fs_uid_here(const struct fs *fs, uint32_t uid);
+gid_t fs_gid_here(const struct fs *fs, uint32_t gid);
+uint32_t fs_uid_there(const struct fs *fs, uid_t uid);
+uint32_t fs_gid_there(const struct fs *fs, gid_t gid);
+/* Should what `caller` makes be given to him? (allow_other, a root login, another local user) */
+bool fs_gives_away(const struct fs *fs, uid_t caller);
+
+extern const struct fuse_lowlevel_ops fs_ops;
+
+/* The handlers, by file. */
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_forget(fuse_req_t req, fuse_ino_t node, uint64_t lookups);
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void fs_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set, struct fuse_file_info *fi);
+void fs_access(fuse_req_t req, fuse_ino_t node, int mask);
+void fs_statfs(fuse_req_t req, fuse_ino_t node);
+void fs_readlink(fuse_req_t req, fuse_ino_t node);
+void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void fs_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void fs_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi);
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev);
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name);
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name,
+    unsigned flags);
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void fs_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+void fs_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi);
+void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, off_t offset,
+    struct fuse_file_info *fi);
+void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
+    struct fuse_file_info *fi);
+void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in, struct fuse_file_info *fi_in,
+    fuse_ino_t node_out, off_t offset_out, struct fuse_file_info *fi_out, size_t len, int flags);
+
+#endif

@@ -1,0 +1,291 @@
+/* READ, WRITE, FALLOCATE, COPY_FILE_RANGE. */
+#include "fs/openfile.h"
+#include "fs/request.h"
+#include <errno.h>
+#include <linux/falloc.h>
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* --- read --- */
+
+struct read {
+	struct request request;
+	struct handle *handle; /* counted */
+	uint64_t offset;
+	size_t size;
+};
+
+/* Less than the size promised: the file has become shorter there, so that the size must be asked again. */
+static void check_short(struct inode *inode, uint64_t offset, size_t asked, size_t got)
+{
+	if (got < asked && offset + got < inode->attr.size)
+		inode->checked_ms = 0;
+}
+
+static void on_read(void *arg, int err, const struct content_view *view)
+{
+	struct read *read = arg;
+	struct handle *handle = read->handle;
+
+	if (err) {
+		request_end(&read->request, err);
+	} else {
+		check_short(handle->open->inode, read->offset, read->size, view->len);
+		request_end_view(&read->request, view);
+	}
+	handle_put(handle);
+}
+
+void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct handle *handle = handle_of(fi);
+	struct content_view view;
+	struct read *read;
+	int got;
+
+	(void)node;
+	openfile_used(fs, handle->open);
+	read = request_new(req, sizeof(*read), "read");
+	if (!read)
+		return;
+	read->offset = (uint64_t)offset;
+	read->size = size;
+	got = content_read(handle->open->content, handle, &handle->ahead, (uint64_t)offset, size,
+	    &view, on_read, read);
+	if (got > 0) {
+		check_short(handle->open->inode, read->offset, size, view.len);
+		request_end_view(&read->request, &view);
+	} else if (got < 0) {
+		request_end(&read->request, got);
+	} else {
+		read->handle = handle_get(handle);
+	}
+}
+
+/* --- write --- */
+
+struct write {
+	struct request request;
+	struct handle *handle; /* counted */
+	size_t size;
+};
+
+static void on_written(void *arg, int err)
+{
+	struct write *write = arg;
+	struct handle *handle = write->handle;
+
+	if (err)
+		request_end(&write->request, err);
+	else
+		request_end_count(&write->request, write->size);
+	handle_put(handle);
+}
+
+void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, off_t offset,
+    struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct handle *handle = handle_of(fi);
+	struct write *write = request_new(req, sizeof(*write), "write");
+	int accepted;
+
+	(void)node;
+	if (!write)
+		return;
+	write->size = size;
+	accepted = content_write(handle->open->content, handle, (uint64_t)offset, data, size,
+	    on_written, write);
+	if (accepted < 0) {
+		request_end(&write->request, accepted);
+		return;
+	}
+	openfile_wrote(fs, handle->open, (uint64_t)offset + size);
+	if (accepted)
+		request_end_count(&write->request, size);
+	else
+		write->handle = handle_get(handle);
+}
+
+/* --- fallocate: the size is set; SFTP can't reserve, so the free space is checked --- */
+
+struct allocate {
+	struct request request;
+	struct handle *handle; /* counted */
+	uint64_t end;
+};
+
+static void end_allocate(struct allocate *allocate, int err)
+{
+	handle_put(allocate->handle);
+	request_end(&allocate->request, err);
+}
+
+static void on_grown(void *arg, int err)
+{
+	struct allocate *allocate = arg;
+	struct openfile *open = allocate->handle->open;
+
+	if (!err) {
+		content_resize(open->content, allocate->end);
+		openfile_wrote(allocate->request.fs, open, allocate->end);
+		openfile_refresh_after_write(open, allocate->handle->file);
+	}
+	end_allocate(allocate, err);
+}
+
+static void on_space(void *arg, int err, const struct statvfs *st)
+{
+	struct allocate *allocate = arg;
+	struct inode *inode = allocate->handle->open->inode;
+	struct sftp_attr attr = {.flags = SSH_FILEXFER_ATTR_SIZE, .size = allocate->end};
+
+	if (allocate->end <= inode->attr.size) { /* grown meanwhile */
+		end_allocate(allocate, 0);
+		return;
+	}
+	if (!err && (allocate->end - inode->attr.size) / st->f_frsize > st->f_bavail) {
+		end_allocate(allocate, -ENOSPC);
+		return;
+	}
+	rfile_fsetstat(allocate->handle->file, &attr, on_grown, allocate);
+}
+
+static void on_allocate_flushed(void *arg, int err)
+{
+	struct allocate *allocate = arg;
+	struct fs *fs = allocate->request.fs;
+
+	if (err)
+		end_allocate(allocate, err);
+	else
+		remote_statvfs(fs->remote, remote_root(fs->remote), on_space, allocate);
+}
+
+void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
+    struct fuse_file_info *fi)
+{
+	struct handle *handle = handle_of(fi);
+	struct allocate *allocate;
+
+	(void)node;
+	if (mode) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	if (offset < 0 || length <= 0 || offset > INT64_MAX - length) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	if ((uint64_t)(offset + length) <= handle->open->inode->attr.size) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	allocate = request_new(req, sizeof(*allocate), "fallocate");
+	if (!allocate)
+		return;
+	allocate->handle = handle_get(handle);
+	allocate->end = (uint64_t)(offset + length);
+	content_flush(handle->open->content, on_allocate_flushed, allocate);
+}
+
+/* --- copy_file_range: on the instance, a piece for each call, so that Ctrl-C works in between --- */
+
+#define PIECE_MIN (1u << 20)
+#define PIECE_MAX (1u << 30)
+
+struct copy {
+	struct request request;
+	struct handle *from, *to; /* counted */
+	uint64_t from_offset, to_offset, len;
+	uint64_t began_ms;
+};
+
+/* How much a piece may be, so that it takes about a second. */
+static uint64_t piece = 16u << 20;
+
+static void end_copy(struct copy *copy, int err)
+{
+	handle_put(copy->from);
+	handle_put(copy->to);
+	if (err < 0)
+		request_end(&copy->request, err);
+	else
+		request_end_count(&copy->request, (size_t)err);
+}
+
+static void on_copied(void *arg, int copied)
+{
+	struct copy *copy = arg;
+	struct fs *fs = copy->request.fs;
+	struct openfile *to = copy->to->open;
+	uint64_t took = fs_now_ms(fs) - copy->began_ms;
+
+	if (copied > 0) {
+		uint64_t end = copy->to_offset + (uint64_t)copied;
+
+		if ((uint64_t)copied == piece && took < 500 && piece < PIECE_MAX)
+			piece *= 2;
+		else if (took > 2000 && piece > PIECE_MIN)
+			piece /= 2;
+		content_invalidate(to->content);
+		if (end > content_size(to->content))
+			content_resize(to->content, end);
+		openfile_wrote(fs, to, end);
+		openfile_refresh_after_write(to, copy->to->file);
+	}
+	end_copy(copy, copied);
+}
+
+static void on_target_flushed(void *arg, int err)
+{
+	struct copy *copy = arg;
+
+	if (err) {
+		end_copy(copy, err);
+		return;
+	}
+	copy->began_ms = fs_now_ms(copy->request.fs);
+	rfile_copy(copy->from->file, copy->from_offset, copy->to->file, copy->to_offset, copy->len,
+	    on_copied, copy);
+}
+
+static void on_source_flushed(void *arg, int err)
+{
+	struct copy *copy = arg;
+
+	if (err)
+		end_copy(copy, err);
+	else
+		content_flush(copy->to->open->content, on_target_flushed, copy);
+}
+
+void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
+    struct fuse_file_info *fi_in, fuse_ino_t node_out, off_t offset_out,
+    struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct copy *copy;
+
+	if (flags) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	if (node_in == node_out || !remote_features(fs->remote)->copy_data) {
+		fuse_reply_err(req, EOPNOTSUPP); /* the kernel copies through read and write then */
+		return;
+	}
+	copy = request_new(req, sizeof(*copy), "copy_file_range");
+	if (!copy)
+		return;
+	copy->from = handle_get(handle_of(fi_in));
+	copy->to = handle_get(handle_of(fi_out));
+	copy->from_offset = (uint64_t)offset_in;
+	copy->to_offset = (uint64_t)offset_out;
+	copy->len = len < piece ? len : piece;
+	content_flush(copy->from->open->content, on_source_flushed, copy);
+}

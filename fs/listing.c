@@ -1,0 +1,181 @@
+#include "fs/listing.h"
+#include "conf/log.h"
+#include "fs/openfile.h"
+#include "fs/walk.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct waiter {
+	STAILQ_ENTRY(waiter) link;
+	listing_done *done;
+	void *arg;
+};
+
+struct entry {
+	struct sftp_attr attr;
+	uint32_t links;
+	uint32_t name; /* offset in names */
+};
+
+/* Entries are put aside until the listing is whole: a broken one changes nothing (R4). */
+struct listing {
+	struct fs *fs;
+	struct inode *folder;
+	STAILQ_HEAD(, waiter) waiters;
+	struct entry *entries;
+	size_t n, room;
+	char *names;
+	size_t names_len, names_room;
+	uint64_t tick, sent_ms;
+	bool failed; /* memory ran out */
+	bool began_ahead; /* nobody waited when it began */
+	bool ahead;	  /* and nobody has joined since */
+};
+
+static bool grow(void **memory, size_t *room, size_t wanted, size_t size)
+{
+	size_t more = *room ? *room * 2 : 64;
+	void *grown;
+
+	if (wanted <= *room)
+		return true;
+	while (more < wanted)
+		more *= 2;
+	grown = realloc(*memory, more * size);
+	if (!grown)
+		return false;
+	*memory = grown;
+	*room = more;
+	return true;
+}
+
+static void on_entry(void *arg, const char *name, const struct sftp_attr *attr, uint32_t links)
+{
+	struct listing *listing = arg;
+	size_t len = strlen(name) + 1;
+
+	if (!grow((void **)&listing->entries, &listing->room, listing->n + 1, sizeof(struct entry)) ||
+	    !grow((void **)&listing->names, &listing->names_room, listing->names_len + len, 1)) {
+		listing->failed = true;
+		return;
+	}
+	memcpy(listing->names + listing->names_len, name, len);
+	listing->entries[listing->n++] = (struct entry){
+	    .attr = *attr,
+	    .links = links,
+	    .name = (uint32_t)listing->names_len,
+	};
+	listing->names_len += len;
+}
+
+static void take_over(struct listing *listing)
+{
+	struct fs *fs = listing->fs;
+	struct inode *folder = listing->folder;
+	size_t i;
+
+	names_listing_begin(fs->names, folder);
+	for (i = 0; i < listing->n; i++) {
+		const struct entry *entry = &listing->entries[i];
+		const char *name = listing->names + entry->name;
+		struct attr_report report = fs_report(&entry->attr, entry->links);
+		struct dentry *known = names_find(fs->names, folder, name);
+		struct inode *inode;
+
+		if (known && known->inode && openfile_dirty(known->inode)) {
+			report.size = known->inode->attr.size;
+			report.mtime = known->inode->attr.mtime_there;
+		}
+		inode = names_report(fs->names, folder, name, &report, listing->tick,
+		    listing->sent_ms);
+		if (inode && inode->folder)
+			walk_found(fs, inode);
+	}
+	names_listing_end(fs->names, folder, listing->tick, listing->sent_ms);
+	folder->folder->ahead = listing->ahead;
+	folder->folder->misses = 0;
+}
+
+static void on_done(void *arg, int err, const struct sftp_attr *self)
+{
+	struct listing *listing = arg;
+	struct fs *fs = listing->fs;
+	struct inode *folder = listing->folder;
+	bool was_unread = folder->folder->ahead;
+	struct waiter *waiter;
+
+	if (!err && listing->failed)
+		err = -ENOMEM;
+	folder->folder->listing = NULL;
+	if (!err) {
+		if (self)
+			fs_take_report(fs, folder, self, listing->tick, listing->sent_ms);
+		take_over(listing);
+	}
+	walk_listed(fs, listing->began_ahead, folder->folder->ahead && !was_unread);
+	while ((waiter = STAILQ_FIRST(&listing->waiters))) {
+		STAILQ_REMOVE_HEAD(&listing->waiters, link);
+		waiter->done(waiter->arg, err);
+		free(waiter);
+	}
+	names_unpin(fs->names, folder);
+	free(listing->entries);
+	free(listing->names);
+	free(listing);
+}
+
+static const struct remote_listing callbacks = {.entry = on_entry, .done = on_done};
+
+static int begin(struct fs *fs, struct inode *folder, bool ahead)
+{
+	struct listing *listing;
+	char path[PATH_MAX];
+	int err = names_path(fs->names, folder, path, sizeof(path));
+
+	if (err)
+		return err;
+	listing = calloc(1, sizeof(*listing));
+	if (!listing)
+		return -ENOMEM;
+	listing->fs = fs;
+	listing->folder = folder;
+	listing->ahead = listing->began_ahead = ahead;
+	STAILQ_INIT(&listing->waiters);
+	names_pin(folder);
+	folder->folder->listing = listing;
+	listing->tick = names_tick(fs->names);
+	listing->sent_ms = fs_now_ms(fs);
+	remote_list(fs->remote, path, &callbacks, listing);
+	return 0;
+}
+
+int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *arg)
+{
+	struct waiter *waiter = malloc(sizeof(*waiter));
+	struct listing *listing;
+	int err = waiter ? 0 : -ENOMEM;
+
+	if (!err && !folder->folder->listing)
+		err = begin(fs, folder, false);
+	if (err) {
+		free(waiter);
+		return err;
+	}
+	listing = folder->folder->listing;
+	*waiter = (struct waiter){.done = done, .arg = arg};
+	STAILQ_INSERT_TAIL(&listing->waiters, waiter, link);
+	listing->ahead = false;
+	return 0;
+}
+
+bool listing_ahead(struct fs *fs, struct inode *folder)
+{
+	return !folder->folder->listing && !begin(fs, folder, true);
+}
+
+bool listing_is_fresh(struct fs *fs, const struct inode *folder)
+{
+	return names_listing_fresh(folder, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
+}

@@ -1,0 +1,208 @@
+/* LOOKUP, FORGET, GETATTR, ACCESS, STATFS. */
+#include "fs/listing.h"
+#include "fs/openfile.h"
+#include "fs/refresh.h"
+#include "fs/request.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lookup {
+	struct request request;
+	char name[256];
+};
+
+/* Answers a name from what is known. True when that could be done. */
+static bool known(struct fs *fs, struct inode *folder, const char *name, struct dentry **out)
+{
+	struct dentry *dentry = names_find(fs->names, folder, name);
+	uint64_t now = fs_now_ms(fs);
+	uint32_t max = fs_attr_max_ms(fs);
+
+	*out = dentry;
+	if (dentry && dentry->inode)
+		return openfile_dirty(dentry->inode) ||
+		    names_attr_fresh(dentry->inode, now, fs_wall(), max);
+	if (dentry && dentry->checked_ms &&
+	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
+		return true;
+	return listing_is_fresh(fs, folder);
+}
+
+/* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again. */
+static void reply_missing(struct fs *fs, struct inode *folder, fuse_req_t req)
+{
+	struct fuse_entry_param entry = {0};
+	uint64_t life = names_lifetime_ms(folder, fs_wall(), fs_attr_max_ms(fs));
+
+	/* At most a second: programs wait for files of others by asking again and again. */
+	entry.entry_timeout = (double)(life < 1000 ? life : 1000) / 1000.0;
+	fuse_reply_entry(req, &entry);
+}
+
+static void on_looked_up(void *arg, int err)
+{
+	struct lookup *lookup = arg;
+	struct request *request = &lookup->request;
+	struct dentry *dentry;
+
+	if (err) {
+		request_end(request, err);
+		return;
+	}
+	dentry = names_find(request->fs->names, request->pinned[0], lookup->name);
+	if (dentry && dentry->inode)
+		request_end_entry(request, dentry->inode);
+	else
+		request_end(request, -ENOENT);
+}
+
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct inode *folder = fs_inode(fs, parent);
+	struct fuse_entry_param entry;
+	struct lookup *lookup;
+	struct dentry *dentry;
+	int err;
+
+	if (strlen(name) > 255) {
+		fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
+	if (!folder->folder) {
+		fuse_reply_err(req, ENOTDIR);
+		return;
+	}
+	if (known(fs, folder, name, &dentry)) {
+		if (!dentry || !dentry->inode) {
+			reply_missing(fs, folder, req);
+			return;
+		}
+		openfile_looked_at(dentry->inode);
+		entry = fs_entry(fs, dentry->inode);
+		dentry->inode->lookups++;
+		if (fuse_reply_entry(req, &entry))
+			names_forget(fs->names, dentry->inode, 1);
+		return;
+	}
+	lookup = request_new(req, sizeof(*lookup), "lookup");
+	if (!lookup)
+		return;
+	strcpy(lookup->name, name);
+	request_pin(&lookup->request, folder);
+	err = refresh_name(fs, folder, name, on_looked_up, lookup);
+	if (err)
+		request_end(&lookup->request, err);
+}
+
+void fs_forget(fuse_req_t req, fuse_ino_t node, uint64_t lookups)
+{
+	struct fs *fs = fuse_req_userdata(req);
+
+	if (node != FUSE_ROOT_ID)
+		names_forget(fs->names, fs_inode(fs, node), lookups);
+	fuse_reply_none(req);
+}
+
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (forgets[i].ino != FUSE_ROOT_ID)
+			names_forget(fs->names, fs_inode(fs, forgets[i].ino), forgets[i].nlookup);
+	}
+	fuse_reply_none(req);
+}
+
+static void on_refreshed(void *arg, int err)
+{
+	struct request *request = arg;
+	struct inode *inode = request->pinned[0];
+
+	/* The name may be gone there while somebody here still has the file open. */
+	if (!err && LIST_EMPTY(&inode->names) && inode != names_root(request->fs->names) &&
+	    !inode->open)
+		err = -ESTALE;
+	if (err)
+		request_end(request, err);
+	else
+		request_end_attr(request, inode);
+}
+
+void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct inode *inode = fs_inode(fs, node);
+	bool nameless = LIST_EMPTY(&inode->names) && inode != names_root(fs->names);
+	struct request *request;
+	struct stat st;
+	int err;
+
+	(void)fi;
+	if (nameless || openfile_dirty(inode) ||
+	    names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs))) {
+		openfile_looked_at(inode);
+		fs_stat(fs, inode, &st);
+		fuse_reply_attr(req, &st, fs_lifetime(fs, inode));
+		return;
+	}
+	request = request_new(req, sizeof(*request), "getattr");
+	if (!request)
+		return;
+	request_pin(request, inode);
+	err = refresh_inode(fs, inode, on_refreshed, request);
+	if (err)
+		request_end(request, err);
+}
+
+/* The server decides in the end; this says what it will, as far as the mode tells. */
+static int may(const struct fs *fs, const struct inode *inode, int mask)
+{
+	const struct attr *attr = &inode->attr;
+	unsigned bits = attr->mode & 7;
+
+	if ((mask & W_OK) && fs->profile->read_only)
+		return -EROFS;
+	if (remote_uid(fs->remote) == 0) {
+		if ((mask & X_OK) && !inode->folder && !(attr->mode & 0111))
+			return -EACCES;
+		return 0;
+	}
+	if (attr->uid == remote_uid(fs->remote))
+		bits = (attr->mode >> 6) & 7;
+	else if (attr->gid == remote_gid(fs->remote))
+		bits = (attr->mode >> 3) & 7;
+	else /* the login's further groups are not known here */
+		bits |= (attr->mode >> 3) & 7;
+	return (bits & (unsigned)mask) == (unsigned)mask ? 0 : -EACCES;
+}
+
+void fs_access(fuse_req_t req, fuse_ino_t node, int mask)
+{
+	struct fs *fs = fuse_req_userdata(req);
+
+	fuse_reply_err(req, -may(fs, fs_inode(fs, node), mask & (R_OK | W_OK | X_OK)));
+}
+
+static void on_statvfs(void *arg, int err, const struct statvfs *st)
+{
+	struct request *request = arg;
+
+	if (err)
+		request_end(request, err);
+	else
+		request_end_statfs(request, st);
+}
+
+void fs_statfs(fuse_req_t req, fuse_ino_t node)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct request *request = request_new(req, sizeof(*request), "statfs");
+
+	(void)node;
+	if (request)
+		remote_statvfs(fs->remote, remote_root(fs->remote), on_statvfs, request);
+}

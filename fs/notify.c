@@ -1,0 +1,133 @@
+#include "fs/notify.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Beyond this the kernel's own timeouts have to do. */
+#define QUEUE_MAX 10000
+
+struct notice {
+	STAILQ_ENTRY(notice) link;
+	fuse_ino_t node;
+	char name[]; /* empty: the node's pages */
+};
+
+struct notifier {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	STAILQ_HEAD(, notice) queue; /* under lock */
+	unsigned queued;	     /* under lock */
+	bool stop;		     /* under lock */
+	struct fuse_session *session;
+};
+
+static void tell(struct notifier *notifier, const struct notice *notice)
+{
+	/* An error means that the kernel does not know the node or the name (any more). */
+	if (notice->name[0])
+		fuse_lowlevel_notify_inval_entry(notifier->session, notice->node, notice->name,
+		    strlen(notice->name));
+	else
+		fuse_lowlevel_notify_inval_inode(notifier->session, notice->node, 0, 0);
+}
+
+static void *run(void *arg)
+{
+	struct notifier *notifier = arg;
+	struct notice *notice;
+
+	pthread_mutex_lock(&notifier->lock);
+	for (;;) {
+		while (!(notice = STAILQ_FIRST(&notifier->queue)) && !notifier->stop)
+			pthread_cond_wait(&notifier->wake, &notifier->lock);
+		if (notifier->stop)
+			break;
+		STAILQ_REMOVE_HEAD(&notifier->queue, link);
+		notifier->queued--;
+		pthread_mutex_unlock(&notifier->lock);
+		tell(notifier, notice);
+		free(notice);
+		pthread_mutex_lock(&notifier->lock);
+	}
+	pthread_mutex_unlock(&notifier->lock);
+	return NULL;
+}
+
+int notifier_start(struct fs *fs)
+{
+	struct notifier *notifier = calloc(1, sizeof(*notifier));
+	int err;
+
+	if (!notifier)
+		return -ENOMEM;
+	pthread_mutex_init(&notifier->lock, NULL);
+	pthread_cond_init(&notifier->wake, NULL);
+	STAILQ_INIT(&notifier->queue);
+	notifier->session = fs->session;
+	err = pthread_create(&notifier->thread, NULL, run, notifier);
+	if (err) {
+		free(notifier);
+		return -err;
+	}
+	fs->notifier = notifier;
+	return 0;
+}
+
+void notifier_stop(struct fs *fs)
+{
+	struct notifier *notifier = fs->notifier;
+	struct notice *notice;
+
+	if (!notifier)
+		return;
+	fs->notifier = NULL;
+	pthread_mutex_lock(&notifier->lock);
+	notifier->stop = true;
+	pthread_cond_signal(&notifier->wake);
+	pthread_mutex_unlock(&notifier->lock);
+	pthread_join(notifier->thread, NULL);
+	while ((notice = STAILQ_FIRST(&notifier->queue))) {
+		STAILQ_REMOVE_HEAD(&notifier->queue, link);
+		free(notice);
+	}
+	pthread_mutex_destroy(&notifier->lock);
+	pthread_cond_destroy(&notifier->wake);
+	free(notifier);
+}
+
+static void post(struct fs *fs, fuse_ino_t node, const char *name)
+{
+	struct notifier *notifier = fs->notifier;
+	struct notice *notice;
+
+	if (!notifier)
+		return;
+	notice = malloc(sizeof(*notice) + strlen(name) + 1);
+	if (!notice)
+		return;
+	notice->node = node;
+	strcpy(notice->name, name);
+	pthread_mutex_lock(&notifier->lock);
+	if (notifier->queued < QUEUE_MAX) {
+		notifier->queued++;
+		STAILQ_INSERT_TAIL(&notifier->queue, notice, link);
+		notice = NULL;
+		pthread_cond_signal(&notifier->wake);
+	}
+	pthread_mutex_unlock(&notifier->lock);
+	free(notice);
+}
+
+void notify_content(struct fs *fs, const struct inode *inode)
+{
+	if (inode->lookups)
+		post(fs, fs_node(fs, inode), "");
+}
+
+void notify_name(struct fs *fs, const struct inode *folder, const char *name)
+{
+	if (folder->lookups || folder == names_root(fs->names))
+		post(fs, fs_node(fs, folder), name);
+}

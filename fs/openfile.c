@@ -1,0 +1,300 @@
+#include "fs/openfile.h"
+#include "fs/notify.h"
+#include "fs/request.h"
+#include <errno.h>
+#include <stdlib.h>
+
+struct openfile *openfile_of(struct fs *fs, struct inode *inode)
+{
+	struct openfile *open = inode->open;
+
+	if (open)
+		return open;
+	open = calloc(1, sizeof(*open));
+	if (!open)
+		return NULL;
+	open->fs = fs;
+	open->inode = inode;
+	open->content = content_new(fs->contents, inode->attr.size);
+	if (!open->content) {
+		free(open);
+		return NULL;
+	}
+	LIST_INIT(&open->handles);
+	inode->open = open;
+	return open;
+}
+
+void openfile_free(struct inode *inode)
+{
+	struct openfile *open = inode->open;
+
+	if (!open)
+		return;
+	inode->open = NULL;
+	content_free(open->content);
+	free(open);
+}
+
+bool openfile_dirty(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+
+	return open && (open->wrote || content_dirty(open->content));
+}
+
+bool openfile_no_path(void *arg, char *buf, size_t size)
+{
+	(void)arg;
+	(void)buf;
+	(void)size;
+	return false;
+}
+
+static bool owner_path(void *arg, char *buf, size_t size)
+{
+	struct openfile *open = arg;
+
+	return !names_path(open->fs->names, open->inode, buf, size);
+}
+
+struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode)
+{
+	return (struct rfile_owner){.path = owner_path, .arg = openfile_of(fs, inode)};
+}
+
+struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file, int flags)
+{
+	struct openfile *open = openfile_of(fs, inode);
+	struct handle *handle = open ? calloc(1, sizeof(*handle)) : NULL;
+
+	if (!handle) {
+		rfile_put(file);
+		return NULL;
+	}
+	handle->open = open;
+	handle->file = file;
+	handle->refs = 1;
+	handle->append = flags & O_APPEND;
+	handle->writable = (flags & O_ACCMODE) != O_RDONLY;
+	LIST_INSERT_HEAD(&open->handles, handle, link);
+	names_pin(inode);
+	fs->open_files++;
+	return handle;
+}
+
+struct handle *handle_get(struct handle *handle)
+{
+	handle->refs++;
+	return handle;
+}
+
+void handle_put(struct handle *handle)
+{
+	struct openfile *open = handle->open;
+	struct fs *fs = open->fs;
+
+	if (--handle->refs)
+		return;
+	LIST_REMOVE(handle, link);
+	rfile_put(handle->file);
+	free(handle);
+	fs->open_files--;
+	names_unpin(fs->names, open->inode);
+}
+
+/* --- the content cache's way to the instance --- */
+
+static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
+    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg)
+{
+	struct handle *handle = file;
+
+	rfile_read(handle->file, offset, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
+}
+
+static void source_write(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
+    void (*done)(void *arg, int err), void *arg)
+{
+	struct handle *handle = file;
+
+	rfile_write(handle->file, offset, data, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
+}
+
+static void source_get(void *file)
+{
+	handle_get(file);
+}
+
+static void source_put(void *file)
+{
+	handle_put(file);
+}
+
+static bool source_appends(void *file)
+{
+	const struct handle *handle = file;
+
+	return handle->append;
+}
+
+static struct remote *remote_of(void *file)
+{
+	const struct handle *handle = file;
+
+	return handle->open->fs->remote;
+}
+
+static uint32_t source_max_read(void *file)
+{
+	return remote_features(remote_of(file))->max_read;
+}
+
+static uint32_t source_max_write(void *file)
+{
+	return remote_features(remote_of(file))->max_write;
+}
+
+static uint32_t source_rtt_us(void *file)
+{
+	return pool_min_rtt_us(remote_pool(remote_of(file)));
+}
+
+const struct content_source openfile_source = {
+    .read = source_read,
+    .write = source_write,
+    .get = source_get,
+    .put = source_put,
+    .appends = source_appends,
+    .max_read = source_max_read,
+    .max_write = source_max_write,
+    .rtt_us = source_rtt_us,
+};
+
+/* --- versions --- */
+
+static void tell_version(struct openfile *open)
+{
+	const struct attr *attr = &open->inode->attr;
+	struct handle *handle;
+
+	LIST_FOREACH (handle, &open->handles, link)
+		rfile_set_version(handle->file, attr->mtime_there, attr->size);
+}
+
+void openfile_version_changed(struct inode *inode)
+{
+	struct openfile *open = inode->open;
+
+	if (!open)
+		return;
+	content_invalidate(open->content);
+	content_resize(open->content, inode->attr.size);
+	tell_version(open);
+	open->kernel_stale = true;
+	notify_content(open->fs, inode);
+}
+
+bool openfile_keeps_cache(struct fs *fs, struct inode *inode)
+{
+	struct openfile *open = openfile_of(fs, inode);
+	bool keeps = open && !open->kernel_stale && !open->suspect;
+
+	if (open && open->suspect && !openfile_dirty(inode))
+		content_invalidate(open->content);
+	if (open)
+		open->suspect = open->kernel_stale = false;
+	return keeps;
+}
+
+void openfile_used(struct fs *fs, struct openfile *open)
+{
+	const struct inode *inode = open->inode;
+
+	if (!open->suspect &&
+	    !attr_settled(&inode->attr, fs_wall(), fs_now_ms(fs) - inode->version_ms))
+		open->suspect = true;
+}
+
+void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
+{
+	struct inode *inode = open->inode;
+
+	if (end > inode->attr.size)
+		inode->attr.size = end;
+	attr_touch_content(&inode->attr, request_clock());
+	names_changed(fs->names, inode);
+	open->wrote = true;
+	open->suspect = true;
+}
+
+void openfile_take_own(struct fs *fs, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_ms)
+{
+	struct openfile *open = inode->open;
+
+	(void)fs;
+	attr_update_after_write(&inode->attr, report);
+	inode->version_ms = inode->checked_ms = sent_ms;
+	if (open) {
+		open->suspect = true;
+		tell_version(open);
+	}
+}
+
+struct refresh {
+	struct fs *fs;
+	struct openfile *open;
+	struct rfile *file;
+	uint64_t tick, sent_ms;
+};
+
+static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct refresh *refresh = arg;
+	struct openfile *open = refresh->open;
+	struct inode *inode = open->inode;
+	struct attr_report report;
+	uint64_t expected = inode->attr.size;
+
+	open->refreshing = false;
+	if (inode->changed_tick <= refresh->tick && !content_dirty(open->content)) {
+		open->wrote = false;
+		inode->checked_ms = 0;
+		if (!err && attr->flags) {
+			report = fs_report(attr, 0);
+			openfile_take_own(refresh->fs, inode, &report, refresh->sent_ms);
+			if (report.size != expected) /* somebody there wrote too */
+				openfile_version_changed(inode);
+		}
+	}
+	rfile_put(refresh->file);
+	names_unpin(refresh->fs->names, inode);
+	free(refresh);
+}
+
+void openfile_refresh_after_write(struct openfile *open, struct rfile *file)
+{
+	struct refresh *refresh;
+
+	if (!open->wrote || content_dirty(open->content))
+		return;
+	refresh = malloc(sizeof(*refresh));
+	if (!refresh)
+		return;
+	*refresh = (struct refresh){.fs = open->fs, .open = open, .file = rfile_get(file)};
+	open->refreshing = true;
+	names_pin(open->inode);
+	refresh->tick = names_tick(open->fs->names);
+	refresh->sent_ms = fs_now_ms(open->fs);
+	rfile_fstat(file, on_fstat, refresh);
+}
+
+void openfile_looked_at(struct inode *inode)
+{
+	struct openfile *open = inode->open;
+	struct handle *handle = open ? LIST_FIRST(&open->handles) : NULL;
+
+	if (handle && !open->refreshing)
+		openfile_refresh_after_write(open, handle->file);
+}

@@ -1,0 +1,105 @@
+#include "fs/refresh.h"
+#include "fs/listing.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BURST 3		    /* look-ups within BURST_MS that make a listing worth its while */
+#define BURST_MS 1000
+#define LARGE_FOLDER 5000 /* names: a listing costs more than a few LSTATs */
+
+struct refresh {
+	struct fs *fs;
+	struct inode *folder, *inode; /* inode: NULL when a name was asked for */
+	refresh_done *done;
+	void *arg;
+	uint64_t tick, sent_ms;
+	char name[];
+};
+
+static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct refresh *refresh = arg;
+	struct fs *fs = refresh->fs;
+	struct attr_report report;
+
+	if (!err && refresh->inode) {
+		fs_take_report(fs, refresh->inode, attr, refresh->tick, refresh->sent_ms);
+	} else if (!err) {
+		struct dentry *known = names_find(fs->names, refresh->folder, refresh->name);
+
+		report = fs_report(attr, 0);
+		if (known && known->inode && (known->inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
+			fs_take_report(fs, known->inode, attr, refresh->tick, refresh->sent_ms);
+		else
+			names_report(fs->names, refresh->folder, refresh->name, &report,
+			    refresh->tick, refresh->sent_ms);
+	} else if (err == -ENOENT && refresh->folder && refresh->name[0]) {
+		names_report_missing(fs->names, refresh->folder, refresh->name, refresh->tick,
+		    refresh->sent_ms);
+		err = 0;
+	}
+	refresh->done(refresh->arg, err);
+	if (refresh->folder)
+		names_unpin(fs->names, refresh->folder);
+	free(refresh);
+}
+
+static int ask(struct fs *fs, struct inode *folder, const char *name, struct inode *inode,
+    refresh_done *done, void *arg)
+{
+	struct refresh *refresh;
+	char path[PATH_MAX];
+	int err = inode ? names_path(fs->names, inode, path, sizeof(path))
+			: names_child_path(fs->names, folder, name, path, sizeof(path));
+
+	if (err)
+		return err;
+	refresh = malloc(sizeof(*refresh) + strlen(name) + 1);
+	if (!refresh)
+		return -ENOMEM;
+	*refresh = (struct refresh){
+	    .fs = fs, .folder = folder, .inode = inode, .done = done, .arg = arg};
+	strcpy(refresh->name, name);
+	if (folder)
+		names_pin(folder);
+	refresh->tick = names_tick(fs->names);
+	refresh->sent_ms = fs_now_ms(fs);
+	if (inode && inode == names_root(fs->names)) /* the mounted folder may be a symlink */
+		remote_stat(fs->remote, path, on_lstat, refresh);
+	else
+		remote_lstat(fs->remote, path, on_lstat, refresh);
+	return 0;
+}
+
+/* Does one more look-up in this folder make a listing the cheaper way? */
+static bool burst(struct fs *fs, struct inode *inode)
+{
+	struct folder *folder = inode->folder;
+	uint64_t now = fs_now_ms(fs);
+
+	if (folder->listing)
+		return true;
+	if (now - folder->misses_ms > BURST_MS) {
+		folder->misses_ms = now;
+		folder->misses = 0;
+	}
+	return ++folder->misses >= BURST && folder->n_children < LARGE_FOLDER;
+}
+
+int refresh_name(struct fs *fs, struct inode *folder, const char *name, refresh_done *done, void *arg)
+{
+	if (burst(fs, folder))
+		return listing_wait(fs, folder, done, arg);
+	return ask(fs, folder, name, NULL, done, arg);
+}
+
+int refresh_inode(struct fs *fs, struct inode *inode, refresh_done *done, void *arg)
+{
+	struct inode *folder = names_parent(inode);
+
+	if (folder && !inode->folder && burst(fs, folder))
+		return listing_wait(fs, folder, done, arg);
+	return ask(fs, folder, folder ? LIST_FIRST(&inode->names)->name : "", inode, done, arg);
+}

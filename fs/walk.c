@@ -1,0 +1,118 @@
+#include "fs/walk.h"
+#include "fs/listing.h"
+
+#define WINDOW_FIRST 8
+#define WINDOW_MAX 64
+#define UNREAD_MAX 1024		  /* listed ahead and not looked at */
+#define QUEUE_MAX 100000
+#define WALK_ENDS_MS 2000	  /* without an opening */
+#define PARENT_OPENED_MS 30000 /* how recent "a moment ago" is */
+
+void walk_init(struct fs *fs)
+{
+	TAILQ_INIT(&fs->walk_queue);
+	fs->walk_window = WINDOW_FIRST;
+}
+
+static void leave_queue(struct fs *fs, struct folder *folder)
+{
+	if (!folder->queued)
+		return;
+	TAILQ_REMOVE(&fs->walk_queue, folder, walk);
+	folder->queued = false;
+	fs->walk_queued--;
+}
+
+void walk_found(struct fs *fs, struct inode *inode)
+{
+	struct folder *folder = inode->folder;
+
+	if (folder->queued || fs->walk_queued >= QUEUE_MAX || listing_is_fresh(fs, inode))
+		return;
+	folder->queued = true;
+	TAILQ_INSERT_TAIL(&fs->walk_queue, folder, walk);
+	fs->walk_queued++;
+}
+
+void walk_forget(struct fs *fs, struct inode *inode)
+{
+	if (!inode->folder)
+		return;
+	leave_queue(fs, inode->folder);
+	if (inode->folder->ahead)
+		fs->walk_unread--;
+}
+
+static bool active(const struct fs *fs)
+{
+	return fs->walk_active_ms && fs_now_ms(fs) - fs->walk_active_ms < WALK_ENDS_MS;
+}
+
+static void go_ahead(struct fs *fs)
+{
+	struct folder *folder;
+
+	while (active(fs) && fs->walk_flying < fs->walk_window && fs->walk_unread < UNREAD_MAX &&
+	    (folder = TAILQ_FIRST(&fs->walk_queue))) {
+		leave_queue(fs, folder);
+		if (listing_is_fresh(fs, folder->inode))
+			continue;
+		if (listing_ahead(fs, folder->inode)) {
+			fs->walk_flying++;
+			fs->listed_ahead++;
+		}
+	}
+}
+
+void walk_listed(struct fs *fs, bool ours, bool unread)
+{
+	if (unread)
+		fs->walk_unread++;
+	if (ours)
+		fs->walk_flying--;
+	go_ahead(fs);
+}
+
+/* The queue may hold folders of an earlier walk elsewhere: what lies around this one comes first. */
+static void queue_neighbours(struct fs *fs, struct inode *parent)
+{
+	struct dentry *dentry;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (dentry, &parent->folder->children, sibling) {
+		if (dentry->inode && dentry->inode->folder && ++n <= QUEUE_MAX) {
+			leave_queue(fs, dentry->inode->folder);
+			walk_found(fs, dentry->inode);
+		}
+	}
+}
+
+void walk_opened(struct fs *fs, struct inode *inode)
+{
+	struct folder *folder = inode->folder;
+	struct inode *parent = names_parent(inode);
+	uint64_t now = fs_now_ms(fs);
+
+	leave_queue(fs, folder);
+	if (folder->ahead) {
+		folder->ahead = false;
+		fs->walk_unread--;
+		fs->listed_ahead_used++;
+		if (fs->walk_window < WINDOW_MAX)
+			fs->walk_window *= 2;
+	}
+	folder->opened_ms = now;
+	if (parent && parent->folder->opened_ms && now - parent->folder->opened_ms < PARENT_OPENED_MS) {
+		if (!active(fs)) {
+			struct folder *old;
+
+			while ((old = TAILQ_FIRST(&fs->walk_queue)))
+				leave_queue(fs, old);
+			fs->walk_window = WINDOW_FIRST;
+			queue_neighbours(fs, parent);
+		}
+		fs->walk_active_ms = now;
+		parent->folder->opened_ms = now;
+	}
+	go_ahead(fs);
+}
