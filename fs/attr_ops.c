@@ -10,12 +10,13 @@
 	    FUSE_SET_ATTR_MTIME_NOW)
 
 /*
- * Bytes still on their way are sent first when size or times are set: they would change both afterwards. Then size
- * (a request of its own), the rest, and a look at the outcome, all in one round trip.
+ * Bytes still on their way are sent first when size or times are set: they would change both
+ * afterwards. Then size (a request of its own), the rest, and a look at the outcome, all in one
+ * round trip.
  */
 struct setattr {
 	struct request request;
-	struct inode *inode;  /* pinned */
+	struct inode *inode;   /* pinned */
 	struct handle *handle; /* counted, or NULL: by path */
 	int to_set;
 	uint64_t size;
@@ -68,8 +69,8 @@ static void take_over(struct setattr *setattr)
 		fs_take_report(fs, inode, &setattr->seen, UINT64_MAX, setattr->request.sent_ms);
 		openfile_take_own(fs, inode, &report, setattr->request.sent_ms);
 	} else {
-		fs_take_report(fs, inode, &setattr->seen, setattr->request.tick,
-		    setattr->request.sent_ms);
+		fs_take_report(
+		    fs, inode, &setattr->seen, setattr->request.tick, setattr->request.sent_ms);
 	}
 	keep_times(setattr);
 	attr_touch_change(&inode->attr, request_clock());
@@ -213,8 +214,8 @@ static int choose_target(struct setattr *setattr, const struct fuse_file_info *f
 	return handle ? 0 : err;
 }
 
-void fs_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set,
-    struct fuse_file_info *fi)
+void fs_setattr(
+    fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct setattr *setattr = request_new(req, sizeof(*setattr), "setattr");

@@ -156,7 +156,8 @@ static void on_connection(uv_stream_t *listener, int status)
 	client->pipe.data = client;
 	uv_pipe_init(fs->loop, &client->pipe, 0);
 	fs->control->clients++;
-	if (uv_accept(listener, (uv_stream_t *)&client->pipe) || fs->control->clients > CLIENTS_MAX ||
+	if (uv_accept(listener, (uv_stream_t *)&client->pipe) ||
+	    fs->control->clients > CLIENTS_MAX ||
 	    uv_read_start((uv_stream_t *)&client->pipe, on_alloc, on_read))
 		client_close(client);
 }

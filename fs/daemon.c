@@ -200,7 +200,8 @@ static void on_link(void *arg, const struct ssh_error *error)
 	struct daemon *daemon = arg;
 
 	if (error)
-		log_warning("%s: the connection is lost: %s", daemon->options->profile->id, error->text);
+		log_warning(
+		    "%s: the connection is lost: %s", daemon->options->profile->id, error->text);
 	else
 		log_warning("%s: connected again", daemon->options->profile->id);
 }

@@ -3,7 +3,8 @@
  *
  *	connecting --ready--> mounted --unmount, signal--> draining --> gone
  *	     |                                                |
- *	     +--failed, signal--> gone                        +-- data that could not be sent: exit code
+ *	     +--failed, signal--> gone                        +-- data that could not be sent: exit
+ *code
  *
  * Runs the core's loop on the calling thread.
  */
@@ -14,14 +15,21 @@
 #include "transport/ssh.h"
 
 /* Exit codes of mount(8). */
-enum { EXIT_MOUNTED = 0, EXIT_USAGE = 1, EXIT_SYSTEM = 2, EXIT_INTERRUPTED = 8, EXIT_MOUNT_FAILED = 32 };
+enum {
+	EXIT_MOUNTED = 0,
+	EXIT_USAGE = 1,
+	EXIT_SYSTEM = 2,
+	EXIT_INTERRUPTED = 8,
+	EXIT_MOUNT_FAILED = 32
+};
 
 struct daemon_options {
 	const struct profile *profile; /* borrowed */
 	const char *mountpoint;	       /* absolute, resolved */
 	ssh_ask *ask;		       /* NULL without a terminal */
 	void *ask_arg;
-	/* The mount is live: detaches from the terminal, tells the waiting parent. NULL: stays in the foreground. */
+	/* The mount is live: detaches from the terminal, tells the waiting parent. NULL: stays in
+	 * the foreground. */
 	void (*mounted)(void *arg);
 	void *arg;
 };

@@ -8,8 +8,9 @@
 #include <string.h>
 
 /*
- * An open folder. Its names are noted when reading begins (and again after rewinddir), so that offsets mean the same names
- * however the folder changes meanwhile: offset n is what follows the nth name.
+ * An open folder. Its names are noted when reading begins (and again after rewinddir), so that
+ * offsets mean the same names however the folder changes meanwhile: offset n is what follows the
+ * nth name.
  */
 struct folder_handle {
 	struct inode *folder;
@@ -142,8 +143,10 @@ struct filler {
 	bool plus;
 };
 
-/* Adds one entry; false when it does not fit. inode NULL: a name that is gone meanwhile is left out by the caller. */
-static bool add(struct filler *filler, const char *name, struct inode *inode, off_t next, bool counted)
+/* Adds one entry; false when it does not fit. inode NULL: a name that is gone meanwhile is left out
+ * by the caller. */
+static bool add(
+    struct filler *filler, const char *name, struct inode *inode, off_t next, bool counted)
 {
 	struct fuse_entry_param entry = {0};
 	char *at = filler->buf + filler->used;
@@ -187,8 +190,8 @@ static void fill(struct filler *filler, off_t offset)
 	}
 }
 
-static void readdir_common(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi,
-    bool plus)
+static void readdir_common(
+    fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct folder_handle *handle = (struct folder_handle *)(uintptr_t)fi->fh;
@@ -204,20 +207,21 @@ static void readdir_common(fuse_req_t req, size_t size, off_t offset, struct fus
 		return;
 	}
 	fill(&filler, offset);
-	/* A reply that fails here (the mount is going away) leaves references behind that nobody needs. */
+	/* A reply that fails here (the mount is going away) leaves references behind that nobody
+	 * needs. */
 	fuse_reply_buf(req, filler.buf, filler.used);
 	free(filler.buf);
 }
 
-void fs_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
-    struct fuse_file_info *fi)
+void fs_readdir(
+    fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	(void)node;
 	readdir_common(req, size, offset, fi, false);
 }
 
-void fs_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
-    struct fuse_file_info *fi)
+void fs_readdirplus(
+    fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	(void)node;
 	readdir_common(req, size, offset, fi, true);

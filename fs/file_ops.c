@@ -42,10 +42,10 @@ static void end_create(struct create *create)
 	struct fs *fs = create->request.fs;
 	struct attr_report report = fs_report(&create->attr, 0);
 	struct inode *inode = create->existed
-	    ? names_report(fs->names, create->folder, create->name, &report, create->request.tick,
-		  create->request.sent_ms)
-	    : names_created(fs->names, create->folder, create->name, &report,
-		  create->request.sent_ms);
+				  ? names_report(fs->names, create->folder, create->name, &report,
+					create->request.tick, create->request.sent_ms)
+				  : names_created(fs->names, create->folder, create->name, &report,
+					create->request.sent_ms);
 	struct rfile_owner owner;
 	struct handle *handle;
 
@@ -125,9 +125,10 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		fix_created(create);
 }
 
-/* The name is always taken exclusively first, so that it is known whether the file was made here. */
-void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-    struct fuse_file_info *fi)
+/* The name is always taken exclusively first, so that it is known whether the file was made here.
+ */
+void fs_create(
+    fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct create *create;

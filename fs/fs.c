@@ -65,7 +65,7 @@ uint32_t fs_gid_there(const struct fs *fs, gid_t gid)
 bool fs_gives_away(const struct fs *fs, uid_t caller)
 {
 	return fs->profile->allow_other && !fs->profile->uid_given && remote_uid(fs->remote) == 0 &&
-	    caller != fs->local_uid && fs_uid_there(fs, caller) != 0;
+	       caller != fs->local_uid && fs_uid_there(fs, caller) != 0;
 }
 
 /* --- attributes --- */

@@ -1,16 +1,15 @@
 /*
  * The mounted file system: FUSE requests in, answers out; glues the caches to the instance.
  *
- * Everything in fs/ runs on the core, one libuv loop; a handler answers from the cache or sends a request
- * to the instance and returns. struct fs is the root object; it owns the modules below it.
+ * Everything in fs/ runs on the core, one libuv loop; a handler answers from the cache or sends a
+ *request to the instance and returns. struct fs is the root object; it owns the modules below it.
  *
  *	fuse_loop.c the FUSE session on the loop: receives requests, dispatches them to the handlers
  *	request.c   one object for each waiting request: exactly one reply, interrupts, the timeout
  *	lookup.c attr_ops.c dir_ops.c name_ops.c file_ops.c io_ops.c     the handlers
- *	listing.c walk.c refresh.c    folders and attributes brought up to date, folders listed ahead
- *	openfile.c  open files: handles, content, versions
- *	notify.c    tells the kernel what changed behind it
- *	control.c status.c            the control socket of `vastfs`
+ *	listing.c walk.c refresh.c    folders and attributes brought up to date, folders listed
+ *ahead openfile.c  open files: handles, content, versions notify.c    tells the kernel what changed
+ *behind it control.c status.c            the control socket of `vastfs`
  */
 #ifndef VASTFS_FS_FS_H
 #define VASTFS_FS_FS_H
@@ -34,7 +33,7 @@ struct fs {
 	struct fuse_session *session;
 	struct remote *remote;
 	struct content_pool *contents;
-	struct names *names; /* NULL until the remote is ready */
+	struct names *names;	   /* NULL until the remote is ready */
 	struct forwards *forwards; /* or NULL */
 	struct notifier *notifier;
 	struct control *control;
@@ -43,9 +42,9 @@ struct fs {
 	gid_t local_gid;
 	time_t started;
 
-	struct request_list waiting;	  /* the oldest first: the timeout */
+	struct request_list waiting;	 /* the oldest first: the timeout */
 	struct request_list interrupted; /* to be looked at when the batch of requests is done */
-	struct request_list signalled;	  /* interrupted by a signal that does not end them */
+	struct request_list signalled;	 /* interrupted by a signal that does not end them */
 	unsigned requests_waiting;
 	uint64_t requests_answered, requests_timed_out, requests_interrupted;
 
@@ -73,10 +72,10 @@ void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st);
 double fs_lifetime(struct fs *fs, const struct inode *inode);
 struct fuse_entry_param fs_entry(struct fs *fs, const struct inode *inode);
 
-/* Takes over what the instance said of an inode at sent_tick; knows that bytes written here and not yet
- * there make its size and time out of date. */
-void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *attr, uint64_t sent_tick,
-    uint64_t sent_ms);
+/* Takes over what the instance said of an inode at sent_tick; knows that bytes written here and not
+ * yet there make its size and time out of date. */
+void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *attr,
+    uint64_t sent_tick, uint64_t sent_ms);
 
 /* Numbers of users and groups, there and here (idmap). */
 uid_t fs_uid_here(const struct fs *fs, uint32_t uid);
@@ -93,13 +92,16 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void fs_forget(fuse_req_t req, fuse_ino_t node, uint64_t lookups);
 void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
 void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
-void fs_setattr(fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set, struct fuse_file_info *fi);
+void fs_setattr(
+    fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set, struct fuse_file_info *fi);
 void fs_access(fuse_req_t req, fuse_ino_t node, int mask);
 void fs_statfs(fuse_req_t req, fuse_ino_t node);
 void fs_readlink(fuse_req_t req, fuse_ino_t node);
 void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
-void fs_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
-void fs_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_readdir(
+    fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
+void fs_readdirplus(
+    fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi);
 void fs_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi);
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev);
@@ -108,9 +110,10 @@ void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name);
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
-void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name,
-    unsigned flags);
-void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+    const char *to_name, unsigned flags);
+void fs_create(
+    fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
 void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
 void fs_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
@@ -120,7 +123,8 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
     struct fuse_file_info *fi);
 void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
     struct fuse_file_info *fi);
-void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in, struct fuse_file_info *fi_in,
-    fuse_ino_t node_out, off_t offset_out, struct fuse_file_info *fi_out, size_t len, int flags);
+void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
+    struct fuse_file_info *fi_in, fuse_ino_t node_out, off_t offset_out,
+    struct fuse_file_info *fi_out, size_t len, int flags);
 
 #endif

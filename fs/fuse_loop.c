@@ -26,12 +26,13 @@ static struct {
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
-	/* The kernel drops a file's pages when its size changes; a change of the time alone is told by notices and at
-	 * open, so that a program's own writes do not cost it its pages. */
-	conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE);
+	/* The kernel drops a file's pages when its size changes; a change of the time alone is told
+	 * by notices and at open, so that a program's own writes do not cost it its pages. */
+	conn->want &=
+	    ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE);
 	conn->want |= conn->capable &
-	    (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-		FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO);
+		      (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+			  FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO);
 	conn->max_write = WRITE_MAX;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
@@ -109,7 +110,8 @@ static void build_options(const struct fs *fs, char *out, size_t size)
 {
 	const struct profile *profile = fs->profile;
 
-	snprintf(out, size, "subtype=vastfs,nosuid,nodev%s%s%s%s%s,fsname=",
+	snprintf(out, size, "subtype=vastfs%s%s%s%s%s%s%s,fsname=",
+	    profile->nosuid ? ",nosuid" : ",suid", profile->nodev ? ",nodev" : ",dev",
 	    profile->allow_other ? ",allow_other" : "",
 	    profile->default_permissions ? ",default_permissions" : "",
 	    profile->read_only ? ",ro" : "", profile->noexec ? ",noexec" : "",

@@ -1,6 +1,6 @@
 /*
- * The FUSE session on the core's loop: mounts, receives requests without blocking, hands them to the handlers, notices the
- * unmount. Core only.
+ * The FUSE session on the core's loop: mounts, receives requests without blocking, hands them to
+ * the handlers, notices the unmount. Core only.
  */
 #ifndef VASTFS_FS_FUSE_LOOP_H
 #define VASTFS_FS_FUSE_LOOP_H

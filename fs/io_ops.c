@@ -18,7 +18,8 @@ struct read {
 	size_t size;
 };
 
-/* Less than the size promised: the file has become shorter there, so that the size must be asked again. */
+/* Less than the size promised: the file has become shorter there, so that the size must be asked
+ * again. */
 static void check_short(struct inode *inode, uint64_t offset, size_t asked, size_t got)
 {
 	if (got < asked && offset + got < inode->attr.size)
@@ -98,8 +99,8 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
 	if (!write)
 		return;
 	write->size = size;
-	accepted = content_write(handle->open->content, handle, (uint64_t)offset, data, size,
-	    on_written, write);
+	accepted = content_write(
+	    handle->open->content, handle, (uint64_t)offset, data, size, on_written, write);
 	if (accepted < 0) {
 		request_end(&write->request, accepted);
 		return;
@@ -193,7 +194,8 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t
 	content_flush(handle->open->content, on_allocate_flushed, allocate);
 }
 
-/* --- copy_file_range: on the instance, a piece for each call, so that Ctrl-C works in between --- */
+/* --- copy_file_range: on the instance, a piece for each call, so that Ctrl-C works in between ---
+ */
 
 #define PIECE_MIN (1u << 20)
 #define PIECE_MAX (1u << 30)

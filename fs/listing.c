@@ -29,7 +29,7 @@ struct listing {
 	char *names;
 	size_t names_len, names_room;
 	uint64_t tick, sent_ms;
-	bool failed; /* memory ran out */
+	bool failed;	  /* memory ran out */
 	bool began_ahead; /* nobody waited when it began */
 	bool ahead;	  /* and nobody has joined since */
 };
@@ -56,7 +56,8 @@ static void on_entry(void *arg, const char *name, const struct sftp_attr *attr, 
 	struct listing *listing = arg;
 	size_t len = strlen(name) + 1;
 
-	if (!grow((void **)&listing->entries, &listing->room, listing->n + 1, sizeof(struct entry)) ||
+	if (!grow(
+		(void **)&listing->entries, &listing->room, listing->n + 1, sizeof(struct entry)) ||
 	    !grow((void **)&listing->names, &listing->names_room, listing->names_len + len, 1)) {
 		listing->failed = true;
 		return;
@@ -88,8 +89,8 @@ static void take_over(struct listing *listing)
 			report.size = known->inode->attr.size;
 			report.mtime = known->inode->attr.mtime_there;
 		}
-		inode = names_report(fs->names, folder, name, &report, listing->tick,
-		    listing->sent_ms);
+		inode =
+		    names_report(fs->names, folder, name, &report, listing->tick, listing->sent_ms);
 		if (inode && inode->folder)
 			walk_found(fs, inode);
 	}

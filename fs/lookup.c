@@ -22,14 +22,15 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 	*out = dentry;
 	if (dentry && dentry->inode)
 		return openfile_dirty(dentry->inode) ||
-		    names_attr_fresh(dentry->inode, now, fs_wall(), max);
+		       names_attr_fresh(dentry->inode, now, fs_wall(), max);
 	if (dentry && dentry->checked_ms &&
 	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
 		return true;
 	return listing_is_fresh(fs, folder);
 }
 
-/* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again. */
+/* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again.
+ */
 static void reply_missing(struct fs *fs, struct inode *folder, fuse_req_t req)
 {
 	struct fuse_entry_param entry = {0};

@@ -1,8 +1,9 @@
-/* MKDIR, MKNOD, SYMLINK, LINK, UNLINK, RMDIR, RENAME, READLINK: changes of names wait for the instance's answer (W3). */
+/* MKDIR, MKNOD, SYMLINK, LINK, UNLINK, RMDIR, RENAME, READLINK: changes of names wait for the
+ * instance's answer (W3). */
+#include "conf/log.h"
 #include "fs/openfile.h"
 #include "fs/request.h"
 #include "fs/symlink.h"
-#include "conf/log.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -24,8 +25,8 @@ struct change {
 };
 
 /* NULL: answered already. */
-static struct change *change_new(fuse_req_t req, fuse_ino_t parent, const char *name,
-    const char *operation)
+static struct change *change_new(
+    fuse_req_t req, fuse_ino_t parent, const char *name, const char *operation)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct change *change;
@@ -54,8 +55,8 @@ static void end_made(struct change *change)
 {
 	struct fs *fs = change->request.fs;
 	struct attr_report report = fs_report(&change->attr, 0);
-	struct inode *inode =
-	    names_created(fs->names, change->folder, change->name, &report, change->request.sent_ms);
+	struct inode *inode = names_created(
+	    fs->names, change->folder, change->name, &report, change->request.sent_ms);
 
 	if (inode)
 		request_end_entry(&change->request, inode);
@@ -73,12 +74,14 @@ static void on_owned(void *arg, int err)
 	end_made(change);
 }
 
-/* What was made is there, with its attributes as the server's umask left them: mends mode and owner where needed. */
+/* What was made is there, with its attributes as the server's umask left them: mends mode and owner
+ * where needed. */
 static void finish_made(struct change *change)
 {
 	struct fs *fs = change->request.fs;
 	struct sftp_attr fix = {0};
-	uint32_t want = (uint32_t)(change->mode & 01777) | (change->attr.mode & (S_ISGID | S_ISUID));
+	uint32_t want =
+	    (uint32_t)(change->mode & 01777) | (change->attr.mode & (S_ISGID | S_ISUID));
 
 	if (change->has_mode && (change->attr.mode & 07777) != want) {
 		fix.flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
@@ -116,7 +119,8 @@ static void join_made(struct change *change)
 	if (--change->pending)
 		return;
 	if (change->err) {
-		if (change->err == -EEXIST) /* somebody there was faster: what was known is out of date */
+		if (change->err ==
+		    -EEXIST) /* somebody there was faster: what was known is out of date */
 			change->folder->folder->complete = false;
 		request_end(&change->request, change->err);
 	} else if (change->attr_err) { /* the change was repeated after a lost link, say */
@@ -291,8 +295,8 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	change->flags = flags;
 	change->to_folder = fs_inode(fs, to_parent);
 	request_pin(&change->request, change->to_folder);
-	err = names_child_path(fs->names, change->to_folder, to_name, change->to_path,
-	    sizeof(change->to_path));
+	err = names_child_path(
+	    fs->names, change->to_folder, to_name, change->to_path, sizeof(change->to_path));
 	if (err) {
 		request_end(&change->request, err == -ESTALE ? -ENOENT : err);
 		return;
@@ -304,7 +308,8 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 		request_pin(&change->request, change->inode);
 	if (change->inode && change->inode->open &&
 	    content_dirty(((struct openfile *)change->inode->open)->content))
-		content_flush(((struct openfile *)change->inode->open)->content, on_data_there, change);
+		content_flush(
+		    ((struct openfile *)change->inode->open)->content, on_data_there, change);
 	else
 		on_data_there(change, 0);
 }
@@ -340,8 +345,8 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 		return;
 	change->mode = mode;
 	change->has_mode = true;
-	rfile_open(fs->remote, change->path, SSH_FXF_WRITE | SSH_FXF_CREAT | SSH_FXF_EXCL, mode & 01777,
-	    &nobody, on_node_made, change);
+	rfile_open(fs->remote, change->path, SSH_FXF_WRITE | SSH_FXF_CREAT | SSH_FXF_EXCL,
+	    mode & 01777, &nobody, on_node_made, change);
 }
 
 /* --- readlink --- */
@@ -361,7 +366,8 @@ static void on_target(void *arg, int err, const char *target)
 	if (!err && depth < 0)
 		err = depth;
 	if (!err)
-		err = symlink_contain(target, remote_root(fs->remote), depth, inside, sizeof(inside));
+		err =
+		    symlink_contain(target, remote_root(fs->remote), depth, inside, sizeof(inside));
 	if (err)
 		request_end(request, err);
 	else

@@ -27,8 +27,8 @@ static void tell(struct notifier *notifier, const struct notice *notice)
 {
 	/* An error means that the kernel does not know the node or the name (any more). */
 	if (notice->name[0])
-		fuse_lowlevel_notify_inval_entry(notifier->session, notice->node, notice->name,
-		    strlen(notice->name));
+		fuse_lowlevel_notify_inval_entry(
+		    notifier->session, notice->node, notice->name, strlen(notice->name));
 	else
 		fuse_lowlevel_notify_inval_inode(notifier->session, notice->node, 0, 0);
 }

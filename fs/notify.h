@@ -1,8 +1,9 @@
 /*
  * Tells the kernel what changed behind it: pages and names that it must not believe any more.
  *
- * The kernel answers such a notice only when nobody holds the page or the folder, which may wait for an answer of ours;
- * so notices are written by a thread of their own and the core never waits. Core only.
+ * The kernel answers such a notice only when nobody holds the page or the folder, which may wait
+ * for an answer of ours; so notices are written by a thread of their own and the core never waits.
+ * Core only.
  */
 #ifndef VASTFS_FS_NOTIFY_H
 #define VASTFS_FS_NOTIFY_H
@@ -11,7 +12,8 @@
 
 /* 0 or a negative errno. */
 int notifier_start(struct fs *fs);
-/* Drops what is queued; waits for the thread (the session is unmounted by then, so that nothing holds it). */
+/* Drops what is queued; waits for the thread (the session is unmounted by then, so that nothing
+ * holds it). */
 void notifier_stop(struct fs *fs);
 
 void notify_content(struct fs *fs, const struct inode *inode);

@@ -228,8 +228,8 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 	open->suspect = true;
 }
 
-void openfile_take_own(struct fs *fs, struct inode *inode, const struct attr_report *report,
-    uint64_t sent_ms)
+void openfile_take_own(
+    struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms)
 {
 	struct openfile *open = inode->open;
 

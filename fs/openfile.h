@@ -4,9 +4,9 @@
  *	inode->open ──> struct openfile: its content (cache/content.h), and
  *	                struct handle for each open(2): its file on the instance, its read-ahead
  *
- * Versions (R2): the kernel's pages and our blocks belong to one version (mtime, size) of the remote file. Another
- * version drops both. Data read while the version was younger than two seconds is dropped at the next open, because a
- * second change in the same second would not show. Core only.
+ * Versions (R2): the kernel's pages and our blocks belong to one version (mtime, size) of the
+ *remote file. Another version drops both. Data read while the version was younger than two seconds
+ *is dropped at the next open, because a second change in the same second would not show. Core only.
  */
 #ifndef VASTFS_FS_OPENFILE_H
 #define VASTFS_FS_OPENFILE_H
@@ -19,9 +19,9 @@ struct openfile {
 	struct inode *inode;
 	struct content *content;
 	LIST_HEAD(, handle) handles;
-	bool refreshing;  /* the question for the attributes is under way */
-	bool wrote;	  /* something was written since the instance last told the attributes */
-	bool suspect;	  /* data was read or written while the version was too young */
+	bool refreshing;   /* the question for the attributes is under way */
+	bool wrote;	   /* something was written since the instance last told the attributes */
+	bool suspect;	   /* data was read or written while the version was too young */
 	bool kernel_stale; /* the kernel may hold pages of another version */
 };
 
@@ -39,8 +39,9 @@ struct openfile *openfile_of(struct fs *fs, struct inode *inode);
 /* For names_events: the inode is going away. */
 void openfile_free(struct inode *inode);
 bool openfile_dirty(const struct inode *inode);
-/* A handle for a file just opened; takes file. Counted, and pins the inode while it lives, so that the file can be opened again
- * by the inode's path after a lost link. NULL: memory is out, file was put. */
+/* A handle for a file just opened; takes file. Counted, and pins the inode while it lives, so that
+ * the file can be opened again by the inode's path after a lost link. NULL: memory is out, file was
+ * put. */
 struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file, int flags);
 struct handle *handle_get(struct handle *handle);
 void handle_put(struct handle *handle);
@@ -58,11 +59,14 @@ void openfile_version_changed(struct inode *inode);
 bool openfile_keeps_cache(struct fs *fs, struct inode *inode);
 /* Data of the present version is being read or written. */
 void openfile_used(struct fs *fs, struct openfile *open);
-/* We changed the file ourselves and the instance then reported this: what is cached of it stays good. */
-void openfile_take_own(struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
+/* We changed the file ourselves and the instance then reported this: what is cached of it stays
+ * good. */
+void openfile_take_own(
+    struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
 /* Bytes were accepted from a program: the file's size and times are now ours to tell. */
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
-/* Everything written is there: asks the instance for the attributes it now has, behind the caller's back. */
+/* Everything written is there: asks the instance for the attributes it now has, behind the caller's
+ * back. */
 void openfile_refresh_after_write(struct openfile *open, struct rfile *file);
 /* Somebody looks at an inode that is dirty by openfile_dirty: when all was sent, asks as above. */
 void openfile_looked_at(struct inode *inode);

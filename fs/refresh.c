@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BURST 3		    /* look-ups within BURST_MS that make a listing worth its while */
+#define BURST 3 /* look-ups within BURST_MS that make a listing worth its while */
 #define BURST_MS 1000
 #define LARGE_FOLDER 5000 /* names: a listing costs more than a few LSTATs */
 
@@ -30,14 +30,15 @@ static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 		struct dentry *known = names_find(fs->names, refresh->folder, refresh->name);
 
 		report = fs_report(attr, 0);
-		if (known && known->inode && (known->inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
+		if (known && known->inode &&
+		    (known->inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
 			fs_take_report(fs, known->inode, attr, refresh->tick, refresh->sent_ms);
 		else
 			names_report(fs->names, refresh->folder, refresh->name, &report,
 			    refresh->tick, refresh->sent_ms);
 	} else if (err == -ENOENT && refresh->folder && refresh->name[0]) {
-		names_report_missing(fs->names, refresh->folder, refresh->name, refresh->tick,
-		    refresh->sent_ms);
+		names_report_missing(
+		    fs->names, refresh->folder, refresh->name, refresh->tick, refresh->sent_ms);
 		err = 0;
 	}
 	refresh->done(refresh->arg, err);
@@ -59,8 +60,8 @@ static int ask(struct fs *fs, struct inode *folder, const char *name, struct ino
 	refresh = malloc(sizeof(*refresh) + strlen(name) + 1);
 	if (!refresh)
 		return -ENOMEM;
-	*refresh = (struct refresh){
-	    .fs = fs, .folder = folder, .inode = inode, .done = done, .arg = arg};
+	*refresh =
+	    (struct refresh){.fs = fs, .folder = folder, .inode = inode, .done = done, .arg = arg};
 	strcpy(refresh->name, name);
 	if (folder)
 		names_pin(folder);
@@ -88,7 +89,8 @@ static bool burst(struct fs *fs, struct inode *inode)
 	return ++folder->misses >= BURST && folder->n_children < LARGE_FOLDER;
 }
 
-int refresh_name(struct fs *fs, struct inode *folder, const char *name, refresh_done *done, void *arg)
+int refresh_name(
+    struct fs *fs, struct inode *folder, const char *name, refresh_done *done, void *arg)
 {
 	if (burst(fs, folder))
 		return listing_wait(fs, folder, done, arg);

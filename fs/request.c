@@ -144,8 +144,8 @@ bool request_end_open(struct request *request, const struct fuse_file_info *fi)
 	return taken;
 }
 
-bool request_end_create(struct request *request, struct inode *inode,
-    const struct fuse_file_info *fi)
+bool request_end_create(
+    struct request *request, struct inode *inode, const struct fuse_file_info *fi)
 {
 	fuse_req_t fuse = request_take(request);
 	struct fuse_entry_param entry;
@@ -199,10 +199,10 @@ void request_end_readlink(struct request *request, const char *target)
 }
 
 /*
- * The kernel sends an interrupt for any signal that reaches a waiting process, also for those that never end a
- * file operation on a local disk: git's progress timer (SIGALRM) or a child's end. Only signals that people
- * mean by "stop" end a request; /proc tells which are pending. 0 when the process is gone or can't be seen:
- * then nothing is lost by ending it.
+ * The kernel sends an interrupt for any signal that reaches a waiting process, also for those that
+ * never end a file operation on a local disk: git's progress timer (SIGALRM) or a child's end. Only
+ * signals that people mean by "stop" end a request; /proc tells which are pending. 0 when the
+ * process is gone or can't be seen: then nothing is lost by ending it.
  */
 static bool stop_is_pending(pid_t pid)
 {
@@ -276,8 +276,8 @@ void requests_handle_timeouts(struct fs *fs)
 		next = TAILQ_NEXT(request, waiting_link);
 		if (fs_now_ms(fs) - request->started_ms < limit)
 			continue;
-		log_warning("%s got no answer within %u seconds", request->operation,
-		    fs->profile->timeout);
+		log_warning(
+		    "%s got no answer within %u seconds", request->operation, fs->profile->timeout);
 		fs->requests_timed_out++;
 		fuse = request_take(request);
 		fuse_reply_err(fuse, ETIMEDOUT);

@@ -1,9 +1,10 @@
 /*
  * A FUSE request that waits for the instance.
  *
- * Exactly one reply: by the handler that finishes it, or before that by an interrupt (Ctrl-C) or the
- * timeout (N1); the handler then still runs to its end and its reply is dropped. Handlers embed the struct
- * as the first member of their own; each ends with exactly one request_end_* call, which frees it.
+ * Exactly one reply: by the handler that finishes it, or before that by an interrupt (Ctrl-C) or
+ * the timeout (N1); the handler then still runs to its end and its reply is dropped. Handlers embed
+ * the struct as the first member of their own; each ends with exactly one request_end_* call, which
+ * frees it.
  *
  * Core only.
  */
@@ -23,7 +24,7 @@ struct request {
 	gid_t gid;
 	uint64_t started_ms;   /* when it came: the timeout */
 	uint64_t sent_ms;      /* when it was sent to the instance */
-	uint64_t tick;	      /* of names, when the request was sent to the instance */
+	uint64_t tick;	       /* of names, when the request was sent to the instance */
 	const char *operation; /* for the log */
 	enum { SIGNAL_NONE, SIGNAL_NEW, SIGNAL_IGNORED } signal;
 };
@@ -46,13 +47,15 @@ void request_end_entry(struct request *request, struct inode *inode);
 void request_end_attr(struct request *request, struct inode *inode);
 /* False when nobody takes the open file: the caller closes it. */
 bool request_end_open(struct request *request, const struct fuse_file_info *fi);
-bool request_end_create(struct request *request, struct inode *inode, const struct fuse_file_info *fi);
+bool request_end_create(
+    struct request *request, struct inode *inode, const struct fuse_file_info *fi);
 void request_end_view(struct request *request, const struct content_view *view);
 void request_end_count(struct request *request, size_t count);
 void request_end_statfs(struct request *request, const struct statvfs *st);
 void request_end_readlink(struct request *request, const char *target);
 
-/* After a batch of requests: answers those that a signal ends. Every second: those that time out. */
+/* After a batch of requests: answers those that a signal ends. Every second: those that time out.
+ */
 void requests_handle_interrupts(struct fs *fs);
 void requests_handle_timeouts(struct fs *fs);
 

@@ -1,4 +1,5 @@
-/* What `vastfs status --json` shows; `vastfs status` prints the same for people (fs/cmd/status_text.c). */
+/* What `vastfs status --json` shows; `vastfs status` prints the same for people
+ * (fs/cmd/status_text.c). */
 #include "conf/log.h"
 #include "fs/control.h"
 #include <string.h>
@@ -16,14 +17,15 @@ static json_t *sessions(struct fs *fs)
 		memset(&session, 0, sizeof(session));
 		pool_figures(pool, i, &session);
 		json_array_append_new(list,
-		    json_pack("{s:i, s:s, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:i, s:s}", "index",
-			(int)session.index, "state", session.state, "rtt_ms", session.rtt_us / 1000.0,
-			"min_rtt_ms", session.min_rtt_us / 1000.0, "channels", (int)session.channels,
-			"requests_in_flight", (int)session.requests, "bytes_in_flight",
-			(json_int_t)session.bytes_in_flight, "bytes_in", (json_int_t)session.bytes_in,
-			"bytes_out", (json_int_t)session.bytes_out, "cipher", session.cipher, "server",
-			session.peer, "reconnects", (int)session.reconnects, "last_error",
-			session.last_error));
+		    json_pack("{s:i, s:s, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:i, s:s}",
+			"index", (int)session.index, "state", session.state, "rtt_ms",
+			session.rtt_us / 1000.0, "min_rtt_ms", session.min_rtt_us / 1000.0,
+			"channels", (int)session.channels, "requests_in_flight",
+			(int)session.requests, "bytes_in_flight",
+			(json_int_t)session.bytes_in_flight, "bytes_in",
+			(json_int_t)session.bytes_in, "bytes_out", (json_int_t)session.bytes_out,
+			"cipher", session.cipher, "server", session.peer, "reconnects",
+			(int)session.reconnects, "last_error", session.last_error));
 	}
 	return list;
 }
@@ -35,12 +37,13 @@ static json_t *cache(struct fs *fs)
 	content_pool_figures(fs->contents, &figures);
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "names",
 	    (json_int_t)names_count(fs->names), "present_bytes", (json_int_t)figures.present_bytes,
-	    "limit_bytes", (json_int_t)figures.limit_bytes, "hit_bytes", (json_int_t)figures.hit_bytes,
-	    "miss_bytes", (json_int_t)figures.miss_bytes, "fetched_bytes",
-	    (json_int_t)figures.fetched_bytes, "wasted_bytes", (json_int_t)figures.wasted_bytes,
-	    "dirty_bytes", (json_int_t)figures.dirty_bytes, "dirty_limit_bytes",
-	    (json_int_t)figures.dirty_limit_bytes, "folders_listed_ahead", (json_int_t)fs->listed_ahead,
-	    "folders_listed_ahead_used", (json_int_t)fs->listed_ahead_used);
+	    "limit_bytes", (json_int_t)figures.limit_bytes, "hit_bytes",
+	    (json_int_t)figures.hit_bytes, "miss_bytes", (json_int_t)figures.miss_bytes,
+	    "fetched_bytes", (json_int_t)figures.fetched_bytes, "wasted_bytes",
+	    (json_int_t)figures.wasted_bytes, "dirty_bytes", (json_int_t)figures.dirty_bytes,
+	    "dirty_limit_bytes", (json_int_t)figures.dirty_limit_bytes, "folders_listed_ahead",
+	    (json_int_t)fs->listed_ahead, "folders_listed_ahead_used",
+	    (json_int_t)fs->listed_ahead_used);
 }
 
 static json_t *forwards(struct fs *fs)
@@ -53,12 +56,13 @@ static json_t *forwards(struct fs *fs)
 
 		memset(&figures, 0, sizeof(figures));
 		forwards_figures(fs->forwards, i, &figures);
-		json_array_append_new(list,
-		    json_pack("{s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:s}", "forward", figures.text,
-			"listening", figures.listening, "connected", forwards_up(fs->forwards),
-			"connections", (int)figures.connections, "accepted",
-			(json_int_t)figures.accepted, "bytes_in", (json_int_t)figures.bytes_in,
-			"bytes_out", (json_int_t)figures.bytes_out, "last_error", figures.last_error));
+		json_array_append_new(
+		    list, json_pack("{s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:s}", "forward",
+			      figures.text, "listening", figures.listening, "connected",
+			      forwards_up(fs->forwards), "connections", (int)figures.connections,
+			      "accepted", (json_int_t)figures.accepted, "bytes_in",
+			      (json_int_t)figures.bytes_in, "bytes_out",
+			      (json_int_t)figures.bytes_out, "last_error", figures.last_error));
 	}
 	return list;
 }
@@ -73,14 +77,16 @@ json_t *status_json(struct fs *fs)
 	json_t *messages = json_array();
 
 	log_recent(add_message, messages);
-	return json_pack("{s:b, s:s, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:{s:i, s:i, s:I, "
+	return json_pack("{s:b, s:s, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
+			 "s:{s:i, s:i, s:I, "
 			 "s:I, s:I}, s:o}",
-	    "ok", 1, "id", fs->profile->id, "mountpoint", fs->mountpoint, "host", fs->profile->host, "port",
-	    (int)fs->profile->port, "user", fs->profile->user, "path", remote_root(fs->remote), "pid",
-	    (int)getpid(), "version", VASTFS_VERSION, "connected", pool_up(remote_pool(fs->remote)),
-	    "uptime_seconds", (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache",
-	    cache(fs), "forwards", forwards(fs), "requests", "in_flight", (int)fs->requests_waiting, "open_files",
-	    (int)fs->open_files, "answered", (json_int_t)fs->requests_answered, "timed_out",
-	    (json_int_t)fs->requests_timed_out, "interrupted", (json_int_t)fs->requests_interrupted,
-	    "messages", messages);
+	    "ok", 1, "id", fs->profile->id, "mountpoint", fs->mountpoint, "host", fs->profile->host,
+	    "port", (int)fs->profile->port, "user", fs->profile->user, "path",
+	    remote_root(fs->remote), "pid", (int)getpid(), "version", VASTFS_VERSION, "connected",
+	    pool_up(remote_pool(fs->remote)), "uptime_seconds",
+	    (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache", cache(fs),
+	    "forwards", forwards(fs), "requests", "in_flight", (int)fs->requests_waiting,
+	    "open_files", (int)fs->open_files, "answered", (json_int_t)fs->requests_answered,
+	    "timed_out", (json_int_t)fs->requests_timed_out, "interrupted",
+	    (json_int_t)fs->requests_interrupted, "messages", messages);
 }

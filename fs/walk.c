@@ -3,9 +3,9 @@
 
 #define WINDOW_FIRST 8
 #define WINDOW_MAX 64
-#define UNREAD_MAX 1024		  /* listed ahead and not looked at */
+#define UNREAD_MAX 1024 /* listed ahead and not looked at */
 #define QUEUE_MAX 100000
-#define WALK_ENDS_MS 2000	  /* without an opening */
+#define WALK_ENDS_MS 2000      /* without an opening */
 #define PARENT_OPENED_MS 30000 /* how recent "a moment ago" is */
 
 void walk_init(struct fs *fs)
@@ -53,7 +53,7 @@ static void go_ahead(struct fs *fs)
 	struct folder *folder;
 
 	while (active(fs) && fs->walk_flying < fs->walk_window && fs->walk_unread < UNREAD_MAX &&
-	    (folder = TAILQ_FIRST(&fs->walk_queue))) {
+	       (folder = TAILQ_FIRST(&fs->walk_queue))) {
 		leave_queue(fs, folder);
 		if (listing_is_fresh(fs, folder->inode))
 			continue;
@@ -73,7 +73,8 @@ void walk_listed(struct fs *fs, bool ours, bool unread)
 	go_ahead(fs);
 }
 
-/* The queue may hold folders of an earlier walk elsewhere: what lies around this one comes first. */
+/* The queue may hold folders of an earlier walk elsewhere: what lies around this one comes first.
+ */
 static void queue_neighbours(struct fs *fs, struct inode *parent)
 {
 	struct dentry *dentry;
@@ -102,7 +103,8 @@ void walk_opened(struct fs *fs, struct inode *inode)
 			fs->walk_window *= 2;
 	}
 	folder->opened_ms = now;
-	if (parent && parent->folder->opened_ms && now - parent->folder->opened_ms < PARENT_OPENED_MS) {
+	if (parent && parent->folder->opened_ms &&
+	    now - parent->folder->opened_ms < PARENT_OPENED_MS) {
 		if (!active(fs)) {
 			struct folder *old;
 

@@ -1,11 +1,12 @@
 /*
- * Walks: a program that opens folder after folder of a tree (find, cp -r, git status, an IDE's indexer) finds them
- * listed before it asks.
+ * Walks: a program that opens folder after folder of a tree (find, cp -r, git status, an IDE's
+ * indexer) finds them listed before it asks.
  *
- * A walk is recognised when a folder is opened whose parent was opened a moment ago. From then on the folders found are
- * listed ahead in the order found, which is breadth first: a few at a time to begin with, twice as many with each
- * one that the program really opens, at most 64. It stops when the program does (two seconds without an opening), and
- * when too many listed ahead have not been looked at. Core only.
+ * A walk is recognised when a folder is opened whose parent was opened a moment ago. From then on
+ * the folders found are listed ahead in the order found, which is breadth first: a few at a time to
+ * begin with, twice as many with each one that the program really opens, at most 64. It stops when
+ * the program does (two seconds without an opening), and when too many listed ahead have not been
+ * looked at. Core only.
  */
 #ifndef VASTFS_FS_WALK_H
 #define VASTFS_FS_WALK_H
@@ -17,7 +18,8 @@ void walk_init(struct fs *fs);
 void walk_opened(struct fs *fs, struct inode *folder);
 /* A listing named this folder. */
 void walk_found(struct fs *fs, struct inode *folder);
-/* A listing has ended: was it one of ours, and is its folder now listed ahead and not yet looked at? */
+/* A listing has ended: was it one of ours, and is its folder now listed ahead and not yet looked
+ * at? */
 void walk_listed(struct fs *fs, bool ours, bool unread);
 /* The inode is going away. */
 void walk_forget(struct fs *fs, struct inode *folder);
