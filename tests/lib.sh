@@ -346,14 +346,14 @@ daemon_pid() { # [MOUNTPOINT]
 mount_fs() { # [OPTION…]
 	local rc=0
 	if [[ $MOUNT_WITH == sshfs ]]; then
-		sshfs -o "IdentityFile=$W/key,UserKnownHostsFile=$W/known_hosts,Port=${PROXY_PORT:-$SSHD_PORT}" \
+		setsid -w sshfs -o "IdentityFile=$W/key,UserKnownHostsFile=$W/known_hosts,Port=${PROXY_PORT:-$SSHD_PORT}" \
 			"$(id -un)@127.0.0.1:$REMOTE" "$MNT"
 	elif [[ -n ${DAEMON_LOG:-} ]]; then
 		setsid "$BUILD/mount.vastfs" -f -v -v "$@" gpu "$MNT" >>"$W/daemon.log" 2>&1 </dev/null &
 		started daemon $!
 		wait_for 30 is_mounted
 	else
-		timeout 60 "$BUILD/mount.vastfs" "$@" gpu "$MNT" >"$W/mount.out" 2>&1 </dev/null || rc=$?
+		setsid -w timeout 60 "$BUILD/mount.vastfs" "$@" gpu "$MNT" >"$W/mount.out" 2>&1 </dev/null || rc=$?
 		[[ $rc == 0 ]] || cat "$W/mount.out"
 		return $rc
 	fi
