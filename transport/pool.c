@@ -216,7 +216,8 @@ static void serve_waiters(struct pool *pool)
  * once at a time. */
 static bool may_dial(struct pool *pool, unsigned index)
 {
-	return index == 0 || is_ready(pool_session_find(&pool->sessions[0], LANE_NAMES));
+	return index == 0 || is_ready(pool_session_find(&pool->sessions[0], LANE_NAMES)) ||
+	       is_ready(pool_session_find(&pool->sessions[0], LANE_FILES));
 }
 
 static void on_due(uv_timer_t *timer)
