@@ -1,7 +1,8 @@
 /*
  * The command line of mount.vastfs(8), as a user or mount(8) writes it:
  *
- *	mount.vastfs [-f] [-d] [-v] [-n] [-s] [-V] [-h] [-N ns] [-t type] [-L forward]… [-o opt,opt] SPEC MOUNTPOINT
+ *	mount.vastfs [-f] [-d] [-v] [-n] [-s] [-V] [-h] [-N ns] [-t type] [-L forward]…
+ *		[-o opt,opt] SPEC MOUNTPOINT
  *
  * Options may stand before, between or after the two operands (mount(8) puts them last). Leaf.
  */
@@ -28,9 +29,10 @@ void cmdline_fini(struct cmdline *cmdline);
 void cmdline_print_help(const char *program);
 
 /*
- * Checks the mountpoint: exists, is a folder, is empty (unless nonempty: -o nonempty), nothing is mounted there
- * (/proc/self/mountinfo). A stale FUSE mount (ENOTCONN: its daemon is dead) is said to be so with the command
- * that removes it. *out is the absolute, resolved path, owned by the caller. 0 or a negative errno.
+ * Checks the mountpoint: exists, is a folder, is empty (unless nonempty: -o nonempty), nothing is
+ * mounted there (/proc/self/mountinfo; an automount point is no obstacle). A stale FUSE mount
+ * (ENOTCONN: its daemon is dead) is said to be so with the command that removes it. *out is the
+ * absolute, resolved path, owned by the caller. 0 or a negative errno.
  */
 int cmdline_check_mountpoint(
     const char *mountpoint, bool nonempty, char **out, struct conf_error *error);

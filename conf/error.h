@@ -11,7 +11,8 @@ struct conf_error {
 	char text[1024]; /* no newline at the end; "" when nothing was said */
 };
 
-/* Writes the line and returns -err (err positive), so that callers say `return conf_fail(e, EINVAL, …)`. */
+/* Writes the line, with control characters replaced, and returns -err (err positive), so that
+ * callers say `return conf_fail(e, EINVAL, "…")`. error may be NULL. */
 int conf_fail(struct conf_error *error, int err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

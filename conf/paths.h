@@ -1,8 +1,8 @@
 /*
  * Where things lie: the XDG folders with their fallbacks.
  *
- * Leaf; any thread. Returned strings are owned by the caller; NULL only when memory is out or no home
- * folder can be found (HOME unset and the user unknown to getpwuid).
+ * Leaf; any thread. Returned strings are owned by the caller; NULL only when memory is out or no
+ * home folder can be found (HOME unset and the user unknown to getpwuid).
  */
 #ifndef VASTFS_CONF_PATHS_H
 #define VASTFS_CONF_PATHS_H
@@ -19,9 +19,9 @@ char *paths_expand(const char *path);
 char *paths_config_file(void);
 
 /*
- * The folder of the control sockets: $XDG_RUNTIME_DIR/vastfs, else /run/user/<uid>/vastfs where that
- * folder exists, else /run/vastfs for root, else /tmp/vastfs-<uid>. Created 0700 when missing; refused
- * (with the reason) when it belongs to someone else, is a symlink or is open to others.
+ * The folder of the control sockets: $XDG_RUNTIME_DIR/vastfs, else /run/user/<uid>/vastfs where
+ * that folder exists, else /run/vastfs for root, else /tmp/vastfs-<uid>. Created 0700 when missing;
+ * refused (with the reason) when it belongs to someone else, is a symlink or is open to others.
  */
 int paths_runtime_dir(char **out, struct conf_error *error);
 

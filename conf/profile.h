@@ -29,12 +29,13 @@ struct profile {
 	char *host; /* name or address, without brackets */
 	unsigned port;
 	char *user;
-	/* Private key files to try in turn, absolute; n_keys. Only those that can be used: default keys
-	 * that are missing and encrypted ones (left to ssh-agent) are not in it, so it may be empty. */
+	/* Private key files to try in turn, absolute; n_keys. Only those that can be used: default
+	 * keys that are missing and encrypted ones (left to ssh-agent) are not in it, so it may be
+	 * empty. */
 	char **keys;
 	size_t n_keys;
 	bool keys_given; /* false: keys are the defaults, ~/.ssh/id_ed25519, id_ecdsa and id_rsa */
-	char *path;	 /* remote folder to mount; NULL: /workspace if it exists, else the login folder */
+	char *path;	 /* remote folder; NULL: /workspace if it exists, else the login folder */
 	struct forward_spec *forwards;
 	size_t n_forwards;
 	char *known_hosts; /* absolute path */
@@ -51,9 +52,9 @@ struct profile {
 	bool read_only, allow_other, default_permissions, nosuid, nodev, noexec, noatime, sync;
 	bool uid_given, gid_given, umask_given;
 	unsigned uid, gid, umask;
-	char *fsname;	 /* for findmnt and df; the spec as written unless -o fsname; never NULL */
-	char *config;	 /* the ini file that was read, or NULL */
-	bool nonempty;	 /* the mountpoint may hold files */
+	char *fsname;  /* for findmnt and df; the spec as written unless -o fsname; never NULL */
+	char *config;  /* the ini file that was read, or NULL */
+	bool nonempty; /* the mountpoint may hold files */
 };
 
 enum profile_key_type { KEY_STRING, KEY_NUMBER, KEY_CHOICE, KEY_PATH, KEY_FORWARD, KEY_FLAG };
@@ -75,13 +76,13 @@ const struct profile_key *profile_keys(void);
 
 /* What the command line said, before any file is read. Owns its strings. */
 struct profile_request {
-	char *spec;	  /* ID[:/path], or [user@]host[:/path] */
-	char **options;	  /* each "key=value" or "flag", in order; n_options */
+	char *spec;	/* ID[:/path], or [user@]host[:/path] */
+	char **options; /* each "key=value" or "flag", in order; n_options */
 	size_t n_options;
-	char **forwards;  /* of -L; n_forwards */
+	char **forwards; /* of -L; n_forwards */
 	size_t n_forwards;
-	bool sloppy;	  /* -s: unknown options are passed over */
-	bool no_memory;	  /* an addition failed; profile_load will say so */
+	bool sloppy;	/* -s: unknown options are passed over */
+	bool no_memory; /* an addition failed; profile_load will say so */
 };
 
 void profile_request_add_option(struct profile_request *request, const char *option, size_t len);
@@ -91,12 +92,13 @@ void profile_request_fini(struct profile_request *request);
 /*
  * Makes the profile. Reads -o config=FILE, else $VASTFS_CONFIG, else $XDG_CONFIG_HOME (~/.config)
  * /vastfs/config.ini; a missing default file is an empty one. Checks everything that can be checked
- * without touching the network or the mountpoint: unknown keys (file:line), numbers, ranges, forwards,
- * key files that are missing or readable by others (S3), the section's existence.
+ * without touching the network or the mountpoint: unknown keys (file:line), numbers, ranges,
+ * forwards, key files that are missing or readable by others (S3), the section's existence.
  *
  * 0, or a negative errno with one line in *error. *out is owned by the caller (profile_free).
  */
-int profile_load(const struct profile_request *request, struct profile **out, struct conf_error *error);
+int profile_load(
+    const struct profile_request *request, struct profile **out, struct conf_error *error);
 void profile_free(struct profile *profile);
 
 #endif

@@ -244,8 +244,10 @@ static int on_entry(void *arg, const char *section, const char *name, const char
 
 	if (parser->rc)
 		return 0;
-	/* A value that is missing altogether comes as NULL where inih allows it. */
-	return add_entry(parser, name ? name : "", value ? value : "") == 0;
+	/* Where inih is built so, a new section comes without a name, and a missing value as NULL. */
+	if (!name)
+		return 1;
+	return add_entry(parser, name, value ? value : "") == 0;
 }
 
 int ini_file_parse(
