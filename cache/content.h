@@ -38,10 +38,11 @@ struct content_source {
 	    void (*done)(void *arg, int err), void *arg);
 	void (*get)(void *file);
 	void (*put)(void *file);
-	/* Appending files: the server puts each write at the end of the file; one at a time in order. */
+	/* Appending files: the server puts each write at the end of the file. Their writes are called in order, several in
+	 * flight together; the source keeps that order. */
 	bool (*appends)(void *file);
-	uint32_t (*max_read)(void *file);
-	uint32_t (*max_write)(void *file);
+	uint32_t (*max_read)(void *file);  /* at least 4096 */
+	uint32_t (*max_write)(void *file); /* at least 4096 */
 	/* Least round-trip time seen, in microseconds; 0 unknown. */
 	uint32_t (*rtt_us)(void *file);
 };
@@ -54,9 +55,11 @@ struct content_figures {
 	uint64_t present_bytes, limit_bytes;	/* blocks held now */
 	uint64_t dirty_bytes, dirty_limit_bytes; /* accepted, not yet acknowledged */
 	uint64_t reads_in_flight, writes_in_flight;
+	uint64_t lost_files;	/* contents that were freed with data, or an error, that nobody was told of */
 };
 struct content_pool *content_pool_new(uv_loop_t *loop, const struct content_source *source, uint64_t limit_bytes);
-/* All contents must have been freed. */
+/* All contents must have been freed. The memory goes when what is in flight has completed and the loop has closed the pool's
+ * handles, so the loop must still turn. */
 void content_pool_free(struct content_pool *pool);
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out);
 /* Waits until all that was accepted before has been acknowledged; err: the first error among them (which stays due
@@ -74,6 +77,8 @@ struct readahead_stream {
 	uint32_t window; /* bytes kept ahead; 0: not (yet) sequential */
 	uint32_t hits;	 /* reads in sequence so far */
 	uint64_t used;	 /* when last used, for replacing the least recent stream */
+	uint64_t begun;	 /* where it started */
+	uint32_t skipped; /* bytes jumped over and not filled in since */
 };
 struct readahead {
 	struct readahead_stream streams[8];
@@ -82,11 +87,12 @@ struct readahead {
 
 /* size in bytes, as programs here see it. NULL when memory is out. */
 struct content *content_new(struct content_pool *pool, uint64_t size);
-/* Gives it up. Fetches under way end on their own; dirty data must have been flushed (it is dropped and counted as an error). */
+/* Gives it up. Fetches under way end on their own; dirty data must have been flushed (it is dropped and counted as an error).
+ * Reads, writes and flushes that still wait are completed with -ECANCELED. */
 void content_free(struct content *content);
 
 /* The file's size changed by truncation (here or there) or growth (there): pages beyond the new size are dropped, a partial
- * page is cut. The caller has flushed before truncating. */
+ * page is cut. The caller has flushed before truncating: bytes accepted and not acknowledged keep the size at their end. */
 void content_resize(struct content *content, uint64_t size);
 /* The remote file is another version: present pages are dropped, fetches under way are forgotten when they arrive (and asked
  * again if somebody waits for them). Dirty data stays. */
@@ -111,8 +117,10 @@ int content_read(struct content *content, void *file, struct readahead *ra, uint
 void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len);
 
 /*
- * Accepts len bytes at offset; the size grows to cover them. 1: accepted now; 0: done will be called when there is room (back-pressure);
- * negative errno: an earlier write-behind error of this file (W5: returned once, then cleared), or -ENOMEM.
+ * Accepts len bytes at offset; the size grows to cover them. data is borrowed for the call (copied when the write has to wait). 1: accepted
+ * now; 0: done will be called when it has been accepted, which waits for room (back-pressure); negative errno: an earlier
+ * write-behind error of this file (W5: returned once, then cleared), -EFBIG, or -ENOMEM (some of it may have been accepted).
+ * After a write-behind error the size is what was accepted, not what the instance holds: the caller looks and calls content_resize.
  */
 int content_write(struct content *content, void *file, uint64_t offset, const void *data, size_t len,
     void (*done)(void *arg, int err), void *arg);
@@ -121,7 +129,7 @@ int content_write(struct content *content, void *file, uint64_t offset, const vo
 bool content_dirty(const struct content *content);
 /*
  * Sends what is left and waits for every write accepted before. err: the first error since the last flush that reported one
- * (W5), 0 when all is on the instance.
+ * (W5), 0 when all is on the instance. (Without memory for the waiting, done is called at once with -ENOMEM.)
  */
 void content_flush(struct content *content, void (*done)(void *arg, int err), void *arg);
 

@@ -1,0 +1,55 @@
+/*
+ * Runs of dirty bytes, and sorted arrays of them. An array borrows its extents, which do not
+ * overlap each other (except in an array of appends, which is in order of calls: only insertion at
+ * the end, extents_index and removal are for it).
+ *
+ * Core only. Errors: -ENOMEM.
+ */
+#ifndef VASTFS_CACHE_EXTENTS_H
+#define VASTFS_CACHE_EXTENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct content;
+struct content_pool;
+
+struct extent {
+	TAILQ_ENTRY(extent) link;      /* in the content's list of what is not acknowledged */
+	TAILQ_ENTRY(extent) pool_link; /* in the pool's */
+	struct content_pool *pool;
+	struct content *content; /* NULL: freed meanwhile */
+	void *file;		 /* a reference */
+	uint64_t id;		 /* grows with the time of creation, within the pool */
+	uint64_t offset;
+	uint32_t len;
+	uint32_t chunk; /* it grows to this */
+	uint32_t room;	/* bytes at data */
+	uint8_t *data;	/* owned; NULL once sent */
+	bool ready;	/* to be sent as soon as nothing overlapping is in flight */
+};
+
+struct extents {
+	struct extent **at;
+	size_t n, room;
+};
+
+/* The first that ends beyond offset; n when there is none. */
+size_t extents_first(const struct extents *extents, uint64_t offset);
+bool extents_overlap(const struct extents *extents, uint64_t from, uint64_t to);
+/* Makes the next insertion succeed. */
+int extents_reserve(struct extents *extents);
+/* At its place by offset; at the end. */
+int extents_insert(struct extents *extents, struct extent *extent);
+int extents_append(struct extents *extents, struct extent *extent);
+void extents_remove(struct extents *extents, const struct extent *extent);
+void extents_fini(struct extents *extents);
+
+static inline uint64_t extent_end(const struct extent *extent)
+{
+	return extent->offset + extent->len;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * When to read ahead, and how far: the policy on struct readahead of content.h. No memory, no I/O,
+ *no clock.
+ *
+ * A stream is a place in the file where a reader goes forward. It gets a window, the bytes to keep
+ *asked for ahead of it, with its second read in a row, or at once when it starts at offset 0. The
+ *window doubles each time the reader finds its data still under way, up to the caller's limit and
+ *to four times what the stream has consumed (so that a program that looks at a header costs
+ *little); it is halved when data that was read ahead was dropped before it was asked for. It is
+ *refilled when half of it is consumed, so that requests stay large.
+ *
+ *	     begun          next                      ahead
+ *	  -----|==============|#########################|----------> file
+ *	        consumed        asked for (<= window)
+ *
+ * The kernel sends several requests at once, which may overtake each other: within READAHEAD_SLACK
+ *of next a stream stays itself. What it jumps over is counted, and what is filled in later is
+ *forgiven, so a strided reader soon is none. A reader at random or backward never gets a window.
+ */
+#ifndef VASTFS_CACHE_READAHEAD_H
+#define VASTFS_CACHE_READAHEAD_H
+
+#include "cache/content.h"
+
+#define READAHEAD_SLACK (1u << 20)
+/* Windows: the least and the most to start with in mid-file, and from offset 0. */
+#define READAHEAD_LEAST (64u << 10)
+#define READAHEAD_FIRST (256u << 10)
+#define READAHEAD_ZERO_LEAST (128u << 10)
+#define READAHEAD_ZERO (512u << 10)
+
+/* What a read found. */
+enum readahead_found {
+	READAHEAD_HIT,	    /* all there */
+	READAHEAD_UNDERWAY, /* some of it was asked for and has not arrived */
+	READAHEAD_ABSENT,   /* some of it was not asked for, or has been dropped */
+};
+
+struct readahead_plan {
+	uint64_t from, to; /* to ask for now; from == to: nothing */
+	bool streaming;	   /* the read belongs to a stream with a window */
+	struct readahead_stream *stream;
+};
+
+/* Notes a read of len bytes at offset in a file of size bytes. The caller sets plan->stream->ahead
+ * lower when it asks for less than planned. */
+void readahead_plan(struct readahead *ra, uint64_t offset, uint32_t len, uint64_t size,
+    enum readahead_found found, uint32_t max_window, struct readahead_plan *plan);
+
+#endif
