@@ -277,7 +277,7 @@ static void on_reply(struct sftp *s, uint8_t type, struct sftp_reader *reader)
 		reply.err = err;
 	}
 	complete(s, request, &reply);
-	if (err && !s->freed)
+	if (err)
 		protocol_error(s, "a reply that does not fit its request");
 }
 

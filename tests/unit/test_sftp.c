@@ -504,6 +504,7 @@ static void test_out_of_order(void **state)
 	}
 	assert_int_equal(sftp_requests_in_flight(rig.sftp), 0);
 	assert_int_equal(rig.ended, 0);
+	assert_false(uv_loop_alive(&rig.loop)); /* no timer is left to wake it */
 	rig_end(&rig);
 	free(outs);
 	free(ids);
@@ -886,8 +887,10 @@ static void test_free_inside(void **state)
 			fake_reply_attrs(&rig.fake, 4, &attr);
 		if (way == 1) /* and the conversation would end behind it */
 			fake_reply_handle(&rig.fake, 4, "h");
-		if (way == 2)
+		if (way == 2) { /* those behind it are told from the loop */
 			fake_stream_die(&rig.fake);
+			assert_int_equal(completions, 5);
+		}
 		if (way == 4)
 			fake_stream_die(&rig.fake);
 		if (way == 5)
