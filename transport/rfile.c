@@ -85,6 +85,11 @@ void rfile_drop(struct rfile *file)
 		rfile_free(file);
 }
 
+void rfile_set_owner(struct rfile *file, const struct rfile_owner *owner)
+{
+	file->owner = *owner;
+}
+
 bool rfile_readable(const struct rfile *file)
 {
 	return file->flags & SSH_FXF_READ;

@@ -42,6 +42,10 @@ void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_
 struct rfile *rfile_get(struct rfile *file);
 void rfile_put(struct rfile *file);
 
+/* For a file that was created before its owner could exist: from now on this owner is asked for the
+ * path. */
+void rfile_set_owner(struct rfile *file, const struct rfile_owner *owner);
+
 bool rfile_readable(const struct rfile *file);
 bool rfile_writable(const struct rfile *file);
 bool rfile_append(const struct rfile *file);

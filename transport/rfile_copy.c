@@ -171,7 +171,11 @@ static void copy_step(struct rfile_copy *copy)
 		copy_fail_later(copy, -ETIMEDOUT);
 		return;
 	}
-	struct pool_channel *channel = pool_channel(pool, LANE_COPY, false);
+	/* The lane may lie on changing bulk channels: stay where handles are. */
+	struct rfile_handle *there = copy->from->copy ? copy->from->copy : copy->to->copy;
+	struct pool_channel *channel = there && pool_channel_alive(there->channel)
+					   ? there->channel
+					   : pool_channel(pool, LANE_COPY, false);
 	if (!channel) {
 		pool_wait(pool, LANE_COPY, (unsigned)(copy->deadline - now), copy_waited, copy);
 		return;

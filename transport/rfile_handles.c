@@ -113,8 +113,11 @@ bool rfile_handle_usable(const struct rfile_handle *handle, enum rfile_kind kind
 {
 	if (!handle || !pool_channel_alive(handle->channel))
 		return false;
+	/* Not the primary: when that turns out to be another file, what waits for it has to fail.
+	 */
 	return handle->state == RFILE_HANDLE_READY ||
-	       (handle->state == RFILE_HANDLE_CHECKING && kind == RFILE_READ);
+	       (handle->state == RFILE_HANDLE_CHECKING && handle->lane == LANE_BULK &&
+		   kind == RFILE_READ);
 }
 
 struct sftp *rfile_handle_sftp(struct rfile_handle *handle)
@@ -284,13 +287,18 @@ struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind)
 	return best;
 }
 
+static size_t stripe_full(enum rfile_kind kind)
+{
+	return kind == RFILE_WRITE ? RFILE_STRIPE_WRITE : RFILE_STRIPE_READ;
+}
+
 /*
  * As many stripes as what is in flight and waiting fills, and one more when even the least loaded
  * of them is full with other files' bytes.
  */
 void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind)
 {
-	size_t full = kind == RFILE_WRITE ? RFILE_STRIPE_WRITE : RFILE_STRIPE_READ;
+	size_t full = stripe_full(kind);
 	size_t wanted = 1 + (file->bulk_in_flight + file->bulk_waiting) / full;
 
 	if (best && sftp_bytes_in_flight(pool_channel_sftp(best->channel)) >= full)
@@ -302,7 +310,8 @@ void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum
 		return;
 
 	struct pool_channel *channel = pool_channel(file->pool, LANE_BULK, file->n_stripes > 0);
-	if (!channel)
+	/* Without a bulk channel the pool names the small one. */
+	if (!channel || (file->primary && file->primary->channel == channel))
 		return;
 	for (unsigned i = 0; i < file->n_stripes; i++) {
 		if (file->stripes[i]->channel == channel)
@@ -321,11 +330,34 @@ static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
 	       sftp_bytes_in_flight(rfile_handle_sftp(primary)) + len <= RFILE_PRIMARY_CAP;
 }
 
+/*
+ * Whether another bulk operation should be bound to the stripe already. Those that wait can still
+ * go to a stripe that is opening, or that empties sooner. Only its own replies wake this file, so
+ * with none to come it always may.
+ */
+static bool stripe_has_room(struct rfile *file, struct rfile_handle *stripe, enum rfile_kind kind)
+{
+	size_t full = stripe_full(kind);
+	bool opening = false;
+
+	for (unsigned i = 0; i < file->n_stripes; i++)
+		opening = opening || file->stripes[i]->state < RFILE_HANDLE_READY;
+	return stripe->in_flight == 0 ||
+	       sftp_bytes_in_flight(rfile_handle_sftp(stripe)) < (opening ? full : 2 * full);
+}
+
 static struct rfile_handle *choose_small(struct rfile *file, const struct rfile_op *op)
 {
+	struct rfile_handle *stripe = NULL;
+
+	/* A slow fsync holds up its channel; through any one handle it is for the whole file. */
+	if (op->kind == RFILE_FSYNC)
+		stripe = rfile_best_stripe(file, op->kind);
+	if (stripe)
+		return stripe;
 	if (rfile_handle_usable(file->primary, op->kind))
 		return file->primary;
-	struct rfile_handle *stripe = rfile_best_stripe(file, op->kind);
+	stripe = rfile_best_stripe(file, op->kind);
 	if (!stripe)
 		rfile_want_primary(file);
 	return stripe;
@@ -345,7 +377,7 @@ struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
 	struct rfile_handle *best = rfile_best_stripe(file, op->kind);
 	rfile_want_stripe(file, best, op->kind);
 	if (best)
-		return best;
+		return stripe_has_room(file, best, op->kind) ? best : NULL;
 	if (!primary && !file->n_stripes)
 		rfile_want_primary(file);
 	return room ? primary : NULL;

@@ -1,0 +1,434 @@
+/* Open files against an instance in memory: opening, reading, writing, stripes, attributes, copies.
+ */
+#include "tests/unit/rfile_rig.h"
+#include <sys/stat.h>
+
+#define MIB (1024u * 1024)
+#define RW (SSH_FXF_READ | SSH_FXF_WRITE)
+
+/* --- opening --- */
+
+static void test_open_is_one_round_trip(void **state)
+{
+	struct fake_server *server = &rig.pool.channels[0]->server;
+	struct result result = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
+	assert_int_equal(fake_server_work(server, 10, true), 2);
+	assert_int_equal(result.done, 1);
+	assert_int_equal(result.err, 0);
+	assert_int_equal(result.attr.size, 5);
+	assert_true(rfile_readable(result.file));
+	assert_false(rfile_writable(result.file));
+	rfile_put(result.file);
+}
+
+static void test_open_asks_the_handle_when_the_path_is_no_help(void **state)
+{
+	struct result result = {0};
+	struct fake_file *file = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+
+	rig.pool.instance.no_lstat = true;
+	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
+	settle(&result);
+	assert_int_equal(result.attr.size, 5);
+	rfile_put(result.file);
+
+	/* Replaced by a symlink in between: the fake server's OPEN does not care. */
+	memset(&result, 0, sizeof(result));
+	rig.pool.instance.no_lstat = false;
+	file->mode = S_IFLNK | 0777;
+	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
+	assert_int_equal(fake_server_work(&rig.pool.channels[0]->server, 2, true), 2);
+	file->mode = S_IFREG | 0600;
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	assert_int_equal(result.attr.mode, S_IFREG | 0600);
+	rfile_put(result.file);
+}
+
+static int open_error(const char *path, uint32_t flags)
+{
+	struct result result = {0};
+
+	RIG_CALL(rfile_open(&rig, path, flags, 0644, &rig_owner, on_open, &result));
+	settle(&result);
+	assert_null(result.file);
+	return result.err;
+}
+
+static void test_open_errors(void **state)
+{
+	const uint32_t create = RW | SSH_FXF_CREAT | SSH_FXF_EXCL;
+
+	assert_int_equal(open_error("/none", SSH_FXF_READ), -ENOENT);
+	assert_int_equal(open_error("relative", SSH_FXF_READ), -EINVAL);
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	assert_int_equal(open_error("/f", create), -EEXIST);
+	rig.pool.instance.open_fails = SSH_FX_PERMISSION_DENIED;
+	assert_int_equal(open_error("/f", SSH_FXF_READ), -EACCES);
+	rig.pool.instance.open_fails = SSH_FX_FAILURE;
+	rig.pool.true_errno = -ENOSPC;
+	assert_int_equal(open_error("/new", create), -ENOSPC);
+	assert_int_equal(rig.pool.instance.opens, 0);
+}
+
+static void test_open_waits_for_a_lane_and_gives_up(void **state)
+{
+	struct result result = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	rig_kill(rig.pool.channels[0], 0);
+	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
+	rig_settle();
+	assert_int_equal(result.done, 0);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	rfile_put(result.file);
+
+	memset(&result, 0, sizeof(result));
+	rig.pool.timeout_ms = 20;
+	rig_kill(rig.pool.channels[1], 0);
+	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
+	while (!result.done)
+		rig_turn();
+	assert_int_equal(result.err, -ETIMEDOUT);
+}
+
+/* --- reading --- */
+
+static void test_read_whole_short_and_to_the_end(void **state)
+{
+	uint8_t *data = pattern(100000, 1), got[60000];
+	uint32_t len;
+
+	fake_file_add(&rig.pool.instance, "/f", data, 100000);
+	struct rfile *file = open_file("/f", SSH_FXF_READ);
+	assert_int_equal(read_file(file, 30000, 50000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 50000);
+	assert_memory_equal(got, data + 30000, len);
+
+	rig.pool.instance.max_data = 7001;
+	unsigned before = rig.pool.channels[0]->server.reads;
+	assert_int_equal(read_file(file, 10, 50000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 50000);
+	assert_memory_equal(got, data + 10, len);
+	assert_int_equal(rig.pool.channels[0]->server.reads - before, 8);
+
+	/* The end is where the size says: no further round trip. */
+	rig.pool.instance.max_data = 0;
+	before = rig.pool.channels[0]->server.worked;
+	assert_int_equal(read_file(file, 90000, 50000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 10000);
+	assert_memory_equal(got, data + 90000, len);
+	assert_int_equal(read_file(file, 100000, 5, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 0);
+	assert_int_equal(read_file(file, 1u << 31, 5, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 0);
+	assert_int_equal(rig.pool.channels[0]->server.worked - before, 3);
+	assert_int_equal(write_file(file, 0, "x", 1, RFILE_SMALL), -EBADF);
+	rfile_put(file);
+	free(data);
+}
+
+static void test_an_early_end_is_not_believed(void **state)
+{
+	uint8_t *data = pattern(5000, 2), got[5000];
+	uint32_t len;
+
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", data, 5000);
+	struct rfile *file = open_file("/f", SSH_FXF_READ);
+	rig.pool.instance.lies_eof = 1000;
+	assert_int_equal(read_file(file, 2000, 1000, RFILE_SMALL, got, &len), -EIO);
+	assert_int_equal(read_file(file, 500, 1000, RFILE_SMALL, got, &len), -EIO);
+
+	/* Really truncated meanwhile: the size confirms it. */
+	rig.pool.instance.lies_eof = 0;
+	remote->len = 1200;
+	assert_int_equal(read_file(file, 500, 1000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 700);
+	assert_memory_equal(got, data + 500, 700);
+	rfile_put(file);
+	free(data);
+}
+
+static void test_growth_is_read(void **state)
+{
+	uint8_t *data = pattern(5000, 3), got[5000];
+	uint32_t len;
+
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", data, 5000);
+	remote->len = 1000;
+	struct rfile *file = open_file("/f", SSH_FXF_READ);
+	remote->len = 3000;
+	assert_int_equal(read_file(file, 500, 4000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 2500);
+	assert_memory_equal(got, data + 500, len);
+	rfile_put(file);
+	free(data);
+}
+
+/* --- bulk --- */
+
+#define MANY 400
+
+static struct result many[MANY];
+
+static void write_many(struct rfile *file, const uint8_t *data, size_t len, uint32_t piece)
+{
+	unsigned n = 0;
+
+	memset(many, 0, sizeof(many));
+	for (size_t at = 0; at < len; at += piece, n++) {
+		assert_true(n < MANY);
+		uint32_t now = len - at < piece ? (uint32_t)(len - at) : piece;
+		RIG_CALL(rfile_write(file, at, data + at, now, RFILE_BULK, on_plain, &many[n]));
+	}
+	rig_settle();
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(many[i].done, 1);
+		assert_int_equal(many[i].err, 0);
+	}
+}
+
+static void test_bulk_is_striped_and_small_operations_stay_free(void **state)
+{
+	size_t len = 20 * MIB + 777;
+	uint8_t *data = pattern(len, 4), *got = malloc(len);
+	struct pool_channel *bulk[4];
+
+	rig.pool.speed = 2;
+	for (int i = 0; i < 4; i++)
+		bulk[i] = rig_channel(LANE_BULK);
+	struct rfile *file = open_file("/f", RW | SSH_FXF_CREAT | SSH_FXF_EXCL);
+	write_many(file, data, len, 200000);
+	struct fake_file *remote = fake_file_find(&rig.pool.instance, "/f");
+	assert_int_equal(remote->len, len);
+	assert_memory_equal(remote->data, data, len);
+	assert_true(rig.pool.channels[0]->most <= 512 * 1024);
+	for (int i = 0; i < 4; i++)
+		assert_true(bulk[i]->server.writes > 5);
+	assert_int_equal(rig.pool.instance.open_flags, RW);
+	assert_int_equal(rig.pool.instance.opens, 5);
+
+	memset(many, 0, sizeof(many));
+	assert_non_null(got);
+	for (unsigned i = 0; i * 250000 < len; i++) {
+		many[i].data = got + i * 250000;
+		RIG_CALL(rfile_read(file, i * 250000, 250000, RFILE_BULK, on_read, &many[i]));
+	}
+	rig_settle();
+	assert_memory_equal(got, data, len);
+	rfile_put(file);
+	free(data);
+	free(got);
+}
+
+static void test_small_files_need_no_stripe(void **state)
+{
+	uint8_t *data = pattern(200000, 5);
+
+	rig_channel(LANE_BULK);
+	struct rfile *file = open_file("/f", RW | SSH_FXF_CREAT);
+	write_many(file, data, 200000, 50000);
+	assert_int_equal(rig.pool.instance.opens, 1);
+	rfile_put(file);
+	free(data);
+}
+
+static void test_bulk_without_a_bulk_lane(void **state)
+{
+	uint8_t *data = pattern(5 * MIB, 6);
+
+	struct rfile *file = open_file("/f", RW | SSH_FXF_CREAT);
+	write_many(file, data, 5 * MIB, 200000);
+	assert_memory_equal(rig.pool.instance.files[0].data, data, 5 * MIB);
+	assert_true(rig.pool.channels[0]->most <= 512 * 1024);
+	assert_int_equal(rig.pool.instance.opens, 1);
+	rfile_put(file);
+	free(data);
+}
+
+static void test_a_stripe_of_another_file_is_not_used(void **state)
+{
+	uint8_t *data = pattern(4 * MIB, 7), *other = pattern(4 * MIB, 8), *got = malloc(4 * MIB);
+	struct pool_channel *bulk = rig_channel(LANE_BULK);
+	struct fake_file *old = fake_file_add(&rig.pool.instance, "/f", data, 4 * MIB);
+	struct rfile *file = open_file("/f", SSH_FXF_READ);
+
+	rig.pool.speed = 1;
+	fake_file_unlink(old);
+	rig.pool.instance.clock += 5;
+	fake_file_add(&rig.pool.instance, "/f", other, 4 * MIB);
+	assert_non_null(got);
+	memset(many, 0, sizeof(many));
+	for (unsigned i = 0; i < 32; i++) {
+		many[i].data = got + i * 131072;
+		RIG_CALL(rfile_read(file, i * 131072, 131072, RFILE_BULK, on_read, &many[i]));
+	}
+	rig_settle();
+	assert_memory_equal(got, data, 4 * MIB);
+	assert_true(rig.pool.instance.opens >= 2);
+	assert_true(bulk->server.reads > 0); /* sent behind the check, and dropped */
+	assert_int_equal(rig.pool.instance.handles, 1);
+	rfile_put(file);
+	free(data);
+	free(other);
+	free(got);
+}
+
+static void test_closing_while_a_stripe_opens(void **state)
+{
+	struct pool_channel *bulk = rig_channel(LANE_BULK);
+	struct result result = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", NULL, 4 * MIB);
+	struct rfile *file = open_file("/f", SSH_FXF_READ);
+	bulk->held = true;
+	rfile_read(file, 0, 200000, RFILE_BULK, on_read, &result);
+	rfile_read(file, 0, 200000, RFILE_SMALL, on_read, &result);
+	rfile_read(file, 0, 200000, RFILE_BULK, on_read, &result);
+	rig_settle();
+	assert_int_equal(result.done, 3);
+	rfile_put(file);
+	bulk->held = false; /* only now it opens; the teardown looks for the handle */
+}
+
+/* --- attributes --- */
+
+static void test_fsetstat_in_order(void **state)
+{
+	struct sftp_attr attr = {
+	    .flags = 15, .size = 3, .uid = 5, .gid = 6, .mode = 04755, .mtime = 77};
+	struct result result = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+
+	RIG_CALL(rfile_fsetstat(file, &attr, on_plain, &result));
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	assert_string_equal(rig.pool.instance.order, "upst");
+	assert_int_equal(remote->mode & 07777, 04755);
+	assert_int_equal(remote->mtime, 77);
+
+	memset(&result, 0, sizeof(result));
+	RIG_CALL(rfile_fstat(file, on_attr, &result));
+	settle(&result);
+	assert_int_equal(result.attr.size, 3);
+	assert_int_equal(result.attr.uid, 5);
+	rfile_put(file);
+}
+
+static void test_fsync(void **state)
+{
+	struct result result = {0}, again = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+
+	RIG_CALL(rfile_fsync(file, on_plain, &result));
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	assert_int_equal(remote->fsyncs, 1);
+	rig.pool.features.fsync = false;
+	RIG_CALL(rfile_fsync(file, on_plain, &again));
+	settle(&again);
+	assert_int_equal(again.err, 0);
+	assert_int_equal(remote->fsyncs, 1);
+	rfile_put(file);
+}
+
+static void test_write_errors(void **state)
+{
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", SSH_FXF_WRITE);
+	uint32_t len;
+	uint8_t byte;
+
+	rig.pool.instance.write_fails = SSH_FX_FAILURE;
+	rig.pool.true_errno = -ENOSPC;
+	assert_int_equal(write_file(file, 0, "x", 1, RFILE_SMALL), -ENOSPC);
+	rig.pool.instance.write_fails = SSH_FX_PERMISSION_DENIED;
+	assert_int_equal(write_file(file, 0, "x", 1, RFILE_BULK), -EACCES);
+	assert_int_equal(read_file(file, 0, 1, RFILE_SMALL, &byte, &len), -EBADF);
+	rfile_put(file);
+}
+
+/* --- copies --- */
+
+static bool other_path(void *arg, char *buf, size_t size)
+{
+	snprintf(buf, size, "/to");
+	return true;
+}
+
+static int copy(struct rfile *from, uint64_t at, struct rfile *to, uint64_t to_at, uint64_t len)
+{
+	struct result result = {0};
+
+	RIG_CALL(rfile_copy(from, at, to, to_at, len, on_plain, &result));
+	settle(&result);
+	return result.err;
+}
+
+static void test_copy(void **state)
+{
+	const struct rfile_owner owner = {other_path, NULL};
+	uint8_t *data = pattern(MIB, 9);
+	struct result result = {0};
+
+	rig_channel(LANE_COPY);
+	fake_file_add(&rig.pool.instance, "/f", data, MIB);
+	struct rfile *from = open_file("/f", SSH_FXF_READ);
+	RIG_CALL(
+	    rfile_open(&rig, "/to", SSH_FXF_WRITE | SSH_FXF_CREAT, 0644, &owner, on_open, &result));
+	settle(&result);
+	struct rfile *to = result.file;
+
+	assert_int_equal(copy(from, 0, to, 0, 600000), 600000);
+	assert_int_equal(copy(from, 600000, to, 600000, 600000), (int)MIB - 600000);
+	assert_int_equal(copy(from, MIB, to, MIB, 600000), 0);
+	assert_int_equal(copy(from, 0, from, MIB, 10), -EBADF);
+	struct fake_file *made = fake_file_find(&rig.pool.instance, "/to");
+	assert_int_equal(made->len, MIB);
+	assert_memory_equal(made->data, data, MIB);
+	assert_int_equal(rig.pool.instance.opens, 4);
+
+	rig.pool.instance.files[0].mtime++;
+	rig.pool.channels[1]->held = true;
+	rig_kill(rig.pool.channels[1], 0);
+	rig_channel(LANE_COPY);
+	assert_int_equal(copy(from, 0, to, 0, 600000), -ESTALE);
+	rig.pool.features.copy_data = false;
+	assert_int_equal(copy(from, 0, to, 0, 600000), -EOPNOTSUPP);
+	rfile_put(from);
+	rfile_put(to);
+	free(data);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_open_is_one_round_trip),
+	    TEST(test_open_asks_the_handle_when_the_path_is_no_help),
+	    TEST(test_open_errors),
+	    TEST(test_open_waits_for_a_lane_and_gives_up),
+	    TEST(test_read_whole_short_and_to_the_end),
+	    TEST(test_an_early_end_is_not_believed),
+	    TEST(test_growth_is_read),
+	    TEST(test_bulk_is_striped_and_small_operations_stay_free),
+	    TEST(test_small_files_need_no_stripe),
+	    TEST(test_bulk_without_a_bulk_lane),
+	    TEST(test_a_stripe_of_another_file_is_not_used),
+	    TEST(test_closing_while_a_stripe_opens),
+	    TEST(test_fsetstat_in_order),
+	    TEST(test_fsync),
+	    TEST(test_write_errors),
+	    TEST(test_copy),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,478 @@
+/* Open files whose link is lost at every point: nothing is done twice, nothing is lost, nothing of
+ * another file is read. */
+#include "tests/unit/rfile_rig.h"
+#include <sys/stat.h>
+#include <time.h>
+
+#define MIB (1024u * 1024)
+#define RW (SSH_FXF_READ | SSH_FXF_WRITE)
+#define APPEND (SSH_FXF_WRITE | SSH_FXF_APPEND)
+
+static struct pool_channel *last_channel(void)
+{
+	return rig.pool.channels[rig.pool.n_channels - 1];
+}
+
+/* --- opening --- */
+
+static void test_exclusive_create_is_done_once(void **state)
+{
+	rig.pool.instance.clock = (uint32_t)time(NULL);
+	for (unsigned worked = 0; worked <= 2; worked++) {
+		struct result result = {0};
+		char path[16];
+
+		snprintf(path, sizeof(path), "/new%u", worked);
+		RIG_CALL(rfile_open(&rig, path, RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner,
+		    on_open, &result));
+		rig_kill(last_channel(), worked);
+		rig_channel(LANE_FILES);
+		settle(&result);
+		assert_int_equal(result.err, 0);
+		assert_non_null(fake_file_find(&rig.pool.instance, path));
+		assert_int_equal(rig.pool.instance.handles, 1);
+		rfile_put(result.file);
+		rig_settle();
+	}
+}
+
+static void test_exclusive_create_leaves_older_files_alone(void **state)
+{
+	struct result result = {0}, other = {0};
+
+	rig.pool.instance.clock = (uint32_t)time(NULL) - 3600;
+	fake_file_add(&rig.pool.instance, "/old", NULL, 0);
+	RIG_CALL(rfile_open(
+	    &rig, "/old", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &result));
+	rig_kill(last_channel(), 2);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(result.err, -EEXIST);
+
+	rig.pool.instance.clock = (uint32_t)time(NULL);
+	fake_file_add(&rig.pool.instance, "/full", "x", 1);
+	RIG_CALL(rfile_open(
+	    &rig, "/full", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &other));
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	settle(&other);
+	assert_int_equal(other.err, -EEXIST);
+}
+
+static void test_plain_open_is_repeated(void **state)
+{
+	struct result result = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	RIG_CALL(rfile_open(
+	    &rig, "/f", RW | SSH_FXF_CREAT | SSH_FXF_TRUNC, 0600, &rig_owner, on_open, &result));
+	rig_kill(last_channel(), 1);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	assert_int_equal(result.attr.size, 0);
+	rfile_put(result.file);
+}
+
+/* --- the same file, or none --- */
+
+static int read_after_loss(struct rfile *file, uint8_t *data)
+{
+	uint32_t len;
+
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	return read_file(file, 0, 5, RFILE_SMALL, data, &len);
+}
+
+static void test_reading_goes_on_only_in_the_same_file(void **state)
+{
+	uint8_t data[8];
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", SSH_FXF_READ);
+
+	assert_int_equal(read_after_loss(file, data), 0);
+	assert_memory_equal(data, "hello", 5);
+
+	/* Renamed here: the owner knows the new name. */
+	snprintf(remote->path, sizeof(remote->path), "/g");
+	snprintf(rig.pool.path, sizeof(rig.pool.path), "/g");
+	assert_int_equal(read_after_loss(file, data), 0);
+
+	/* Changed there. */
+	remote->mtime++;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	rfile_set_version(file, remote->mtime, 5);
+	assert_int_equal(read_after_loss(file, data), 0);
+
+	/* Replaced. */
+	fake_file_unlink(remote);
+	rig.pool.instance.clock += 10;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	fake_file_add(&rig.pool.instance, "/g", "other", 5);
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	rfile_put(file);
+}
+
+static void test_unlinked_but_open(void **state)
+{
+	uint8_t data[8];
+	uint32_t len;
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+
+	fake_file_unlink(remote);
+	rig.pool.path[0] = '\0';
+	assert_int_equal(read_file(file, 0, 5, RFILE_SMALL, data, &len), 0);
+	assert_int_equal(write_file(file, 5, " you", 4, RFILE_SMALL), 0);
+	assert_memory_equal(remote->data, "hello you", 9);
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	assert_int_equal(write_file(file, 0, "x", 1, RFILE_SMALL), -ESTALE);
+	rfile_put(file);
+}
+
+static void test_writing_goes_on_only_in_the_same_file(void **state)
+{
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", NULL, 0);
+	struct rfile *file = open_file("/f", SSH_FXF_WRITE);
+
+	assert_int_equal(write_file(file, 0, "hello", 5, RFILE_SMALL), 0);
+	rig.pool.instance.clock += 10;
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	assert_int_equal(write_file(file, 5, " you", 4, RFILE_SMALL), 0);
+
+	/* chmod by path, told. */
+	struct sftp_attr attr = {.flags = SSH_FILEXFER_ATTR_PERMISSIONS, .mode = 0600};
+	remote->mode = S_IFREG | 0600;
+	rfile_set_identity(file, &attr);
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	assert_int_equal(write_file(file, 9, "!", 1, RFILE_SMALL), 0);
+	assert_memory_equal(remote->data, "hello you!", 10);
+
+	/* A shorter one is not it. */
+	fake_file_unlink(remote);
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5)->mode = S_IFREG | 0600;
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	assert_int_equal(write_file(file, 10, "x", 1, RFILE_SMALL), -ESTALE);
+	assert_int_equal(rig.pool.instance.files[1].len, 5);
+	rfile_put(file);
+}
+
+static void test_a_link_that_stays_away(void **state)
+{
+	struct result results[4] = {0};
+	struct sftp_attr attr = {.flags = SSH_FILEXFER_ATTR_PERMISSIONS, .mode = 0600};
+
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	rig.pool.timeout_ms = 30;
+	struct rfile *file = open_file("/f", RW | SSH_FXF_APPEND);
+	RIG_CALL(rfile_read(file, 0, 5, RFILE_SMALL, on_read, &results[0]));
+	RIG_CALL(rfile_write(file, 0, "x", 1, RFILE_BULK, on_plain, &results[1]));
+	rig_kill(last_channel(), 0);
+	RIG_CALL(rfile_fsetstat(file, &attr, on_plain, &results[2]));
+	RIG_CALL(rfile_read(file, 0, 5, RFILE_BULK, on_read, &results[3]));
+	for (int i = 0; i < 4; i++) {
+		while (!results[i].done)
+			rig_turn();
+		assert_int_equal(results[i].err, -ETIMEDOUT);
+	}
+	rfile_put(file);
+}
+
+static void test_put_while_the_link_is_away(void **state)
+{
+	struct result result = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+	RIG_CALL(rfile_read(file, 0, 5, RFILE_SMALL, on_read, &result));
+	rig_kill(last_channel(), 0);
+	rfile_put(file);
+	rig_settle();
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(result.err, -ESTALE); /* nobody knows the path any more */
+}
+
+/* --- attributes, fsync, copies --- */
+
+static void test_the_others_are_repeated(void **state)
+{
+	struct sftp_attr attr = {
+	    .flags = 15, .size = 3, .uid = 5, .gid = 6, .mode = 0755, .mtime = 77};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+
+	for (unsigned worked = 0; worked < 6; worked++) {
+		struct result results[3] = {0};
+		RIG_CALL(rfile_fsetstat(file, &attr, on_plain, &results[0]));
+		RIG_CALL(rfile_fstat(file, on_attr, &results[1]));
+		RIG_CALL(rfile_fsync(file, on_plain, &results[2]));
+		rig_kill(last_channel(), worked);
+		/* Halfway through its attributes it is not known again: done by hand as the caller
+		 * can. */
+		rfile_set_identity(file, &attr);
+		remote->uid = 5, remote->gid = 6, remote->mode = S_IFREG | 0755;
+		rig_channel(LANE_FILES);
+		rig_settle();
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(results[i].done, 1);
+			assert_int_equal(results[i].err, 0);
+		}
+		assert_int_equal(remote->mtime, 77);
+		assert_int_equal(remote->len, 3);
+	}
+	rfile_put(file);
+}
+
+static bool other_path(void *arg, char *buf, size_t size)
+{
+	snprintf(buf, size, "/to");
+	return true;
+}
+
+static void test_copies_are_repeated(void **state)
+{
+	const struct rfile_owner owner = {other_path, NULL};
+	uint8_t *data = pattern(MIB, 1);
+	struct result opened = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", data, MIB);
+	struct rfile *from = open_file("/f", SSH_FXF_READ);
+	RIG_CALL(
+	    rfile_open(&rig, "/to", SSH_FXF_WRITE | SSH_FXF_CREAT, 0644, &owner, on_open, &opened));
+	settle(&opened);
+	rig_channel(LANE_COPY);
+	for (unsigned turns = 0; turns < 6; turns++) {
+		struct result results[2] = {0};
+		RIG_CALL(rfile_copy(from, 0, opened.file, 0, MIB, on_plain, &results[0]));
+		RIG_CALL(rfile_copy(from, 5, opened.file, MIB, MIB, on_plain, &results[1]));
+		for (unsigned i = 0; i < turns; i++)
+			rig_turn();
+		rig_kill(last_channel(), turns & 1);
+		rig_turn();
+		rig_channel(LANE_COPY);
+		rig_settle();
+		assert_int_equal(results[0].done, 1);
+		assert_int_equal(results[0].err, MIB);
+		assert_int_equal(results[1].done, 1);
+		assert_int_equal(results[1].err, MIB - 5);
+	}
+	assert_memory_equal(rig.pool.instance.files[1].data, data, MIB);
+	assert_memory_equal(rig.pool.instance.files[1].data + MIB, data + 5, MIB - 5);
+	rfile_put(from);
+	rfile_put(opened.file);
+	free(data);
+}
+
+/* --- appending --- */
+
+#define APPENDS 12
+
+static void append_with_loss(unsigned worked, enum rfile_lane lane, uint32_t len)
+{
+	uint8_t *data = pattern((size_t)APPENDS * len, worked);
+	struct result results[APPENDS] = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND);
+
+	for (unsigned i = 0; i < APPENDS; i++)
+		RIG_CALL(
+		    rfile_write(file, 0, data + (size_t)i * len, len, lane, on_plain, &results[i]));
+	if (lane == RFILE_BULK)
+		for (unsigned i = 0; i < worked; i++)
+			rig_turn();
+	for (unsigned i = 0; i < rig.pool.n_channels; i++) {
+		if (rig.pool.channels[i]->sftp)
+			rig_kill(rig.pool.channels[i], lane == RFILE_BULK ? worked % 3 : worked);
+	}
+	rig_turn();
+	rig_channel(LANE_FILES);
+	rig_channel(LANE_BULK);
+	rig_settle();
+	for (unsigned i = 0; i < APPENDS; i++) {
+		assert_int_equal(results[i].done, 1);
+		assert_int_equal(results[i].err, 0);
+	}
+	assert_int_equal(remote->len, 4 + (size_t)APPENDS * len);
+	assert_memory_equal(remote->data + 4, data, (size_t)APPENDS * len);
+	rfile_put(file);
+	rig_settle();
+	fake_file_unlink(remote);
+	free(data);
+}
+
+static void test_append_is_done_once_and_in_order(void **state)
+{
+	/* One FSTAT goes in front of the writes. */
+	for (unsigned worked = 1; worked <= APPENDS + 1; worked++)
+		append_with_loss(worked, RFILE_SMALL, 1000 + worked);
+}
+
+static void test_append_stream_moves_to_the_bulk_lane(void **state)
+{
+	rig.pool.speed = 2;
+	for (unsigned turns = 1; turns <= 13; turns++)
+		append_with_loss(turns, RFILE_BULK, 200000);
+	unsigned bulk = 0;
+	for (unsigned i = 0; i < rig.pool.n_channels; i++) {
+		if (rig.pool.channels[i]->lane == LANE_BULK)
+			bulk += rig.pool.channels[i]->server.writes;
+		else
+			assert_true(rig.pool.channels[i]->most <= 512 * 1024);
+	}
+	assert_true(bulk > APPENDS);
+}
+
+static void test_append_beside_another_writer(void **state)
+{
+	struct result results[2] = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND);
+
+	RIG_CALL(rfile_write(file, 0, "abc", 3, RFILE_SMALL, on_plain, &results[0]));
+	rig_turn();
+	rig_settle();
+	RIG_CALL(rfile_write(file, 0, "def", 3, RFILE_SMALL, on_plain, &results[1]));
+	rig_kill(last_channel(), 1);
+	uint8_t *grown = realloc(remote->data, 100);
+	assert_non_null(grown);
+	memset(grown + remote->len, 'x', 100 - remote->len);
+	remote->data = grown;
+	remote->len = 100;
+	rig_channel(LANE_FILES);
+	rig_settle();
+	assert_int_equal(results[0].err, 0);
+	assert_int_equal(results[1].done, 1);
+	assert_int_equal(results[1].err, -EIO);
+	assert_int_equal(write_file(file, 0, "ghi", 3, RFILE_SMALL), 0);
+	assert_memory_equal(remote->data + 100, "ghi", 3);
+	rfile_put(file);
+}
+
+/* --- all at once --- */
+
+#define SLOTS 64
+#define SLOT 131072u
+
+struct slot {
+	struct result result;
+	bool busy, reading;
+	uint32_t len;
+	uint64_t at;
+	uint8_t got[SLOT];
+};
+
+static struct slot slots[SLOTS];
+static uint8_t *model;
+static unsigned finished;
+
+static void slot_check(struct slot *slot)
+{
+	assert_int_equal(slot->result.done, 1);
+	assert_int_equal(slot->result.err, 0);
+	if (slot->reading) {
+		assert_int_equal(slot->result.len, slot->len);
+		assert_memory_equal(slot->got, model + slot->at, slot->len);
+	}
+	slot->busy = false;
+	finished++;
+}
+
+/* Each slot works in a part of the file of its own, so that nothing overlaps. */
+static void slot_start(struct rfile *file, struct slot *slot, unsigned i)
+{
+	uint32_t from = (uint32_t)rand() % SLOT;
+
+	memset(&slot->result, 0, sizeof(slot->result));
+	slot->busy = true;
+	slot->reading = rand() & 1;
+	slot->len = 1 + (uint32_t)rand() % (SLOT - from);
+	slot->at = (uint64_t)i * SLOT + from;
+	slot->result.data = slot->got;
+	enum rfile_lane lane = rand() % 4 ? RFILE_BULK : RFILE_SMALL;
+	if (slot->reading) {
+		RIG_CALL(rfile_read(file, slot->at, slot->len, lane, on_read, &slot->result));
+		return;
+	}
+	for (uint32_t j = 0; j < slot->len; j++)
+		model[slot->at + j] = (uint8_t)rand();
+	RIG_CALL(rfile_write(
+	    file, slot->at, model + slot->at, slot->len, lane, on_plain, &slot->result));
+}
+
+static void kill_one(void)
+{
+	unsigned i = (unsigned)rand() % rig.pool.n_channels;
+	struct pool_channel *channel = rig.pool.channels[i];
+
+	if (!channel->sftp)
+		return;
+	enum lane lane = channel->lane;
+	rig_kill(channel, (unsigned)rand() % 5);
+	rig_turn();
+	rig_channel(lane);
+}
+
+static void test_random_work_with_random_deaths(void **state)
+{
+	memset(slots, 0, sizeof(slots));
+	finished = 0;
+	srand(7);
+	model = pattern((size_t)SLOTS * SLOT, 3);
+	struct fake_file *remote =
+	    fake_file_add(&rig.pool.instance, "/f", model, (size_t)SLOTS * SLOT);
+	for (int i = 0; i < 3; i++)
+		rig_channel(LANE_BULK);
+	rig.pool.speed = 3;
+	rig.pool.instance.max_data = 50001;
+	struct rfile *file = open_file("/f", RW);
+	for (unsigned step = 0; step < 6000; step++) {
+		unsigned i = (unsigned)rand() % SLOTS;
+		if (slots[i].busy && slots[i].result.done)
+			slot_check(&slots[i]);
+		if (!slots[i].busy)
+			slot_start(file, &slots[i], i);
+		if (step % 3 == 0)
+			rig_turn();
+		if (step % 150 == 149 && rig.pool.n_channels < RIG_CHANNELS - 4)
+			kill_one();
+	}
+	rig_settle();
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (slots[i].busy)
+			slot_check(&slots[i]);
+	}
+	assert_true(finished > 2000);
+	assert_int_equal(remote->len, (size_t)SLOTS * SLOT);
+	assert_memory_equal(remote->data, model, (size_t)SLOTS * SLOT);
+	rfile_put(file);
+	free(model);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_exclusive_create_is_done_once),
+	    TEST(test_exclusive_create_leaves_older_files_alone),
+	    TEST(test_plain_open_is_repeated),
+	    TEST(test_reading_goes_on_only_in_the_same_file),
+	    TEST(test_unlinked_but_open),
+	    TEST(test_writing_goes_on_only_in_the_same_file),
+	    TEST(test_a_link_that_stays_away),
+	    TEST(test_put_while_the_link_is_away),
+	    TEST(test_the_others_are_repeated),
+	    TEST(test_copies_are_repeated),
+	    TEST(test_append_is_done_once_and_in_order),
+	    TEST(test_append_stream_moves_to_the_bulk_lane),
+	    TEST(test_append_beside_another_writer),
+	    TEST(test_random_work_with_random_deaths),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
