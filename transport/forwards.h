@@ -3,9 +3,10 @@
  * waits behind, or delays, the file system's.
  *
  * forwards_start returns once the local ports are bound (or failed, each with a log_warning naming address, port and cause); the
- * session is dialled in the background and redialled with backoff. Local connections made while the link is down are accepted and
- * closed with a log_warning. A far port where nobody listens is named in a log_warning (once a minute each). Half-close and
- * back-pressure work both ways. Any thread may call; the handle belongs to the caller.
+ * session is dialled in the background and redialled with backoff. Local connections made before the first dial
+ * has failed wait for it, at most ten seconds; those made while the link is down are accepted and closed with a log_warning. A far port where nobody listens is named in a log_warning (once a minute each). Half-close and
+ * back-pressure work both ways. target->ask is never called: the file system's session asks about an unknown host key, and
+ * until it is known the dials fail and are repeated. Any thread may call; the handle belongs to the caller.
  */
 #ifndef VASTFS_TRANSPORT_FORWARDS_H
 #define VASTFS_TRANSPORT_FORWARDS_H

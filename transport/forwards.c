@@ -1,0 +1,326 @@
+/*
+ * The forwards' thread and handle.
+ *
+ * Each turn of the loop: libuv runs the callbacks of sockets, timers and dials; before it sleeps
+ * again, forwards_work() does what they gave rise to.
+ */
+#include "transport/forwards.h"
+#include "conf/log.h"
+#include "transport/forwards_internal.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TICK_BUSY 1000
+#define TICK_IDLE 5000
+
+static int64_t clock_ms(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+uint64_t forwards_now(void)
+{
+	return (uint64_t)clock_ms(CLOCK_MONOTONIC);
+}
+
+/* --- what goes wrong ------------------------------------------------------------ */
+
+void forward_set_error(struct forward *forward, const char *text)
+{
+	pthread_mutex_lock(&forward->owner->lock);
+	snprintf(forward->last_error, sizeof(forward->last_error), "%.*s",
+	    (int)sizeof(forward->last_error) - 1, text);
+	pthread_mutex_unlock(&forward->owner->lock);
+}
+
+void forward_warn(struct forward *forward, enum forward_trouble trouble, const char *format, ...)
+{
+	uint64_t now = forwards_now();
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	forward_set_error(forward, text);
+	if (forward->warned_ms[trouble] && now - forward->warned_ms[trouble] < FORWARD_WARN_EVERY) {
+		log_verbose("forward %s: %s", forward->text, text);
+		return;
+	}
+	forward->warned_ms[trouble] = now;
+	log_warning("forward %s: %s", forward->text, text);
+}
+
+/* --- the loop ------------------------------------------------------------------- */
+
+static void forwards_work(struct forwards *forwards)
+{
+	struct forward_link *link, *next;
+	char text[256];
+
+	forwards->again = false;
+	forward_links_dialled(forwards);
+	forward_dispatch(forwards);
+	for (link = TAILQ_FIRST(&forwards->links); link; link = next) {
+		next = TAILQ_NEXT(link, entry);
+		if (link->state != LINK_UP || !link->dirty)
+			continue;
+		link->dirty = false;
+		if (forward_link_serve(link, text, sizeof(text)))
+			forward_link_end(link, text);
+	}
+}
+
+static void on_more(uv_idle_t *more)
+{
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+	struct forwards *forwards = prepare->data;
+
+	forwards_work(forwards);
+	if (forwards->again)
+		uv_idle_start(&forwards->more, on_more);
+	else
+		uv_idle_stop(&forwards->more);
+}
+
+/* A suspend stops CLOCK_MONOTONIC, but not CLOCK_BOOTTIME. */
+static bool was_suspended(struct forwards *forwards)
+{
+	int64_t sleep_ms = clock_ms(CLOCK_BOOTTIME) - clock_ms(CLOCK_MONOTONIC);
+	bool suspended = sleep_ms - forwards->sleep_ms > 2000;
+
+	forwards->sleep_ms = sleep_ms;
+	return suspended;
+}
+
+static void on_tick(uv_timer_t *tick)
+{
+	struct forwards *forwards = tick->data;
+	struct forward_link *link, *next;
+	bool resumed = was_suspended(forwards);
+	uint64_t now = forwards_now(), delay = TICK_BUSY;
+	char text[256];
+
+	for (link = TAILQ_FIRST(&forwards->links); link; link = next) {
+		next = TAILQ_NEXT(link, entry);
+		if (link->state == LINK_UP && forward_link_tick(link, resumed, text, sizeof(text)))
+			forward_link_end(link, text);
+	}
+	forward_waiting_expire(forwards, NULL);
+	if (resumed && !forwards->n_links)
+		forwards->dial_at_ms = now;
+	if (!forwards->n_links && now >= forwards->dial_at_ms && forward_link_dial(forwards))
+		forwards->dial_at_ms = now + FORWARD_BACKOFF_MAX;
+	if (!forwards->n_links && forwards->dial_at_ms < now + delay)
+		delay = forwards->dial_at_ms > now ? forwards->dial_at_ms - now : 1;
+	else if (forwards->n_links && !forwards->n_conns && atomic_load(&forwards->up))
+		delay = TICK_IDLE;
+	uv_timer_start(&forwards->tick, on_tick, delay, 0);
+}
+
+void forwards_hurry(struct forwards *forwards)
+{
+	uint64_t now = forwards_now(), delay = TICK_BUSY;
+
+	if (!forwards->n_links)
+		delay = forwards->dial_at_ms > now ? forwards->dial_at_ms - now : 1;
+	if (atomic_load(&forwards->stop) || uv_timer_get_due_in(&forwards->tick) <= delay)
+		return;
+	uv_timer_start(&forwards->tick, on_tick, delay, 0);
+}
+
+static void close_all(struct forwards *forwards)
+{
+	struct forward_link *link;
+	struct forward_conn *conn;
+
+	TAILQ_FOREACH (link, &forwards->links, entry)
+		ssh_cancel_set(&link->cancel);
+	while ((link = TAILQ_FIRST(&forwards->links)))
+		forward_link_end(link, NULL);
+	while ((conn = TAILQ_FIRST(&forwards->waiting)))
+		forward_conn_close(conn, false);
+	for (unsigned i = 0; i < forwards->count; i++) {
+		struct forward *forward = &forwards->forwards[i];
+
+		for (unsigned j = 0; j < forward->n_listeners; j++) {
+			uv_handle_t *handle = (uv_handle_t *)&forward->listeners[j];
+
+			if (!uv_is_closing(handle))
+				uv_close(handle, NULL);
+		}
+		atomic_store(&forward->listening, false);
+	}
+	uv_close((uv_handle_t *)&forwards->wake, NULL);
+	uv_close((uv_handle_t *)&forwards->prepare, NULL);
+	uv_close((uv_handle_t *)&forwards->more, NULL);
+	uv_close((uv_handle_t *)&forwards->tick, NULL);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+	struct forwards *forwards = wake->data;
+
+	/* Dials that are done are looked at in forwards_work. */
+	if (atomic_load(&forwards->stop) && !uv_is_closing((uv_handle_t *)wake))
+		close_all(forwards);
+}
+
+static void *thread_main(void *arg)
+{
+	struct forwards *forwards = arg;
+
+	pthread_setname_np(pthread_self(), "vastfs-forward");
+	uv_run(&forwards->loop, UV_RUN_DEFAULT);
+	return NULL;
+}
+
+/* --- the handle ------------------------------------------------------------------- */
+
+static int init_loop(struct forwards *forwards)
+{
+	int err = uv_loop_init(&forwards->loop);
+
+	if (err)
+		return err;
+	err = uv_async_init(&forwards->loop, &forwards->wake, on_wake);
+	if (err) {
+		uv_loop_close(&forwards->loop);
+		return err;
+	}
+	/* These can't fail. */
+	uv_prepare_init(&forwards->loop, &forwards->prepare);
+	uv_idle_init(&forwards->loop, &forwards->more);
+	uv_timer_init(&forwards->loop, &forwards->tick);
+	forwards->wake.data = forwards->prepare.data = forwards->tick.data = forwards;
+	uv_prepare_start(&forwards->prepare, on_prepare);
+	uv_timer_start(&forwards->tick, on_tick, 0, 0);
+	return 0;
+}
+
+static int start_thread(struct forwards *forwards)
+{
+	sigset_t all, before;
+	int err;
+
+	/* Signals are the main thread's; a closed socket is told by EPIPE. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	err = pthread_create(&forwards->thread, NULL, thread_main, forwards);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	forwards->threaded = !err;
+	return -err;
+}
+
+static bool listen_all(struct forwards *forwards, const struct profile *profile)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < forwards->count; i++) {
+		struct forward *forward = &forwards->forwards[i];
+
+		forward->owner = forwards;
+		forward->spec = &profile->forwards[i];
+		forward_spec_print(forward->spec, forward->text, sizeof(forward->text));
+		forward_listen(forward);
+		any = any || atomic_load(&forward->listening);
+	}
+	return any;
+}
+
+int forwards_start(struct forwards **out, const struct ssh_target *target)
+{
+	const struct profile *profile = target->profile;
+	struct forwards *forwards;
+	int err;
+
+	*out = NULL;
+	if (!profile->n_forwards)
+		return 0;
+	forwards = calloc(1, sizeof(*forwards));
+	if (!forwards)
+		return -ENOMEM;
+	forwards->forwards = calloc(profile->n_forwards, sizeof(*forwards->forwards));
+	err = forwards->forwards ? init_loop(forwards) : -ENOMEM;
+	if (err) {
+		free(forwards->forwards);
+		free(forwards);
+		return err;
+	}
+	pthread_mutex_init(&forwards->lock, NULL);
+	forwards->count = (unsigned)profile->n_forwards;
+	forwards->target = *target;
+	/* The file system's session asks about the host key; a second question would only confuse.
+	 */
+	forwards->target.ask = NULL;
+	forwards->backoff_ms = FORWARD_BACKOFF_MIN;
+	forwards->sleep_ms = clock_ms(CLOCK_BOOTTIME) - clock_ms(CLOCK_MONOTONIC);
+	TAILQ_INIT(&forwards->links);
+	TAILQ_INIT(&forwards->waiting);
+	/* Without a port there is nothing to do but to tell so in the figures. */
+	err = listen_all(forwards, profile) ? start_thread(forwards) : 0;
+	if (err) {
+		forwards_free(forwards);
+		return err;
+	}
+	*out = forwards;
+	return 0;
+}
+
+unsigned forwards_count(struct forwards *forwards)
+{
+	return forwards ? forwards->count : 0;
+}
+
+void forwards_figures(struct forwards *forwards, unsigned index, struct forward_figures *out)
+{
+	struct forward *forward;
+
+	*out = (struct forward_figures){.listening = false};
+	if (index >= forwards_count(forwards))
+		return;
+	forward = &forwards->forwards[index];
+	memcpy(out->text, forward->text, sizeof(out->text));
+	out->listening = atomic_load(&forward->listening);
+	out->connections = atomic_load(&forward->connections);
+	out->accepted = atomic_load(&forward->accepted);
+	out->bytes_in = atomic_load(&forward->bytes_in);
+	out->bytes_out = atomic_load(&forward->bytes_out);
+	pthread_mutex_lock(&forwards->lock);
+	memcpy(out->last_error, forward->last_error, sizeof(out->last_error));
+	pthread_mutex_unlock(&forwards->lock);
+}
+
+bool forwards_up(struct forwards *forwards)
+{
+	return forwards && atomic_load(&forwards->up);
+}
+
+void forwards_free(struct forwards *forwards)
+{
+	if (!forwards)
+		return;
+	atomic_store(&forwards->stop, true);
+	if (forwards->threaded) {
+		uv_async_send(&forwards->wake);
+		pthread_join(forwards->thread, NULL);
+	} else {
+		close_all(forwards);
+		uv_run(&forwards->loop, UV_RUN_DEFAULT);
+	}
+	uv_loop_close(&forwards->loop);
+	pthread_mutex_destroy(&forwards->lock);
+	free(forwards->forwards);
+	free(forwards);
+}

@@ -1,0 +1,239 @@
+/*
+ * What the parts of the forwards share; nobody else includes this. Unless said otherwise everything
+ *runs on the forwards' own thread, on its libuv loop.
+ *
+ *	forwards.c          the handle, the thread, the work done once in each turn of the loop,
+ *figures, warnings forward_listener.c  local ports forward_link.c      an SSH session: dialling,
+ *life and death, what waits on its socket forward_open.c      opening channels, one at a time on
+ *each session forward_conn.c      one forwarded connection: bytes both ways, half-close,
+ *back-pressure
+ *
+ * Callbacks of libuv only move bytes and set flags (link->dirty); all that may end a session or a
+ *connection's channel happens in forwards_work(), which runs before the loop goes to sleep. So
+ *nothing is freed under a caller's feet.
+ *
+ * A connection's way:
+ *
+ *	WAITING ----------> OPENING ----------> OPEN ----------> CLOSING
+ *	forwards->waiting   link->opening       link->conns      link->closing until libssh2 has
+ *freed the channel ^                   | session lost                    (or nowhere, without a
+ *channel), and libuv the handle
+ *	   +-------------------+
+ *
+ * Nothing is read from a local program before its channel is open; so a session lost until then
+ *costs it nothing but time.
+ */
+#ifndef VASTFS_TRANSPORT_FORWARDS_INTERNAL_H
+#define VASTFS_TRANSPORT_FORWARDS_INTERNAL_H
+
+#include "transport/forwards.h"
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#define FORWARD_BUFFER (64u * 1024) /* one step of a connection, either way */
+#define FORWARD_STEPS 4		    /* steps of one connection before the others have their turn */
+/* Ciphertext queued before connections stop adding to it: little, since a key press waits behind
+ * it. */
+#define FORWARD_QUEUE_MAX (512u * 1024)
+/*
+ * What the instance may send on a channel before we have read it. It lies in libssh2's list of
+ * unread packets when the local program does not read: small at first, larger for those that have
+ * shown that they do.
+ */
+#define FORWARD_WINDOW_MIN (256u * 1024)
+#define FORWARD_WINDOW_MAX (2048u * 1024)
+#define FORWARD_PACKET 32768u /* LIBSSH2.md: more breaks under backlog */
+
+#define FORWARD_CONNS_MAX 1000
+#define FORWARD_LINKS_MAX 4
+#define FORWARD_LISTENERS_MAX 8 /* addresses of one listen_host */
+
+/* Milliseconds. */
+#define FORWARD_HOLD 10000	 /* a connection waits for the first session */
+#define FORWARD_HOLD_UP 30000	 /* a connection waits behind others' slow opens */
+#define FORWARD_SLOW_OPEN 2000	 /* an open that takes longer is worth another session */
+#define FORWARD_SPARE_IDLE 30000 /* a session beside the first one, without work, is closed */
+#define FORWARD_PING_ACTIVE 5000 /* silence before a ping: with connections… */
+#define FORWARD_PING_IDLE 60000	 /* …and without */
+#define FORWARD_PING_TIMEOUT 10000
+#define FORWARD_PING_RESUMED 5000 /* after a suspend */
+#define FORWARD_BACKOFF_MIN 1000
+#define FORWARD_BACKOFF_MAX 30000
+#define FORWARD_WARN_EVERY 60000
+
+/* Why a connection could not be served; each is warned of once a minute for each forward. */
+enum forward_trouble { TROUBLE_FAR, TROUBLE_DOWN, TROUBLE_SLOW, TROUBLE_LIMIT, TROUBLE_COUNT };
+
+struct forward {
+	struct forwards *owner;
+	const struct forward_spec *spec;
+	char text[256];
+	uv_tcp_t listeners[FORWARD_LISTENERS_MAX];
+	unsigned n_listeners; /* handles initialised */
+	bool opening; /* a connection of it is OPENING; no second one, so that a far host that
+		       * swallows packets takes one session, not all */
+	uint64_t warned_ms[TROUBLE_COUNT];
+
+	/* Read by any thread. */
+	_Atomic bool listening;
+	_Atomic unsigned connections;
+	_Atomic uint64_t accepted, bytes_in, bytes_out;
+	char last_error[256]; /* under owner->lock */
+};
+
+enum forward_conn_state { CONN_WAITING, CONN_OPENING, CONN_OPEN, CONN_CLOSING };
+
+struct forward_conn {
+	TAILQ_ENTRY(forward_conn) entry; /* in the list that its state names */
+	enum forward_conn_state state;
+	struct forward *forward;
+	struct forward_link *link; /* NULL while WAITING and once the channel is gone */
+	LIBSSH2_CHANNEL *channel;
+	uv_tcp_t tcp;
+	bool tcp_closed; /* libuv is done with tcp */
+	uint64_t accepted_ms;
+
+	/* From the local program to the instance: up[up_at] … up[up_at + up_len - 1] wait for
+	 * libssh2. */
+	uint8_t *up;
+	size_t up_at, up_len;
+	bool reading, up_eof, eof_sent;
+
+	/* From the instance to the local program. */
+	uint8_t *down; /* what the socket did not take at once; busy while writing */
+	uv_write_t write;
+	uv_shutdown_t shutdown;
+	uint64_t moved; /* bytes down */
+	bool writing, down_eof, shutting, shut;
+	bool broken; /* the local socket failed: close */
+};
+TAILQ_HEAD(forward_conn_list, forward_conn);
+
+enum forward_link_state { LINK_DIALLING, LINK_UP, LINK_ENDED };
+
+struct forward_link {
+	TAILQ_ENTRY(forward_link) entry;
+	struct forwards *owner;
+	enum forward_link_state state;
+	struct ssh_cancel cancel;
+	struct ssh_connection *connection;
+
+	/* The helper thread that dials; it alone touches these until dial_done. */
+	pthread_t dial_thread;
+	struct ssh_connection *dialled;
+	struct ssh_error dial_error;
+	_Atomic bool dial_done;
+
+	uv_poll_t poll;
+	int poll_events; /* 0: stopped */
+	bool dirty;	 /* something happened: to be served in this turn */
+	bool lost;	 /* poll reported an error */
+	uint64_t up_ms, used_ms;
+
+	/*
+	 * An idle "session" channel, for two things that libssh2 has no calls for: to read from the
+	 * socket while no other channel may be read (wait_eof on it), and to ask for a sign of life
+	 * without a leak (a setenv that sshd refuses). NULL when the server wouldn't have it.
+	 */
+	LIBSSH2_CHANNEL *base;
+	bool base_tried;
+	bool pinging;		      /* asked, nothing heard since as far as known */
+	bool ping_pending;	      /* setenv has not returned */
+	uint64_t ping_ms, ping_bytes; /* when it was sent; bytes heard until then */
+	unsigned ping_timeout;
+
+	/* libssh2 opens one channel at a time. */
+	bool opening_base;
+	struct forward_conn *opening;
+	uint64_t opening_ms;
+	uint8_t message[1024];
+	size_t message_len;
+
+	struct forward_conn_list conns, closing;
+	unsigned n_conns;
+};
+TAILQ_HEAD(forward_link_list, forward_link);
+
+struct forwards {
+	struct ssh_target target;
+	struct forward *forwards;
+	unsigned count;
+	uv_loop_t loop;
+	uv_async_t wake; /* a dial is done, or stop */
+	uv_prepare_t prepare;
+	uv_idle_t more; /* active: do not sleep, there is more to do */
+	uv_timer_t tick;
+	pthread_t thread;
+	bool threaded;
+	_Atomic bool stop, up;
+	pthread_mutex_t lock; /* each forward's last_error */
+
+	struct forward_link_list links;
+	unsigned n_links, n_conns;
+	struct forward_conn_list waiting;
+	bool again; /* work was left over in this turn */
+
+	/* Redialling. */
+	unsigned failures;   /* dials failed since a session last stood */
+	unsigned backoff_ms; /* the next pause */
+	uint64_t dial_at_ms, dial_warned_ms;
+	enum ssh_failure dial_warned;
+	char dial_text[256]; /* the last failure */
+	int64_t sleep_ms;    /* CLOCK_BOOTTIME - CLOCK_MONOTONIC: grows by what a suspend takes */
+
+	char scratch[FORWARD_BUFFER];
+};
+
+/* forwards.c */
+uint64_t forwards_now(void);
+/* Keeps the line as the forward's last error and warns of it, at most once a minute for each kind
+ * of trouble. */
+void forward_warn(struct forward *forward, enum forward_trouble trouble, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void forward_set_error(struct forward *forward, const char *text);
+/* Something waits for a decision (a new connection): look sooner than the timer would. */
+void forwards_hurry(struct forwards *forwards);
+
+/* forward_listener.c: on the thread of forwards_start, before the loop runs. */
+void forward_listen(struct forward *forward);
+
+/* forward_link.c */
+/* Starts a dial. 0 or a negative errno. */
+int forward_link_dial(struct forwards *forwards);
+/* Dials that have ended. */
+void forward_links_dialled(struct forwards *forwards);
+/* All that can be done now for its channels. 0, or -1 when the session is lost (why in text). */
+int forward_link_serve(struct forward_link *link, char *text, size_t size);
+/* Silence, idle spares. As above. */
+int forward_link_tick(struct forward_link *link, bool resumed, char *text, size_t size);
+/* Ends it: its connections are reset, the one being opened waits for another session. */
+void forward_link_end(struct forward_link *link, const char *why);
+/* A libssh2 error that is the session's, not the channel's alone. */
+bool forward_link_fatal(int error);
+/* Fills text with libssh2's words. Returns -1. */
+int forward_link_error(struct forward_link *link, char *text, size_t size);
+
+/* forward_open.c */
+/* Gives waiting connections to sessions that are free to open a channel. */
+void forward_dispatch(struct forwards *forwards);
+/* Goes on with the open under way. 0, or -1 when the session is lost. */
+int forward_open_step(struct forward_link *link, char *text, size_t size);
+void forward_open_base(struct forward_link *link);
+/* Closes those that waited for too long, or (why not NULL) all. */
+void forward_waiting_expire(struct forwards *forwards, const char *why);
+
+/* forward_conn.c */
+void forward_conn_accept(struct forward *forward, uv_stream_t *listener);
+/* Its channel is open. */
+void forward_conn_opened(struct forward_conn *conn);
+/* 0; -1 when the session is lost. Sets owner->again when there is more. May close the connection.
+ */
+int forward_conn_serve(struct forward_conn *conn, char *text, size_t size);
+/* reset: the local program must not take this for a proper end of the data. */
+void forward_conn_close(struct forward_conn *conn, bool reset);
+/* Frees it if nothing holds it any more. */
+void forward_conn_release(struct forward_conn *conn);
+
+#endif
