@@ -283,17 +283,35 @@ static int name_aside(struct remote *remote, const char *to, char **out)
 	return strlen(*out) >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
+/* To its own name: nothing to do, if it is there. */
+static void is_there(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
+{
+	remote_finish(op, reply->err);
+}
+
+/* One lies in the other: it can't be done, but not everybody's server says so, and why depends on
+ * what is there. */
+static void nested(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
+{
+	if (reply->err)
+		remote_finish(op, reply->err);
+	else if (is_below(op->path, op->path2))
+		remote_finish(op, op->asked == ASKED_RENAME_NEW ? -EEXIST : -ENOTEMPTY);
+	else
+		remote_finish(op, remote_is_folder(&reply->attr) ? -EINVAL : -ENOTDIR);
+}
+
 static void go_rename(struct remote_op *op)
 {
 	struct rename_op *rename = rename_of(op);
 	bool posix = pool_features(op->remote->pool)->posix_rename;
 
-	if (is_below(op->path2, op->path))
-		remote_finish(op, -EINVAL);
-	else if (is_below(op->path, op->path2))
-		remote_finish(op, -ENOTEMPTY);
-	else if (op->asked == ASKED_RENAME_NEW || posix || !strcmp(op->path, op->path2))
+	if (is_below(op->path2, op->path) || is_below(op->path, op->path2))
+		remote_ask(op, sftp_msg_path(SSH_FXP_LSTAT, op->path), nested, 0);
+	else if (op->asked == ASKED_RENAME_NEW || posix)
 		go_simple(op);
+	else if (!strcmp(op->path, op->path2))
+		remote_ask(op, sftp_msg_path(SSH_FXP_LSTAT, op->path), is_there, 0);
 	else if (!rename->aside && (op->err = name_aside(op->remote, op->path2, &rename->aside)))
 		remote_finish(op, op->err);
 	else
