@@ -121,8 +121,11 @@ static void make_files(struct test_sshd *sshd, const char *config)
 	    "AuthorizedKeysFile %s/authorized_keys\n"
 	    "UsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n"
 	    "KbdInteractiveAuthentication no\nPidFile none\nPrintMotd no\n"
-	    "Subsystem sftp /usr/lib/openssh/sftp-server\n",
-	    config, sshd->port, sshd->dir, sshd->dir);
+	    /* A bash that thinks it is not the outermost one does not read ~/.bashrc. */
+	    "SetEnv SHLVL=2\n"
+	    "%s\n",
+	    config, sshd->port, sshd->dir, sshd->dir,
+	    strstr(config, "Subsystem") ? "" : "Subsystem sftp /usr/lib/openssh/sftp-server");
 }
 
 static void wait_until_up(struct test_sshd *sshd)

@@ -25,7 +25,8 @@ struct test_sshd {
  * otherwise. */
 bool test_sshd_available(void);
 
-/* config: more lines for sshd_config (before the usual ones, so that they win), or "". */
+/* config: more lines for sshd_config (before the usual ones, so that they win; the usual
+ * Subsystem line is left out if one says "Subsystem"), or "". */
 void test_sshd_start(struct test_sshd *sshd, const char *config);
 /* Kills the listener and its children (what the connections run on). */
 void test_sshd_kill(struct test_sshd *sshd);

@@ -1,0 +1,561 @@
+/*
+ * Sessions and their channels on a real sshd, and the traps of the transport: partial writes,
+ * rekeying under load, a full window, a slow core, a silent link, a dead sftp-server, a dead sshd,
+ * a noisy shell.
+ */
+#include "conf/log.h"
+#include "tests/fake/session_rig.h"
+#include "tests/fake/sshd.h"
+#include "tests/fake/tcp_proxy.h"
+#include "transport/session_internal.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MIB (1024u * 1024)
+#define CHUNK (255u * 1024)
+
+static struct test_sshd server;
+static struct profile profile;
+static char path[4][160]; /* files in the server's folder */
+
+/* With the usual server, or one of another mind. */
+static void serve(const char *config)
+{
+	test_sshd_stop(&server);
+	test_sshd_start(&server, config);
+	profile = server.profile;
+	for (int i = 0; i < 4; i++)
+		snprintf(path[i], sizeof(path[i]), "%s/file%d", server.dir, i);
+}
+
+static int setup(void **state)
+{
+	unsetenv("SSH_AUTH_SOCK");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	test_sshd_stop(&server);
+	return 0;
+}
+
+#define NEED_SSHD()                                                                                \
+	do {                                                                                       \
+		if (!test_sshd_available())                                                        \
+			skip();                                                                    \
+	} while (0)
+
+/* --- the usual way ---------------------------------------------------------------------------- */
+
+static void several_channels(void **state)
+{
+	struct session_figures figures;
+	struct chan chans[4];
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	rig_start(&rig, &profile, 20);
+	/* Asked for before it is connected. */
+	for (int i = 0; i < 4; i++)
+		chan_open(&chans[i], &rig, 2 * MIB, false);
+	for (int i = 0; i < 4; i++)
+		rig_until(&rig, &chans[i].version);
+	assert_true(rig.connected);
+	assert_int_equal(rig.error.kind, SSH_OK);
+	for (int i = 0; i < 4; i++) {
+		rig_make_file(path[i], 3 * MIB + 1);
+		chan_transfer(&chans[i], i & 1, path[i], 3 * MIB + 1, CHUNK, 4);
+	}
+	for (int i = 0; i < 4; i++) {
+		rig_until(&rig, &chans[i].done);
+		assert_false(chans[i].failed);
+		rig_check_file(path[i], 3 * MIB + 1);
+	}
+	session_figures(rig.session, &figures);
+	assert_true(figures.bytes_in > 6 * MIB && figures.bytes_out > 6 * MIB);
+	assert_non_null(strstr(figures.peer, "OpenSSH"));
+	assert_true(figures.cipher[0] != '\0');
+	for (int i = 0; i < 4; i++)
+		chan_close(&chans[i]);
+	rig_stop(&rig);
+}
+
+static void channels_come_and_go(void **state)
+{
+	struct chan chan, other;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	rig_start(&rig, &profile, 20);
+	chan_open(&other, &rig, 2 * MIB, true);
+	/* More than MaxSessions in a row: each must really be given back. */
+	for (int i = 0; i < 15; i++) {
+		chan_open(&chan, &rig, 2 * MIB, true);
+		chan_ask(&chan);
+		chan_close(&chan);
+		chan_ask(&other);
+	}
+	/* Closed while it is being opened. */
+	for (int i = 0; i < 15; i++) {
+		chan_open(&chan, &rig, 2 * MIB, false);
+		chan_close(&chan);
+	}
+	chan_ask(&other);
+	chan_close(&other);
+	/* Without a channel for a while. */
+	chan_open(&chan, &rig, 2 * MIB, true);
+	session_ping(rig.session);
+	chan_ask(&chan);
+	rig_stop(&rig);
+	chan_close(&chan); /* after session_free */
+}
+
+static void small_packets(void **state)
+{
+	struct chan chan;
+	struct rig rig;
+	bool all = false;
+
+	NEED_SSHD();
+	serve("");
+	rig_start(&rig, &profile, 20);
+	chan_open(&chan, &rig, 2 * MIB, true);
+	for (uint32_t i = 0; i < 5000; i++) {
+		struct packet *message = sftp_msg_path(SSH_FXP_REALPATH, ".");
+
+		sftp_codec_set_id(message, i);
+		stream_send(chan.stream, message);
+	}
+	while (!all) {
+		chan.done = false;
+		rig_until(&rig, &chan.done);
+		all = chan.packets == 5001;
+	}
+	chan_close(&chan);
+	rig_stop(&rig);
+}
+
+static void max_sessions(void **state)
+{
+	struct chan chans[3];
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("MaxSessions 2");
+	rig_start(&rig, &profile, 20);
+	chan_open(&chans[0], &rig, 2 * MIB, true);
+	chan_open(&chans[1], &rig, 2 * MIB, true);
+	chan_open(&chans[2], &rig, 2 * MIB, false);
+	rig_until(&rig, &chans[2].opened);
+	assert_int_equal(chans[2].error.kind, SSH_NO_SFTP);
+	assert_non_null(strstr(chans[2].error.text, "MaxSessions"));
+	chan_ask(&chans[0]);
+	for (int i = 0; i < 3; i++)
+		chan_close(&chans[i]);
+	rig_stop(&rig);
+}
+
+/* --- no SFTP -----------------------------------------------------------------------------------
+ */
+
+/* The channel's failure on a server with this subsystem line. */
+static struct ssh_error subsystem_failure(const char *config)
+{
+	struct chan chan;
+	struct rig rig;
+
+	serve(config);
+	rig_start(&rig, &profile, 20);
+	chan_open(&chan, &rig, 2 * MIB, false);
+	rig_until(&rig, &chan.opened);
+	if (chan.error.kind == SSH_OK)
+		rig_until(&rig, &chan.closed);
+	assert_false(rig.lost);
+	chan_close(&chan);
+	rig_stop(&rig);
+	return chan.error;
+}
+
+static void subsystem_refused(void **state)
+{
+	NEED_SSHD();
+	assert_int_equal(subsystem_failure("# no Subsystem").kind, SSH_NO_SFTP);
+}
+
+static void subsystem_missing(void **state)
+{
+	struct ssh_error error;
+
+	NEED_SSHD();
+	error = subsystem_failure("Subsystem sftp /bin/false");
+	assert_int_equal(error.kind, SSH_NO_SFTP);
+	assert_non_null(strstr(error.text, "Subsystem sftp internal-sftp"));
+}
+
+static void noisy_shell(void **state)
+{
+	struct ssh_error error;
+
+	NEED_SSHD();
+	error = subsystem_failure(
+	    "Subsystem sftp echo; echo Welcome to the box; exec /usr/lib/openssh/sftp-server");
+	assert_int_equal(error.kind, SSH_NOISY_SHELL);
+	assert_non_null(strstr(error.text, "\"Welcome to the box\""));
+	assert_non_null(strstr(error.text, ".bashrc"));
+}
+
+static void short_noise(void **state)
+{
+	NEED_SSHD();
+	/* Fewer bytes than a length field, and then the end: no SFTP there either way. */
+	assert_int_equal(subsystem_failure("Subsystem sftp echo x").kind, SSH_NO_SFTP);
+}
+
+static void noise_that_looks_like_a_length(void **state)
+{
+	NEED_SSHD();
+	assert_int_equal(
+	    subsystem_failure("Subsystem sftp printf '\\\\000\\\\000\\\\000\\\\006Hello world'")
+		.kind,
+	    SSH_NOISY_SHELL);
+}
+
+/* --- the traps -----------------------------------------------------------------------------------
+ */
+
+/* Both directions at once on channels of one session. */
+static void load(struct rig *rig, uint64_t total, unsigned in_flight)
+{
+	struct chan chans[4];
+
+	for (int i = 0; i < 4; i++) {
+		chan_open(&chans[i], rig, 2 * MIB, true);
+		if (!(i & 1))
+			rig_make_file(path[i], total);
+	}
+	for (int i = 0; i < 4; i++)
+		chan_transfer(&chans[i], i & 1, path[i], total, CHUNK, in_flight);
+	for (int i = 0; i < 4; i++) {
+		rig_until(rig, &chans[i].done);
+		assert_false(chans[i].failed);
+		rig_check_file(path[i], total);
+		chan_close(&chans[i]);
+	}
+	assert_false(rig->lost);
+}
+
+static void rekeying_under_load(void **state)
+{
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("RekeyLimit 1M");
+	rig_start(&rig, &profile, 20);
+	load(&rig, 12 * MIB, 8);
+	rig_stop(&rig);
+}
+
+static void partial_writes(void **state)
+{
+	struct tcp_proxy proxy = {.tiny = true};
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("RekeyLimit 1M\nLoginGraceTime 60");
+	tcp_proxy_start(&proxy, server.port);
+	profile.port = proxy.port;
+	profile.host_key = HOST_KEY_ACCEPT_NEW;
+	rig_start(&rig, &profile, 20);
+	load(&rig, 3 * MIB, 8);
+	rig_stop(&rig);
+	tcp_proxy_stop(&proxy);
+}
+
+/* The process id that the n-th subsystem wrote down. */
+static pid_t sftp_pid(unsigned n)
+{
+	char name[160];
+	FILE *in;
+	int pid = 0;
+
+	snprintf(name, sizeof(name), "%s", "/tmp/vastfs-test-session.pids");
+	in = fopen(name, "re");
+	assert_non_null(in);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(fscanf(in, "%d", &pid), 1);
+	fclose(in);
+	return pid;
+}
+
+#define NOTES_PID                                                                                  \
+	"Subsystem sftp echo $$ >> /tmp/vastfs-test-session.pids; exec "                           \
+	"/usr/lib/openssh/sftp-server"
+
+static void full_window_holds_up_nobody(void **state)
+{
+	struct session_figures figures;
+	struct chan stuck, other;
+	struct rig rig;
+
+	NEED_SSHD();
+	unlink("/tmp/vastfs-test-session.pids");
+	serve(NOTES_PID);
+	rig_start(&rig, &profile, 20);
+	chan_open(&stuck, &rig, 2 * MIB, true);
+	chan_open(&other, &rig, 2 * MIB, true);
+	chan_transfer(&stuck, true, path[0], 16 * MIB, CHUNK, 1);
+	rig_until(&rig, &stuck.handle_known);
+	kill(sftp_pid(1), SIGSTOP);
+	stuck.most_in_flight = 64;
+	chan_transfer(&other, true, path[1], 4 * MIB, CHUNK, 8);
+	/* The first answer after the stop lets it send all the rest. */
+	rig_until(&rig, &other.done);
+	for (int i = 0; i < 20; i++)
+		chan_ask(&other);
+	session_figures(rig.session, &figures);
+	kill(sftp_pid(1), SIGCONT);
+	rig_until(&rig, &stuck.done);
+	rig_check_file(path[0], 16 * MIB);
+	rig_check_file(path[1], 4 * MIB);
+	chan_close(&stuck);
+	chan_close(&other);
+	rig_stop(&rig);
+	unlink("/tmp/vastfs-test-session.pids");
+}
+
+static void slow_core_bounds_what_is_read(void **state)
+{
+	const unsigned count = 400; /* 100 MiB */
+	struct chan chan;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	rig_make_file(path[0], (uint64_t)count * CHUNK);
+	rig_start(&rig, &profile, 20);
+	chan_open(&chan, &rig, 32 * MIB, true);
+	chan_transfer(&chan, false, path[0], (uint64_t)count * CHUNK, CHUNK, count);
+	rig_until(&rig, &chan.handle_known);
+	/* All requests are sent; now the core takes nothing until the thread has had enough. */
+	while (!atomic_load(&rig.session->paused))
+		usleep(1000);
+	assert_true(atomic_load(&rig.session->posted) < SESSION_POSTED_MAX + 2 * MIB);
+	rig_until(&rig, &chan.done);
+	assert_false(chan.failed);
+	assert_int_equal(chan.acknowledged, (uint64_t)count * CHUNK);
+	assert_int_equal(atomic_load(&rig.session->posted), 0);
+	chan_close(&chan);
+	rig_stop(&rig);
+}
+
+/* --- death -------------------------------------------------------------------------------------
+ */
+
+static void dead_sftp_server(void **state)
+{
+	struct chan chan, other;
+	struct rig rig;
+
+	NEED_SSHD();
+	unlink("/tmp/vastfs-test-session.pids");
+	serve(NOTES_PID);
+	rig_start(&rig, &profile, 20);
+	chan_open(&chan, &rig, 2 * MIB, true);
+	chan_open(&other, &rig, 2 * MIB, true);
+	kill(sftp_pid(1), SIGKILL);
+	rig_until(&rig, &chan.closed);
+	assert_int_equal(chan.error.kind, SSH_LOST);
+	stream_send(chan.stream, sftp_msg_init()); /* dropped */
+	chan_ask(&other);
+	assert_false(rig.lost);
+	chan_close(&chan);
+	chan_close(&other);
+	rig_stop(&rig);
+	unlink("/tmp/vastfs-test-session.pids");
+}
+
+static void dead_sshd(void **state)
+{
+	struct chan chans[2], late;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	rig_start(&rig, &profile, 20);
+	for (int i = 0; i < 2; i++)
+		chan_open(&chans[i], &rig, 2 * MIB, true);
+	test_sshd_kill(&server);
+	rig_until(&rig, &rig.lost);
+	assert_int_equal(rig.streams_closed, 2);
+	assert_int_equal(rig.error.kind, SSH_LOST);
+	assert_int_equal(chans[0].error.kind, SSH_LOST);
+	/* The thread is gone: a late comer is told so. */
+	chan_open(&late, &rig, 2 * MIB, false);
+	assert_false(late.opened);
+	rig_until(&rig, &late.opened);
+	assert_int_equal(late.error.kind, SSH_LOST);
+	for (int i = 0; i < 2; i++)
+		chan_close(&chans[i]);
+	chan_close(&late);
+	rig_stop(&rig);
+}
+
+static void reset_link(void **state)
+{
+	struct tcp_proxy proxy = {.port = 0};
+	struct chan chan;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	tcp_proxy_start(&proxy, server.port);
+	profile.port = proxy.port;
+	profile.host_key = HOST_KEY_ACCEPT_NEW;
+	rig_start(&rig, &profile, 20);
+	chan_open(&chan, &rig, 2 * MIB, true);
+	chan_transfer(&chan, true, path[0], 64 * MIB, CHUNK, 8);
+	rig_until(&rig, &chan.handle_known);
+	atomic_store(&proxy.reset, true);
+	tcp_proxy_wake(&proxy);
+	rig_until(&rig, &rig.lost);
+	assert_int_equal(rig.error.kind, SSH_LOST);
+	assert_true(rig.error.err == ECONNRESET || rig.error.err == EPIPE);
+	chan_close(&chan);
+	rig_stop(&rig);
+	tcp_proxy_stop(&proxy);
+}
+
+static void lost_without_a_channel(void **state)
+{
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	rig_start(&rig, &profile, 20);
+	rig_until(&rig, &rig.connected);
+	test_sshd_kill(&server);
+	rig_until(&rig, &rig.lost);
+	assert_int_equal(rig.error.kind, SSH_LOST);
+	rig_stop(&rig);
+}
+
+static void silent_link(void **state)
+{
+	struct tcp_proxy proxy = {.port = 0};
+	struct chan chan, late;
+	struct rig rig;
+	uint64_t before;
+
+	NEED_SSHD();
+	serve("");
+	tcp_proxy_start(&proxy, server.port);
+	profile.port = proxy.port;
+	profile.host_key = HOST_KEY_ACCEPT_NEW;
+	rig_start(&rig, &profile, 2);
+	chan_open(&chan, &rig, 2 * MIB, true);
+	chan_transfer(&chan, true, path[0], 64 * MIB, CHUNK, 64);
+	rig_until(&rig, &chan.handle_known);
+	atomic_store(&proxy.silent, true);
+	tcp_proxy_wake(&proxy);
+	/* An open has its deadline. */
+	chan_open(&late, &rig, 2 * MIB, false);
+	rig_until(&rig, &late.opened);
+	assert_int_equal(late.error.kind, SSH_TIMEOUT);
+	assert_false(rig.lost);
+	/* And the end does not wait for the far side. */
+	before = ssh_now();
+	session_free(rig.session);
+	rig.session = NULL;
+	assert_true(ssh_now() - before < 100);
+	assert_int_equal(session_join_all(5000), 0);
+	assert_true(ssh_now() - before < 2000);
+	chan_close(&chan);
+	chan_close(&late);
+	rig_stop(&rig);
+	tcp_proxy_stop(&proxy);
+}
+
+static void freed_while_connecting(void **state)
+{
+	struct tcp_proxy proxy = {.silent = true};
+	uint64_t before = ssh_now();
+	struct chan chan;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	tcp_proxy_start(&proxy, server.port);
+	profile.port = proxy.port;
+	rig_start(&rig, &profile, 60);
+	chan_open(&chan, &rig, 2 * MIB, false);
+	rig_stop(&rig);
+	assert_true(ssh_now() - before < 20000);
+	assert_false(rig.connected || chan.opened);
+	chan_close(&chan);
+	tcp_proxy_stop(&proxy);
+}
+
+static void failed_connection_tells_its_streams(void **state)
+{
+	struct chan chan;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	profile.port = test_free_port();
+	rig_start(&rig, &profile, 20);
+	chan_open(&chan, &rig, 2 * MIB, false);
+	rig_until(&rig, &rig.connected);
+	assert_int_equal(rig.error.kind, SSH_REFUSED);
+	assert_true(chan.opened);
+	assert_int_equal(chan.error.kind, SSH_REFUSED);
+	chan_close(&chan);
+	rig_stop(&rig);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(several_channels),
+	    TEST(channels_come_and_go),
+	    TEST(small_packets),
+	    TEST(max_sessions),
+	    TEST(subsystem_refused),
+	    TEST(subsystem_missing),
+	    TEST(noisy_shell),
+	    TEST(short_noise),
+	    TEST(noise_that_looks_like_a_length),
+	    TEST(rekeying_under_load),
+	    TEST(partial_writes),
+	    TEST(full_window_holds_up_nobody),
+	    TEST(slow_core_bounds_what_is_read),
+	    TEST(dead_sftp_server),
+	    TEST(dead_sshd),
+	    TEST(reset_link),
+	    TEST(lost_without_a_channel),
+	    TEST(silent_link),
+	    TEST(freed_while_connecting),
+	    TEST(failed_connection_tells_its_streams),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	cmocka_set_test_filter(getenv("TEST"));
+	if (getenv("VERBOSE"))
+		log_set_level(LOG_LEVEL_VERBOSE);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
