@@ -204,6 +204,7 @@ static void ask_names(struct list_op *list)
 static void take_names(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
 {
 	struct list_op *list = list_of(op);
+	size_t before = list->n_entries;
 	int count;
 
 	list->in_flight--;
@@ -215,7 +216,7 @@ static void take_names(struct remote_op *op, unsigned tag, const struct sftp_rep
 	}
 	list->replies++;
 	count = add_names(list, reply->names);
-	list->empty = count ? 0 : list->empty + 1;
+	list->empty = list->n_entries > before ? 0 : list->empty + 1;
 	if (count < 0 || list->empty > EMPTY_MAX) {
 		end(op, count < 0 ? count : -EPROTO);
 		return;
