@@ -34,6 +34,19 @@ void session_break(struct session *session, int rc, const char *step)
 	log_verbose("%s", session->error.text);
 }
 
+/* With the lock held: the counters, for the core to see. */
+static void publish_locked(struct session *session)
+{
+	struct ssh_connection *c = session->connection;
+
+	session->out_bytes -= session->written;
+	session->written = 0;
+	session->figures.bytes_in = ssh_bytes_in(c);
+	session->figures.bytes_out = ssh_bytes_out(c);
+	session->figures.heard_ms = ssh_last_heard(c);
+	session->figures.queued = ssh_queued(c);
+}
+
 /* Takes what the core has left for us, and leaves the counters for it. */
 static void exchange(struct session *session)
 {
@@ -45,12 +58,7 @@ static void exchange(struct session *session)
 	session->kicked = session->sleeping = false;
 	ping = session->ping;
 	session->ping = false;
-	session->out_bytes -= session->written;
-	session->written = 0;
-	session->figures.bytes_in = ssh_bytes_in(c);
-	session->figures.bytes_out = ssh_bytes_out(c);
-	session->figures.heard_ms = ssh_last_heard(c);
-	session->figures.queued = ssh_queued(c);
+	publish_locked(session);
 	while ((channel = TAILQ_FIRST(&session->incoming))) {
 		TAILQ_REMOVE(&session->incoming, channel, link);
 		channel->deadline = ssh_deadline(session->target);
@@ -137,6 +145,8 @@ static void wait_for_work(struct session *session)
 	if (!fds[0].events)
 		fds[0].fd = -1;
 	pthread_mutex_lock(&session->lock);
+	/* What came last may have been nobody's data: the answer to a ping. */
+	publish_locked(session);
 	work = session->kicked;
 	session->sleeping = !work;
 	pthread_mutex_unlock(&session->lock);
