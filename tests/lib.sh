@@ -51,8 +51,9 @@ wanted() { [[ -z ${ONLY:-} || $1 =~ $ONLY ]]; }
 
 # Runs a function or command in a subshell with `set -e`, in a process group of its own, within CHECK_TIMEOUT seconds.
 check() { # WORDS COMMAND…
-	local words=$1 out=$W/check.out rc pid dog
+	local words=$1 out=$W/check.out rc pid dog start
 	shift
+	start=$(now_ms)
 	wanted "$words" || return 0
 	set -m
 	(
@@ -73,6 +74,8 @@ check() { # WORDS COMMAND…
 	rc=$?
 	kill -KILL -- "-$dog" "-$pid" 2>/dev/null
 	wait "$dog" 2>/dev/null
+	start=$(($(now_ms) - start))
+	[[ $start -lt 3000 ]] || words+=" ($((start / 1000)) s)"
 	if [[ $rc == 0 ]]; then ok "$words"; else
 		echo "exit status $rc" >>"$out"
 		not_ok "$words" "$out"
@@ -156,6 +159,14 @@ wait_for() { # SECONDS COMMAND…
 	done
 }
 
+# Waits until something made on the server can be seen here: R1 lets a listing be a while old.
+seen() {
+	local path
+	for path; do
+		wait_for 5 test -e "$path" || die "$path is not seen"
+	done
+}
+
 # Milliseconds since some time, to measure with.
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 
@@ -211,7 +222,7 @@ tcp_open() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Starts an sshd that can't see our mounts (an absolute symlink back into the mount would deadlock) and whose
 # processes all end with it. Its root has a home folder of its own, $W/server-home.
-#	SSHD_EXTRA: lines for its configuration   SFTP_SERVER: the Subsystem's command
+#	SSHD_EXTRA: lines for its configuration   SFTP_SERVER: the Subsystem's command, or none
 #	SSHD_ENTER: a shell command run in the new mount namespace first
 sshd_start() { # [PORT]
 	local port=${1:-$(free_port)} own='' home
@@ -233,8 +244,8 @@ sshd_start() { # [PORT]
 		KbdInteractiveAuthentication no
 		PermitRootLogin yes
 		LogLevel VERBOSE
-		Subsystem sftp ${SFTP_SERVER:-/usr/lib/openssh/sftp-server}
 	END
+	[[ $SFTP_SERVER == none ]] || echo "Subsystem sftp ${SFTP_SERVER:-/usr/lib/openssh/sftp-server}" >>"$W/sshd_config"
 	if [[ $(id -u) == 0 ]]; then
 		setsid unshare -m -p --fork --kill-child --propagation private \
 			sh -c "$own exec /usr/sbin/sshd -D -e -f '$W/sshd_config'" >>"$W/sshd.log" 2>&1 </dev/null &
@@ -242,6 +253,7 @@ sshd_start() { # [PORT]
 		setsid /usr/sbin/sshd -D -e -f "$W/sshd_config" >>"$W/sshd.log" 2>&1 </dev/null &
 	fi
 	started sshd $!
+	disown
 	SSHD_PORT=$port
 	if ! wait_for 10 tcp_open "$port"; then
 		cat "$W/sshd.log" >&2
@@ -292,6 +304,7 @@ proxy_start() { # delayproxy's options
 	setsid "$TOOLS/delayproxy" --listen 0 --target "127.0.0.1:$SSHD_PORT" --control "$W/proxy.ctl" "$@" \
 		>"$W/proxy.out" 2>&1 </dev/null &
 	started proxy $!
+	disown
 	wait_for 5 grep -q ^port "$W/proxy.out" || die "the proxy does not start: $(cat "$W/proxy.out")"
 	read -r _ line <"$W/proxy.out"
 	PROXY_PORT=$line
@@ -351,6 +364,7 @@ mount_fs() { # [OPTION…]
 	elif [[ -n ${DAEMON_LOG:-} ]]; then
 		setsid "$BUILD/mount.vastfs" -f -v -v "$@" gpu "$MNT" >>"$W/daemon.log" 2>&1 </dev/null &
 		started daemon $!
+		disown
 		wait_for 30 is_mounted
 	else
 		setsid -w timeout 60 "$BUILD/mount.vastfs" "$@" gpu "$MNT" >"$W/mount.out" 2>&1 </dev/null || rc=$?

@@ -53,6 +53,37 @@ again() {
 	umount_fs
 }
 
+promptly() {
+	mount_fs
+	eq "$(ls "$MNT/large")" "$MNT/large"
+	timed umount_fs
+	le "$MS_TAKEN" 3000 "milliseconds to unmount"
+}
+foreground() {
+	local pid rc=0
+	"$BUILD/mount.vastfs" -f gpu "$MNT" >"$W/foreground.out" 2>&1 &
+	pid=$!
+	wait_for 20 is_mounted || die "no mount: $(cat "$W/foreground.out")"
+	cat "$MNT/large" >/dev/null
+	echo x >"$MNT/x"
+	fusermount3 -u "$MNT"
+	wait "$pid" || rc=$?
+	cat "$W/foreground.out"
+	eq "$rc" 0 "exit status of mount.vastfs -f"
+}
+terminated() {
+	local pid rc=0
+	"$BUILD/mount.vastfs" -f gpu "$MNT" >"$W/foreground.out" 2>&1 &
+	pid=$!
+	wait_for 20 is_mounted
+	echo y >"$MNT/y"
+	kill -TERM "$pid"
+	wait "$pid" || rc=$?
+	fails is_mounted
+	eq "$(cat "$REMOTE/y")" y
+	[[ $rc == 0 || $rc == 8 ]] || die "exit status $rc after SIGTERM: $(cat "$W/foreground.out")"
+}
+
 check "reads and lists what the server has" reads
 check "writes what the server then has" writes
 check "removes" removes
@@ -61,4 +92,7 @@ check "findmnt shows the type" findmnt_shows
 check "a mount that is in use is not unmounted" refused_when_busy
 check "unmounts, and the daemon ends" unmounts
 check "mounts a second time" again
+check "unmounts within three seconds" promptly
+check_vastfs "in the foreground: exit status 0 after the unmount" foreground
+check_vastfs "SIGTERM unmounts in good order" terminated
 finish

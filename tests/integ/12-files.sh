@@ -8,6 +8,7 @@ sparse_there() {
 	truncate -s 3G "$REMOTE/huge"
 	printf 'at 2.5G' | dd of="$REMOTE/huge" bs=1M seek=2560 conv=notrunc status=none
 	printf 'end' | dd of="$REMOTE/huge" bs=1 seek=$((3 * 1024 * 1024 * 1024 - 3)) conv=notrunc status=none
+	seen "$MNT/huge"
 	eq "$(stat -c %s "$MNT/huge")" $((3 * 1024 * 1024 * 1024)) size
 	eq "$(dd if="$MNT/huge" bs=1M skip=2560 count=1 status=none | head -c 7)" "at 2.5G"
 	eq "$(tail -c 3 "$MNT/huge")" "end"
@@ -26,6 +27,7 @@ whole_gib() {
 		head -c 100000 /dev/urandom | dd of="$REMOTE/gib" bs=1M seek=$at conv=notrunc status=none
 	done
 	truncate -s 1G "$REMOTE/gib"
+	seen "$MNT/gib"
 	same_file "$MNT/gib" "$REMOTE/gib"
 }
 sizes() {
@@ -36,13 +38,17 @@ sizes() {
 		cp "$W/local/f" "$MNT/size-$n"
 		same_file "$W/local/f" "$REMOTE/size-$n"
 		cp "$W/local/f" "$REMOTE/back-$n"
-		same_file "$W/local/f" "$MNT/back-$n"
 		eq "$(stat -c %s "$MNT/size-$n")" "$n" size
+	done
+	seen "$MNT/back-5000001"
+	for n in "$REMOTE"/back-*; do
+		same_file "$n" "$MNT/${n##*/}"
 	done
 }
 twenty_thousand() {
 	mkdir "$REMOTE/names"
 	(cd "$REMOTE/names" && seq -f 'name-%05g.jpg' 20000 | xargs touch)
+	seen "$MNT/names/name-20000.jpg"
 	eq "$(find "$MNT/names" -type f | wc -l)" 20000
 	eq "$(ls -l "$MNT/names" | grep -c 'name-.*jpg')" 20000
 	eq "$(ls "$MNT/names" | sort | sha256sum)" "$(ls "$REMOTE/names" | sort | sha256sum)"
@@ -66,7 +72,7 @@ many_created() {
 }
 odd_names() {
 	"$PYTHON" - "$MNT/odd" "$REMOTE/odd" <<-'END'
-		import os, sys
+		import os, sys, time
 		here, there = (os.fsencode(p) for p in sys.argv[1:])
 		names = [b"a space", b" ", b"new\nline", b"tab\tbell\a", b"back\\slash", b"quo'te\"s", b"-rf", b"--", b"...", b"..a",
 		         b".hidden", b"*", b"?[x]", b"~", b"$HOME", b"%s%n", b"caf\xc3\xa9", b"cafe\xcc\x81", "\u65e5\u672c\u8a9e".encode(),
@@ -77,6 +83,9 @@ odd_names() {
 		    side = (here, there)[i % 2]
 		    with open(os.path.join(side, name), "wb") as f:
 		        f.write(name)
+		deadline = time.monotonic() + 5
+		while len(os.listdir(here)) < len(names) and time.monotonic() < deadline:
+		    time.sleep(0.05) # sleep: polls
 		for side in (here, there):
 		    listed = os.listdir(side)
 		    assert sorted(listed) == sorted(names), set(listed) ^ set(names)
@@ -94,6 +103,7 @@ odd_names() {
 many_processes() {
 	local i pids=()
 	head -c 3000000 /dev/urandom >"$REMOTE/shared"
+	seen "$MNT/shared"
 	for i in $(seq 24); do
 		(
 			set -e

@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 import traceback
 
 MNT, REMOTE, W, FS = (os.environ.get(k, "") for k in ("MNT", "REMOTE", "W", "FS"))
@@ -72,8 +73,23 @@ def call(result):
     return result
 
 
+def short(value):
+    text = repr(value)
+    return text if len(text) < 300 else f"{text[:280]}… ({len(text)} characters)"
+
+
 def eq(got, expected, what="got"):
-    assert got == expected, f"{what} {got!r}, expected {expected!r}"
+    assert got == expected, f"{what} {short(got)}, expected {short(expected)}"
+
+
+def seen(*names):
+    """The path on the mount of something made on the server, once it can be seen here: a name may be hidden for as long as
+    the folder's listing is trusted (R1)."""
+    deadline = time.monotonic() + 5
+    while not os.path.lexists(m(*names)):
+        assert time.monotonic() < deadline, f"{m(*names)} is not seen"
+        time.sleep(0.02)  # sleep: polls
+    return m(*names)
 
 
 def in_child(function):
@@ -125,7 +141,7 @@ def run():
 
 
 def clean(*names):
-    "A folder of this name on the server, made anew."
+    "A folder of this name, made anew on the server."
     shutil.rmtree(r(*names), ignore_errors=True)
     os.makedirs(r(*names))
-    return m(*names)
+    return seen(*names)

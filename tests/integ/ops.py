@@ -6,7 +6,7 @@ import mmap
 import os
 import random
 
-from harness import call, clean, eq, get, in_child, libc, m, put, r, raises, run, test
+from harness import call, clean, eq, get, in_child, libc, m, put, r, raises, run, seen, test
 
 clean("ops")
 
@@ -149,7 +149,7 @@ def _():
 @test("O_APPEND goes to the server's end of file, which others moved")
 def _():
     put(b("shared-log"), b"theirs 1\n")
-    fd = os.open(a("shared-log"), os.O_WRONLY | os.O_APPEND)
+    fd = os.open(seen("ops", "shared-log"), os.O_WRONLY | os.O_APPEND)
     with open(b("shared-log"), "ab") as f:
         f.write(b"theirs 2\n")
     os.write(fd, b"ours\n")
@@ -180,7 +180,7 @@ def _():
 @test("O_CREAT without O_EXCL opens what is there")
 def _():
     put(b("there"), b"content")
-    fd = os.open(a("there"), os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(seen("ops", "there"), os.O_RDWR | os.O_CREAT, 0o600)
     eq(os.read(fd, 100), b"content")
     os.close(fd)
 
@@ -269,7 +269,7 @@ def _():
 def _():
     data = random.Random(3).randbytes(4_000_000)
     put(b("big"), data)
-    fd = os.open(a("big"), os.O_RDONLY)
+    fd = os.open(seen("ops", "big"), os.O_RDONLY)
     with mmap.mmap(fd, len(data), prot=mmap.PROT_READ) as area:
         for at in (3_999_000, 0, 2_000_000, 1_234_567):
             eq(area[at:at + 1000] == data[at:at + 1000], True, f"at {at}")
@@ -327,6 +327,9 @@ def _():
         put(a("power"), data[:n])
         eq(get(b("power")) == data[:n], True, f"{n} bytes up")
         put(b("power2-%d" % shift), data[:n])
+    seen("ops", "power2-20")
+    for shift in range(0, 21):
+        n = (1 << shift) + 1
         eq(get(a("power2-%d" % shift)) == data[:n], True, f"{n} bytes down")
 
 
