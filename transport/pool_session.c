@@ -180,6 +180,7 @@ static const struct session_events session_events = {.connected = on_connected, 
 void pool_session_dial(struct pool_session *session)
 {
 	struct pool *pool = session->pool;
+	struct ssh_error error = {.kind = SSH_LOST};
 	int err =
 	    session_new(&session->session, pool->mailbox, pool->target, &session_events, session);
 
@@ -188,9 +189,13 @@ void pool_session_dial(struct pool_session *session)
 		return;
 	}
 	session->session = NULL;
+	snprintf(error.text, sizeof(error.text), "cannot start a connection: %s", strerror(-err));
+	if (!pool->told) {
+		pool_first_failed(session, &error);
+		return;
+	}
+	session->error = error;
 	session->failures++;
-	snprintf(session->error.text, sizeof(session->error.text), "cannot start a connection: %s",
-	    strerror(-err));
 	session->next_try = uv_now(pool->loop) + backoff(session);
 }
 

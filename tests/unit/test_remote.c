@@ -345,6 +345,61 @@ static void test_free_in_flight(void **unused)
 	assert_int_equal(list.err, -ENOTCONN);
 }
 
+/* --- poor connections ------------------------------------------------------------------ */
+
+static int setup_one_channel(void **unused)
+{
+	return setup_with("MaxSessions 1\nMaxStartups 2:100:3");
+}
+
+/* An sshd that grants one channel per connection: all lanes share it. */
+static void test_one_channel(void **unused)
+{
+	static struct result looked[100];
+	struct pool *pool;
+	struct result r;
+	bool shared = false;
+
+	NEEDS_SSHD();
+	pool = remote_pool(t.remote);
+	memset(looked, 0, sizeof(looked));
+	for (int i = 0; i < 100; i++)
+		remote_lstat(t.remote, t.dir, on_attr, &looked[i]);
+	for (int i = 0; i < 100; i++) {
+		run_until(&looked[i].done);
+		assert_int_equal(looked[i].err, 0);
+	}
+	for (int i = 0; i < 1000 && !shared; i++) {
+		struct pool_channel *names = pool_channel(pool, LANE_NAMES, false);
+
+		WAIT(&r, remote_lstat(t.remote, t.dir, on_attr, &r));
+		assert_int_equal(r.err, 0);
+		shared = names && pool_channel(pool, LANE_FILES, false) == names &&
+			 pool_channel(pool, LANE_BULK, true) == names &&
+			 pool_channel(pool, LANE_COPY, false) == names;
+	}
+	assert_true(shared);
+	assert_int_equal(t.downs, 0);
+	assert_true(pool_up(pool));
+}
+
+/* Nobody listens: said at once, not after a minute. */
+static void test_refused(void **unused)
+{
+	unsigned port;
+	uint64_t start;
+
+	NEEDS_SSHD();
+	disconnect();
+	port = t.sshd.profile.port;
+	t.sshd.profile.port = test_free_port();
+	start = now_ms();
+	connect_remote();
+	assert_int_equal(t.error.kind, SSH_REFUSED);
+	assert_true(now_ms() - start < 3000);
+	t.sshd.profile.port = port;
+}
+
 /* --- the folder to mount ------------------------------------------------------------------------
  */
 
@@ -408,6 +463,8 @@ int main(void)
 	    RICH(test_killed_in_the_middle),
 	    RICH(test_timeout),
 	    RICH(test_free_in_flight),
+	    cmocka_unit_test_setup_teardown(test_one_channel, setup_one_channel, teardown),
+	    RICH(test_refused),
 	    RICH(test_root),
 	};
 
