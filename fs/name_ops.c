@@ -365,9 +365,9 @@ static void on_target(void *arg, int err, const char *target)
 	}
 	if (!err && depth < 0)
 		err = depth;
-	if (!err)
-		err =
-		    symlink_contain(target, remote_root(fs->remote), depth, inside, sizeof(inside));
+	if (!err && symlink_enter(target, fs->mountpoint, inside, sizeof(inside)))
+		err = symlink_contain(
+		    target, remote_root(fs->remote), depth, inside, sizeof(inside));
 	if (err)
 		request_end(request, err);
 	else

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The part of an absolute target below root, or NULL when it lies elsewhere. */
@@ -131,4 +132,24 @@ int symlink_contain(const char *target, const char *root, int depth, char *buf, 
 	if (!put(&up, rest, strlen(rest)))
 		return -ENAMETOOLONG;
 	return normalise(rebased, depth, &text);
+}
+
+int symlink_enter(const char *target, const char *mountpoint, char *buf, size_t size)
+{
+	const char *rest = target[0] == '/' ? below(target, mountpoint) : NULL;
+	char inside[PATH_MAX];
+	struct text text = {.buf = inside, .size = sizeof(inside)};
+	int err, len;
+
+	if (!rest)
+		return -EACCES;
+	if (is_plain_inside(rest, 0)) {
+		len = snprintf(buf, size, "%s", target);
+	} else {
+		err = normalise(rest, 0, &text);
+		if (err)
+			return err;
+		len = snprintf(buf, size, "%s/%s", mountpoint, inside);
+	}
+	return len < (int)size ? 0 : -ENAMETOOLONG;
 }
