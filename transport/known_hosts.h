@@ -1,6 +1,6 @@
 /*
  * Reading a file in the form of OpenSSH's known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), a
- *line at a time:
+ * line at a time:
  *
  *	[@cert-authority|@revoked] names type base64-key [comment]
  *	names: host,[host]:port,*.pattern,!not-this   or one hashed name |1|salt|HMAC-SHA1

@@ -5,7 +5,7 @@
  *	    └───────────┴── refused, late, closed ──┘
  *
  * libssh2 opens one channel at a time (session->opening), and an opening that was begun must be
- *carried to its end even if nobody wants the channel any more.
+ * carried to its end even if nobody wants the channel any more.
  */
 #include "conf/log.h"
 #include "transport/session_internal.h"

@@ -1,13 +1,13 @@
 /*
  * What session.c (the core's side), session_thread.c and session_channel.c (the thread's side)
- *share. Nobody else includes this.
+ * share. Nobody else includes this.
  *
  *	core                                         session thread
  *	stream_send ──► channel.outbox ──(lock)────► channel.sending ──► libssh2 ──► socket
  *	events.packet ◄── mailbox ◄── delivery ◄──── channel.reading ◄── libssh2 ◄── socket
  *
  * References: a session is held by the core's handle, its thread and each channel; a channel by the
- *core until stream_close, by the thread until it is off its list, and by each mail on its way.
+ * core until stream_close, by the thread until it is off its list, and by each mail on its way.
  */
 #ifndef VASTFS_TRANSPORT_SESSION_INTERNAL_H
 #define VASTFS_TRANSPORT_SESSION_INTERNAL_H

@@ -287,6 +287,17 @@ static enum outcome try_agent(struct auth *auth, int *err)
 
 /* --- all of it ------------------------------------------------------------------------ */
 
+/* 1.11 hands the banner out; ssh_io.c sees it with 1.10. */
+static void fetch_banner(struct ssh_connection *c)
+{
+#if LIBSSH2_VERSION_NUM >= 0x010b00
+	char *banner = NULL;
+
+	if (!c->banner[0] && !libssh2_userauth_banner(c->session, &banner) && banner)
+		snprintf(c->banner, sizeof(c->banner), "%s", banner);
+#endif
+}
+
 /* Asks what the server would take. AUTH_IN when it takes us without a key. */
 static enum outcome ask_methods(struct auth *auth, int *err)
 {
@@ -308,6 +319,7 @@ static enum outcome ask_methods(struct auth *auth, int *err)
 		if (*err)
 			return AUTH_FAILED;
 	}
+	fetch_banner(c);
 	log_printable(auth->methods, sizeof(auth->methods), list, strlen(list));
 	log_verbose("%s: the server takes: %s", c->where, auth->methods);
 	return AUTH_REFUSED;

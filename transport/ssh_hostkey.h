@@ -1,18 +1,18 @@
 /*
  * Whether a server's host key is the right one (DESIGN.md, S1), by a file in the form of OpenSSH's
- *known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): hashed names, patterns, [host]:port and the
- *markers are understood.
+ * known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): hashed names, patterns, [host]:port and the
+ * markers are understood.
  *
  * A server is looked up under two names, in this order:
  *
  *	vastfs-<id>     the instance itself, as with OpenSSH's HostKeyAlias: follows it to any
- *address [host]:port     the address (host alone on port 22), as ssh writes it
+ * address [host]:port     the address (host alone on port 22), as ssh writes it
  *
  * because a rented address is soon somebody else's. A key that is accepted is written under both.
  *
  * Works on the file alone, without a network. Any thread; ssh_hostkey_check takes a lock of the
- *process, so that several sessions of one mount ask the user once. Errors: a negative errno with
- *kind and text.
+ * process, so that several sessions of one mount ask the user once. Errors: a negative errno with
+ * kind and text.
  */
 #ifndef VASTFS_TRANSPORT_SSH_HOSTKEY_H
 #define VASTFS_TRANSPORT_SSH_HOSTKEY_H

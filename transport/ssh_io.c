@@ -245,6 +245,8 @@ void ssh_io_install(struct ssh_connection *c)
 	    c->session, LIBSSH2_CALLBACK_SEND, (libssh2_cb_generic *)on_send);
 	libssh2_session_callback_set2(
 	    c->session, LIBSSH2_CALLBACK_RECV, (libssh2_cb_generic *)on_recv);
+	libssh2_session_callback_set2(
+	    c->session, LIBSSH2_CALLBACK_DISCONNECT, (libssh2_cb_generic *)on_disconnect);
 #else
 	libssh2_session_callback_set(c->session, LIBSSH2_CALLBACK_SEND, (void *)on_send);
 	libssh2_session_callback_set(c->session, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
@@ -255,14 +257,14 @@ void ssh_io_install(struct ssh_connection *c)
 
 /*
  * The banner that a server sends before authentication ("…try again after a few seconds…") tells a
- *key that is not there yet from a wrong one. 1.10 has no call for it: the packet stays unread in
- *libssh2's queue until the session is freed. But that memory comes from us and comes back to us, so
- *we look at it then:
+ * key that is not there yet from a wrong one. libssh2 1.10 has no call for it: the packet stays
+ * unread in its queue until the session is freed. But that memory comes from us and comes back to
+ * us, so that we look at it then:
  *
  *	byte 53, uint32 n, n bytes of text, uint32 m, m bytes of language
  *
- * 1.11 takes the packet off its queue and frees it in the same way. Should another libssh2 do
- *otherwise, nothing is seen and a denial counts as final.
+ * Should another libssh2 do otherwise, nothing is seen and a denial counts as final. (1.11 has a
+ * call: ssh_auth.c.)
  */
 static uint32_t get_u32(const uint8_t *at)
 {

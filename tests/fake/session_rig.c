@@ -14,7 +14,7 @@
 /* --- the pattern -------------------------------------------------------------------------------
  */
 
-void rig_pattern(uint8_t *to, uint64_t offset, size_t len)
+void session_rig_pattern(uint8_t *to, uint64_t offset, size_t len)
 {
 	for (size_t i = 0; i < len;) {
 		uint64_t word = (offset + i) / 8 * 0x9e3779b97f4a7c15u;
@@ -26,7 +26,7 @@ void rig_pattern(uint8_t *to, uint64_t offset, size_t len)
 	}
 }
 
-void rig_make_file(const char *path, uint64_t total)
+void session_rig_make_file(const char *path, uint64_t total)
 {
 	FILE *out = fopen(path, "we");
 	uint8_t bytes[65536];
@@ -35,13 +35,13 @@ void rig_make_file(const char *path, uint64_t total)
 	for (uint64_t at = 0; at < total; at += sizeof(bytes)) {
 		size_t len = total - at < sizeof(bytes) ? (size_t)(total - at) : sizeof(bytes);
 
-		rig_pattern(bytes, at, len);
+		session_rig_pattern(bytes, at, len);
 		assert_int_equal(fwrite(bytes, 1, len, out), len);
 	}
 	assert_int_equal(fclose(out), 0);
 }
 
-void rig_check_file(const char *path, uint64_t total)
+void session_rig_check_file(const char *path, uint64_t total)
 {
 	FILE *in = fopen(path, "re");
 	uint8_t bytes[65536], expected[65536];
@@ -50,7 +50,7 @@ void rig_check_file(const char *path, uint64_t total)
 
 	assert_non_null(in);
 	while ((len = fread(bytes, 1, sizeof(bytes), in)) > 0) {
-		rig_pattern(expected, at, len);
+		session_rig_pattern(expected, at, len);
 		assert_memory_equal(bytes, expected, len);
 		at += len;
 	}
@@ -88,7 +88,7 @@ static void on_watchdog(uv_timer_t *timer)
 	fail_msg("nothing happened for a minute");
 }
 
-void rig_start(struct rig *rig, const struct profile *profile, unsigned connect_timeout)
+void session_rig_start(struct rig *rig, const struct profile *profile, unsigned connect_timeout)
 {
 	memset(rig, 0, sizeof(*rig));
 	rig->target = (struct ssh_target){.profile = profile, .connect_timeout = connect_timeout};
@@ -99,7 +99,7 @@ void rig_start(struct rig *rig, const struct profile *profile, unsigned connect_
 	    session_new(&rig->session, rig->mailbox, &rig->target, &session_events, rig), 0);
 }
 
-void rig_until(struct rig *rig, const bool *flag)
+void session_rig_until(struct rig *rig, const bool *flag)
 {
 	uv_timer_start(&rig->watchdog, on_watchdog, WATCHDOG_MS, 0);
 	while (!*flag)
@@ -107,7 +107,7 @@ void rig_until(struct rig *rig, const bool *flag)
 	uv_timer_stop(&rig->watchdog);
 }
 
-void rig_stop(struct rig *rig)
+void session_rig_stop(struct rig *rig)
 {
 	session_free(rig->session);
 	assert_int_equal(session_join_all(10000), 0);
@@ -138,7 +138,7 @@ static void pump(struct chan *chan)
 
 		if (chan->up) {
 			message = sftp_msg_write(&chan->handle, chan->sent, len, &data);
-			rig_pattern(data, chan->sent, len);
+			session_rig_pattern(data, chan->sent, len);
 		} else {
 			message = sftp_msg_read(&chan->handle, chan->sent, len);
 		}
@@ -175,7 +175,7 @@ static void check_data(struct chan *chan, uint64_t offset, struct sftp_string da
 	uint8_t *expected = malloc(data.len);
 
 	assert_non_null(expected);
-	rig_pattern(expected, offset, data.len);
+	session_rig_pattern(expected, offset, data.len);
 	if (memcmp(expected, data.data, data.len))
 		chan->failed = true;
 	free(expected);
@@ -273,7 +273,7 @@ void chan_open(struct chan *chan, struct rig *rig, uint32_t window, bool wait)
 	assert_non_null(chan->stream);
 	if (!wait)
 		return;
-	rig_until(rig, &chan->version);
+	session_rig_until(rig, &chan->version);
 	assert_int_equal(chan->error.kind, SSH_OK);
 }
 
@@ -288,5 +288,5 @@ void chan_ask(struct chan *chan)
 {
 	chan->done = false;
 	send_message(chan, sftp_msg_path(SSH_FXP_REALPATH, "."));
-	rig_until(chan->rig, &chan->done);
+	session_rig_until(chan->rig, &chan->done);
 }

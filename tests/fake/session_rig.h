@@ -38,11 +38,11 @@ struct chan {
 };
 
 /* Starts the session; does not wait. */
-void rig_start(struct rig *rig, const struct profile *profile, unsigned connect_timeout);
+void session_rig_start(struct rig *rig, const struct profile *profile, unsigned connect_timeout);
 /* Runs the loop until the flag is set, for at most a minute. */
-void rig_until(struct rig *rig, const bool *flag);
+void session_rig_until(struct rig *rig, const bool *flag);
 /* Frees the session, waits for its thread, closes the loop. */
-void rig_stop(struct rig *rig);
+void session_rig_stop(struct rig *rig);
 
 /* Opens a channel; with wait: until it has greeted. */
 void chan_open(struct chan *chan, struct rig *rig, uint32_t window, bool wait);
@@ -54,9 +54,9 @@ void chan_ask(struct chan *chan);
 void chan_transfer(struct chan *chan, bool up, const char *path, uint64_t total, uint32_t chunk,
     unsigned in_flight);
 /* The pattern: fills len bytes as they stand at offset. */
-void rig_pattern(uint8_t *to, uint64_t offset, size_t len);
+void session_rig_pattern(uint8_t *to, uint64_t offset, size_t len);
 /* Makes, or checks, a local file of the pattern. */
-void rig_make_file(const char *path, uint64_t total);
-void rig_check_file(const char *path, uint64_t total);
+void session_rig_make_file(const char *path, uint64_t total);
+void session_rig_check_file(const char *path, uint64_t total);
 
 #endif

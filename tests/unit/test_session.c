@@ -66,22 +66,22 @@ static void several_channels(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	/* Asked for before it is connected. */
 	for (int i = 0; i < 4; i++)
 		chan_open(&chans[i], &rig, 2 * MIB, false);
 	for (int i = 0; i < 4; i++)
-		rig_until(&rig, &chans[i].version);
+		session_rig_until(&rig, &chans[i].version);
 	assert_true(rig.connected);
 	assert_int_equal(rig.error.kind, SSH_OK);
 	for (int i = 0; i < 4; i++) {
-		rig_make_file(path[i], 3 * MIB + 1);
+		session_rig_make_file(path[i], 3 * MIB + 1);
 		chan_transfer(&chans[i], i & 1, path[i], 3 * MIB + 1, CHUNK, 4);
 	}
 	for (int i = 0; i < 4; i++) {
-		rig_until(&rig, &chans[i].done);
+		session_rig_until(&rig, &chans[i].done);
 		assert_false(chans[i].failed);
-		rig_check_file(path[i], 3 * MIB + 1);
+		session_rig_check_file(path[i], 3 * MIB + 1);
 	}
 	session_figures(rig.session, &figures);
 	assert_true(figures.bytes_in > 6 * MIB && figures.bytes_out > 6 * MIB);
@@ -89,7 +89,7 @@ static void several_channels(void **state)
 	assert_true(figures.cipher[0] != '\0');
 	for (int i = 0; i < 4; i++)
 		chan_close(&chans[i]);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 static void channels_come_and_go(void **state)
@@ -99,7 +99,7 @@ static void channels_come_and_go(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&other, &rig, 2 * MIB, true);
 	/* More than MaxSessions in a row: each must really be given back. */
 	for (int i = 0; i < 15; i++) {
@@ -118,7 +118,7 @@ static void channels_come_and_go(void **state)
 	/* Without a channel for a while. */
 	chan_open(&chan, &rig, 2 * MIB, true);
 	chan_ask(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	chan_close(&chan); /* after session_free */
 }
 
@@ -130,7 +130,7 @@ static void small_packets(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 2 * MIB, true);
 	for (uint32_t i = 0; i < 5000; i++) {
 		struct packet *message = sftp_msg_path(SSH_FXP_REALPATH, ".");
@@ -140,11 +140,11 @@ static void small_packets(void **state)
 	}
 	while (!all) {
 		chan.done = false;
-		rig_until(&rig, &chan.done);
+		session_rig_until(&rig, &chan.done);
 		all = chan.packets == 5001;
 	}
 	chan_close(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 static void max_sessions(void **state)
@@ -154,17 +154,17 @@ static void max_sessions(void **state)
 
 	NEED_SSHD();
 	serve("MaxSessions 2");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chans[0], &rig, 2 * MIB, true);
 	chan_open(&chans[1], &rig, 2 * MIB, true);
 	chan_open(&chans[2], &rig, 2 * MIB, false);
-	rig_until(&rig, &chans[2].opened);
+	session_rig_until(&rig, &chans[2].opened);
 	assert_int_equal(chans[2].error.kind, SSH_NO_SFTP);
 	assert_non_null(strstr(chans[2].error.text, "MaxSessions"));
 	chan_ask(&chans[0]);
 	for (int i = 0; i < 3; i++)
 		chan_close(&chans[i]);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 static void ping_is_heard(void **state)
@@ -176,7 +176,7 @@ static void ping_is_heard(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 2 * MIB, true);
 	session_figures(rig.session, &before);
 	session_ping(rig.session);
@@ -187,7 +187,7 @@ static void ping_is_heard(void **state)
 	assert_true(after.bytes_in > before.bytes_in);
 	assert_true(after.heard_ms >= before.heard_ms);
 	chan_close(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 /* --- no SFTP -----------------------------------------------------------------------------------
@@ -200,14 +200,14 @@ static struct ssh_error subsystem_failure(const char *config)
 	struct rig rig;
 
 	serve(config);
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 2 * MIB, false);
-	rig_until(&rig, &chan.opened);
+	session_rig_until(&rig, &chan.opened);
 	if (chan.error.kind == SSH_OK)
-		rig_until(&rig, &chan.closed);
+		session_rig_until(&rig, &chan.closed);
 	assert_false(rig.lost);
 	chan_close(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	return chan.error;
 }
 
@@ -266,14 +266,14 @@ static void load(struct rig *rig, uint64_t total, unsigned in_flight)
 	for (int i = 0; i < 4; i++) {
 		chan_open(&chans[i], rig, 2 * MIB, true);
 		if (!(i & 1))
-			rig_make_file(path[i], total);
+			session_rig_make_file(path[i], total);
 	}
 	for (int i = 0; i < 4; i++)
 		chan_transfer(&chans[i], i & 1, path[i], total, CHUNK, in_flight);
 	for (int i = 0; i < 4; i++) {
-		rig_until(rig, &chans[i].done);
+		session_rig_until(rig, &chans[i].done);
 		assert_false(chans[i].failed);
-		rig_check_file(path[i], total);
+		session_rig_check_file(path[i], total);
 		chan_close(&chans[i]);
 	}
 	assert_false(rig->lost);
@@ -285,9 +285,9 @@ static void rekeying_under_load(void **state)
 
 	NEED_SSHD();
 	serve("RekeyLimit 1M");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	load(&rig, 12 * MIB, 8);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 static void partial_writes(void **state)
@@ -300,9 +300,9 @@ static void partial_writes(void **state)
 	tcp_proxy_start(&proxy, server.port);
 	profile.port = proxy.port;
 	profile.host_key = HOST_KEY_ACCEPT_NEW;
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	load(&rig, 3 * MIB, 8);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	tcp_proxy_stop(&proxy);
 }
 
@@ -342,26 +342,26 @@ static void full_window_holds_up_nobody(void **state)
 
 	NEED_SSHD();
 	serve(notes_pid());
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&stuck, &rig, 2 * MIB, true);
 	chan_open(&other, &rig, 2 * MIB, true);
 	chan_transfer(&stuck, true, path[0], 16 * MIB, CHUNK, 1);
-	rig_until(&rig, &stuck.handle_known);
+	session_rig_until(&rig, &stuck.handle_known);
 	kill(sftp_pid(1), SIGSTOP);
 	stuck.most_in_flight = 64;
 	chan_transfer(&other, true, path[1], 4 * MIB, CHUNK, 8);
 	/* The first answer after the stop lets it send all the rest. */
-	rig_until(&rig, &other.done);
+	session_rig_until(&rig, &other.done);
 	for (int i = 0; i < 20; i++)
 		chan_ask(&other);
 	session_figures(rig.session, &figures);
 	kill(sftp_pid(1), SIGCONT);
-	rig_until(&rig, &stuck.done);
-	rig_check_file(path[0], 16 * MIB);
-	rig_check_file(path[1], 4 * MIB);
+	session_rig_until(&rig, &stuck.done);
+	session_rig_check_file(path[0], 16 * MIB);
+	session_rig_check_file(path[1], 4 * MIB);
 	chan_close(&stuck);
 	chan_close(&other);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	unlink(pids);
 }
 
@@ -373,21 +373,21 @@ static void slow_core_bounds_what_is_read(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_make_file(path[0], (uint64_t)count * CHUNK);
-	rig_start(&rig, &profile, 20);
+	session_rig_make_file(path[0], (uint64_t)count * CHUNK);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 32 * MIB, true);
 	chan_transfer(&chan, false, path[0], (uint64_t)count * CHUNK, CHUNK, count);
-	rig_until(&rig, &chan.handle_known);
+	session_rig_until(&rig, &chan.handle_known);
 	/* All requests are sent; now the core takes nothing until the thread has had enough. */
 	while (!atomic_load(&rig.session->paused))
 		usleep(1000);
 	assert_true(atomic_load(&rig.session->posted) < SESSION_POSTED_MAX + 2 * MIB);
-	rig_until(&rig, &chan.done);
+	session_rig_until(&rig, &chan.done);
 	assert_false(chan.failed);
 	assert_int_equal(chan.acknowledged, (uint64_t)count * CHUNK);
 	assert_int_equal(atomic_load(&rig.session->posted), 0);
 	chan_close(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

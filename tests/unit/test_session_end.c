@@ -88,18 +88,18 @@ static void dead_sftp_server(void **state)
 
 	NEED_SSHD();
 	serve(notes_pid());
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 2 * MIB, true);
 	chan_open(&other, &rig, 2 * MIB, true);
 	kill(sftp_pid(1), SIGKILL);
-	rig_until(&rig, &chan.closed);
+	session_rig_until(&rig, &chan.closed);
 	assert_int_equal(chan.error.kind, SSH_LOST);
 	stream_send(chan.stream, sftp_msg_init()); /* dropped */
 	chan_ask(&other);
 	assert_false(rig.lost);
 	chan_close(&chan);
 	chan_close(&other);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	unlink(pids);
 }
 
@@ -110,23 +110,23 @@ static void dead_sshd(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	for (int i = 0; i < 2; i++)
 		chan_open(&chans[i], &rig, 2 * MIB, true);
 	test_sshd_kill(&server);
-	rig_until(&rig, &rig.lost);
+	session_rig_until(&rig, &rig.lost);
 	assert_int_equal(rig.streams_closed, 2);
 	assert_int_equal(rig.error.kind, SSH_LOST);
 	assert_int_equal(chans[0].error.kind, SSH_LOST);
 	/* The thread is gone: a late comer is told so. */
 	chan_open(&late, &rig, 2 * MIB, false);
 	assert_false(late.opened);
-	rig_until(&rig, &late.opened);
+	session_rig_until(&rig, &late.opened);
 	assert_int_equal(late.error.kind, SSH_LOST);
 	for (int i = 0; i < 2; i++)
 		chan_close(&chans[i]);
 	chan_close(&late);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 static void reset_link(void **state)
@@ -140,17 +140,17 @@ static void reset_link(void **state)
 	tcp_proxy_start(&proxy, server.port);
 	profile.port = proxy.port;
 	profile.host_key = HOST_KEY_ACCEPT_NEW;
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 2 * MIB, true);
 	chan_transfer(&chan, true, path[0], 64 * MIB, CHUNK, 8);
-	rig_until(&rig, &chan.handle_known);
+	session_rig_until(&rig, &chan.handle_known);
 	atomic_store(&proxy.reset, true);
 	tcp_proxy_wake(&proxy);
-	rig_until(&rig, &rig.lost);
+	session_rig_until(&rig, &rig.lost);
 	assert_int_equal(rig.error.kind, SSH_LOST);
 	assert_true(rig.error.err == ECONNRESET || rig.error.err == EPIPE);
 	chan_close(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	tcp_proxy_stop(&proxy);
 }
 
@@ -160,12 +160,12 @@ static void lost_without_a_channel(void **state)
 
 	NEED_SSHD();
 	serve("");
-	rig_start(&rig, &profile, 20);
-	rig_until(&rig, &rig.connected);
+	session_rig_start(&rig, &profile, 20);
+	session_rig_until(&rig, &rig.connected);
 	test_sshd_kill(&server);
-	rig_until(&rig, &rig.lost);
+	session_rig_until(&rig, &rig.lost);
 	assert_int_equal(rig.error.kind, SSH_LOST);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 static void silent_link(void **state)
@@ -180,15 +180,15 @@ static void silent_link(void **state)
 	tcp_proxy_start(&proxy, server.port);
 	profile.port = proxy.port;
 	profile.host_key = HOST_KEY_ACCEPT_NEW;
-	rig_start(&rig, &profile, 2);
+	session_rig_start(&rig, &profile, 2);
 	chan_open(&chan, &rig, 2 * MIB, true);
 	chan_transfer(&chan, true, path[0], 64 * MIB, CHUNK, 64);
-	rig_until(&rig, &chan.handle_known);
+	session_rig_until(&rig, &chan.handle_known);
 	atomic_store(&proxy.silent, true);
 	tcp_proxy_wake(&proxy);
 	/* An open has its deadline. */
 	chan_open(&late, &rig, 2 * MIB, false);
-	rig_until(&rig, &late.opened);
+	session_rig_until(&rig, &late.opened);
 	assert_int_equal(late.error.kind, SSH_TIMEOUT);
 	assert_false(rig.lost);
 	/* And the end does not wait for the far side. */
@@ -200,7 +200,7 @@ static void silent_link(void **state)
 	assert_true(ssh_now() - before < 2000);
 	chan_close(&chan);
 	chan_close(&late);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	tcp_proxy_stop(&proxy);
 }
 
@@ -215,9 +215,9 @@ static void freed_while_connecting(void **state)
 	serve("");
 	tcp_proxy_start(&proxy, server.port);
 	profile.port = proxy.port;
-	rig_start(&rig, &profile, 60);
+	session_rig_start(&rig, &profile, 60);
 	chan_open(&chan, &rig, 2 * MIB, false);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 	assert_true(ssh_now() - before < 20000);
 	assert_false(rig.connected || chan.opened);
 	chan_close(&chan);
@@ -232,14 +232,14 @@ static void failed_connection_tells_its_streams(void **state)
 	NEED_SSHD();
 	serve("");
 	profile.port = test_free_port();
-	rig_start(&rig, &profile, 20);
+	session_rig_start(&rig, &profile, 20);
 	chan_open(&chan, &rig, 2 * MIB, false);
-	rig_until(&rig, &rig.connected);
+	session_rig_until(&rig, &rig.connected);
 	assert_int_equal(rig.error.kind, SSH_REFUSED);
 	assert_true(chan.opened);
 	assert_int_equal(chan.error.kind, SSH_REFUSED);
 	chan_close(&chan);
-	rig_stop(&rig);
+	session_rig_stop(&rig);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
