@@ -226,8 +226,16 @@ static void deliver(struct forward_conn *conn, size_t n)
 		conn->writing = true;
 }
 
-/* libssh2 tops the window up to what it was at the open; a program that has read megabytes (more
- * than the kernel's buffers hold) gets more. 0, or libssh2's error. */
+/*
+ * Keeps the window open; a program that has read megabytes (more than the kernel's buffers hold)
+ * gets a wider one.
+ *
+ * libssh2_channel_read would do the same by itself, in a way that must not meet ours: when keys are
+ * being exchanged its adjustment is put off, then computed anew without a look at what came in
+ * between, and may come out negative. So the window is never let fall to where it would begin
+ * (three quarters of the first window, and the bytes wanted), and an adjustment of ours that was
+ * put off is repeated as it was. 0, or libssh2's error.
+ */
 static int widen(struct forward_conn *conn)
 {
 	uint64_t want = conn->moved / 8;
@@ -235,15 +243,20 @@ static int widen(struct forward_conn *conn)
 	unsigned now;
 	int rc;
 
-	if (want <= FORWARD_WINDOW_MIN)
-		return 0;
-	if (want > FORWARD_WINDOW_MAX)
-		want = FORWARD_WINDOW_MAX;
-	left = libssh2_channel_window_read_ex(conn->channel, NULL, NULL);
-	if (left >= want / 4 * 3)
-		return 0;
-	rc = libssh2_channel_receive_window_adjust2(conn->channel, want - left, 0, &now);
-	return rc == LIBSSH2_ERROR_EAGAIN ? 0 : rc;
+	if (!conn->adjusting) {
+		if (want < FORWARD_WINDOW_MIN)
+			want = FORWARD_WINDOW_MIN;
+		if (want > FORWARD_WINDOW_MAX)
+			want = FORWARD_WINDOW_MAX;
+		left = libssh2_channel_window_read_ex(conn->channel, NULL, NULL);
+		if (left >= want / 4 * 3)
+			return 0;
+		conn->adjusting = (uint32_t)(want - left);
+	}
+	rc = libssh2_channel_receive_window_adjust2(conn->channel, conn->adjusting, 1, &now);
+	if (!rc)
+		conn->adjusting = 0;
+	return rc;
 }
 
 /* 0, or libssh2's error when the session is lost. */
@@ -261,7 +274,9 @@ static int pull(struct forward_conn *conn)
 			return 0;
 		}
 		rc = widen(conn);
-		if (rc && forward_link_fatal(rc))
+		if (rc == LIBSSH2_ERROR_EAGAIN)
+			return 0;
+		if (rc)
 			return rc;
 		n = libssh2_channel_read(conn->channel, owner->scratch, sizeof(owner->scratch));
 		if (n > 0)

@@ -147,8 +147,10 @@ static void dial_failed(struct forwards *forwards, const struct ssh_error *error
 	for (unsigned i = 0; i < forwards->count; i++)
 		forward_set_error(&forwards->forwards[i], forwards->dial_text);
 	/* Each new kind of failure once, the same one again after ten minutes. */
-	if (error->kind != forwards->dial_warned ||
-	    now - forwards->dial_warned_ms >= 10 * FORWARD_WARN_EVERY) {
+	if (error->kind == SSH_HOST_KEY_UNKNOWN && forwards->asked_elsewhere) {
+		log_verbose("forwards: waiting for the host key to be accepted");
+	} else if (error->kind != forwards->dial_warned ||
+		   now - forwards->dial_warned_ms >= 10 * FORWARD_WARN_EVERY) {
 		forwards->dial_warned = error->kind;
 		forwards->dial_warned_ms = now;
 		log_warning("forwards: no connection yet, trying again: %s", error->text);
@@ -464,6 +466,7 @@ int forward_link_tick(struct forward_link *link, bool resumed, char *text, size_
 	uint64_t now = forwards_now(), silent = now - ssh_last_heard(link->connection);
 	bool active = has_channels(link);
 
+	link->dirty = true; /* a look more than needed, in case libssh2 put something off */
 	if (!active && link->owner->n_links > 1 && now - link->used_ms >= FORWARD_SPARE_IDLE) {
 		forward_link_end(link, NULL);
 		return 0;

@@ -173,7 +173,7 @@ int forward_open_step(struct forward_link *link, char *text, size_t size)
 	if (conn->forward->spec->socket_path)
 		type = "direct-streamlocal@openssh.com";
 	conn->channel = libssh2_channel_open_ex(ssh_session(link->connection), type,
-	    (unsigned)strlen(type), FORWARD_WINDOW_MIN, FORWARD_PACKET, (char *)link->message,
+	    (unsigned)strlen(type), FORWARD_WINDOW_FIRST, FORWARD_PACKET, (char *)link->message,
 	    (unsigned)link->message_len);
 	if (conn->channel) {
 		take_opening(link);

@@ -94,21 +94,28 @@ static void on_prepare(uv_prepare_t *prepare)
 		uv_idle_stop(&forwards->more);
 }
 
-/* A suspend stops CLOCK_MONOTONIC, but not CLOCK_BOOTTIME. */
-static bool was_suspended(struct forwards *forwards)
+/*
+ * A suspend stops CLOCK_MONOTONIC, but not CLOCK_BOOTTIME. When we alone were stopped (SIGSTOP),
+ * the timer is late. Silence in that time says nothing about the link: it gets a ping, and time to
+ * answer.
+ */
+static bool was_stopped(struct forwards *forwards)
 {
 	int64_t sleep_ms = clock_ms(CLOCK_BOOTTIME) - clock_ms(CLOCK_MONOTONIC);
-	bool suspended = sleep_ms - forwards->sleep_ms > 2000;
+	uint64_t now = forwards_now();
+	bool stopped =
+	    sleep_ms - forwards->sleep_ms > 2000 || now - forwards->tick_ms > 2 * TICK_IDLE;
 
 	forwards->sleep_ms = sleep_ms;
-	return suspended;
+	forwards->tick_ms = now;
+	return stopped;
 }
 
 static void on_tick(uv_timer_t *tick)
 {
 	struct forwards *forwards = tick->data;
 	struct forward_link *link, *next;
-	bool resumed = was_suspended(forwards);
+	bool resumed = was_stopped(forwards);
 	uint64_t now = forwards_now(), delay = TICK_BUSY;
 	char text[256];
 
@@ -266,6 +273,7 @@ int forwards_start(struct forwards **out, const struct ssh_target *target)
 	forwards->target.ask = NULL;
 	forwards->backoff_ms = FORWARD_BACKOFF_MIN;
 	forwards->sleep_ms = clock_ms(CLOCK_BOOTTIME) - clock_ms(CLOCK_MONOTONIC);
+	forwards->tick_ms = forwards_now();
 	TAILQ_INIT(&forwards->links);
 	TAILQ_INIT(&forwards->waiting);
 	/* Without a port there is nothing to do but to tell so in the figures. */

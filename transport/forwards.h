@@ -1,12 +1,17 @@
 /*
- * Port forwards alongside the mount (-L): a thread with a libuv loop and an SSH session of its own, so that forwarded traffic never
- * waits behind, or delays, the file system's.
+ * Port forwards alongside the mount (-L): a thread with a libuv loop and an SSH session of its own,
+ * so that forwarded traffic never waits behind, or delays, the file system's. (More sessions, at
+ * most four, while the far side is slow to answer the opening of a connection.)
  *
- * forwards_start returns once the local ports are bound (or failed, each with a log_warning naming address, port and cause); the
- * session is dialled in the background and redialled with backoff. Local connections made before the first dial
- * has failed wait for it, at most ten seconds; those made while the link is down are accepted and closed with a log_warning. A far port where nobody listens is named in a log_warning (once a minute each). Half-close and
- * back-pressure work both ways. target->ask is never called: the file system's session asks about an unknown host key, and
- * until it is known the dials fail and are repeated. Any thread may call; the handle belongs to the caller.
+ * forwards_start returns once the local ports are bound (or failed, each with a log_warning naming
+ * address, port and cause); the session is dialled in the background and redialled with backoff.
+ * Local connections made before the first dial has failed wait for it, at most ten seconds; those
+ * made while the link is down are accepted and closed with a log_warning, those open when it is
+ * lost are reset. A far port where nobody listens is named in a log_warning (once a minute each).
+ * Half-close and back-pressure work both ways. target->ask is never called: the file system's
+ * session asks about an unknown host key, and until it is known the dials fail and are repeated.
+ *
+ * Any thread may call; the handle belongs to the caller.
  */
 #ifndef VASTFS_TRANSPORT_FORWARDS_H
 #define VASTFS_TRANSPORT_FORWARDS_H
@@ -16,16 +21,16 @@
 struct forwards;
 
 struct forward_figures {
-	char text[256];	    /* forward_spec_print */
+	char text[256]; /* forward_spec_print */
 	bool listening;
-	char last_error[256]; /* "" when there was none */
-	unsigned connections; /* open now */
-	uint64_t accepted;    /* since the start */
+	char last_error[256];	      /* "" when there was none */
+	unsigned connections;	      /* open now */
+	uint64_t accepted;	      /* since the start */
 	uint64_t bytes_in, bytes_out; /* from and to the instance */
 };
 
-/* Uses target->profile->forwards; the target is borrowed until forwards_free returns. 0 also when there are none
- * (*out NULL), or a negative errno. */
+/* Uses target->profile->forwards; the target is borrowed until forwards_free returns. 0 also when
+ * there are none (*out NULL), or a negative errno. */
 int forwards_start(struct forwards **out, const struct ssh_target *target);
 /* Number of forwards, and a snapshot of one; "up" tells whether the session stands. */
 unsigned forwards_count(struct forwards *forwards);

@@ -42,8 +42,11 @@
  * unread packets when the local program does not read: small at first, larger for those that have
  * shown that they do.
  */
+/* At the open. Small beside the next, so that libssh2 never adjusts by itself: forward_conn.c. */
+#define FORWARD_WINDOW_FIRST (128u * 1024)
 #define FORWARD_WINDOW_MIN (256u * 1024)
 #define FORWARD_WINDOW_MAX (2048u * 1024)
+_Static_assert(FORWARD_WINDOW_FIRST / 4 * 3 + FORWARD_BUFFER <= FORWARD_WINDOW_MIN / 4 * 3, "");
 #define FORWARD_PACKET 32768u /* LIBSSH2.md: more breaks under backlog */
 
 #define FORWARD_CONNS_MAX 1000
@@ -105,7 +108,8 @@ struct forward_conn {
 	uint8_t *down; /* what the socket did not take at once; busy while writing */
 	uv_write_t write;
 	uv_shutdown_t shutdown;
-	uint64_t moved; /* bytes down */
+	uint64_t moved;	    /* bytes down */
+	uint32_t adjusting; /* an adjustment of the window that libssh2 has begun, or 0 */
 	bool writing, down_eof, shutting, shut;
 	bool broken; /* the local socket failed: close */
 };
@@ -157,7 +161,8 @@ struct forward_link {
 TAILQ_HEAD(forward_link_list, forward_link);
 
 struct forwards {
-	struct ssh_target target;
+	struct ssh_target target; /* without ask */
+	bool asked_elsewhere;	  /* another session asks about an unknown host key */
 	struct forward *forwards;
 	unsigned count;
 	uv_loop_t loop;
@@ -182,6 +187,7 @@ struct forwards {
 	enum ssh_failure dial_warned;
 	char dial_text[256]; /* the last failure */
 	int64_t sleep_ms;    /* CLOCK_BOOTTIME - CLOCK_MONOTONIC: grows by what a suspend takes */
+	uint64_t tick_ms;    /* the last tick */
 
 	char scratch[FORWARD_BUFFER];
 };
