@@ -117,7 +117,10 @@ static void copy_sized(void *arg, const struct sftp_reply *reply)
 
 static void copy_replied(void *arg, const struct sftp_reply *reply)
 {
-	copy_reply(arg, reply);
+	struct sftp_reply done = {0};
+
+	/* Asked for more than there is, OpenSSH copies what there is and says so. */
+	copy_reply(arg, reply->status == SSH_FX_EOF ? &done : reply);
 }
 
 static void copy_send(struct rfile_copy *copy, struct rfile_handle *from, struct rfile_handle *to)

@@ -321,15 +321,16 @@ static void do_copy_data(struct job *job)
 	}
 	struct fake_file *source = job->server->handles[from].file;
 	struct fake_file *target = job->server->handles[to].file;
+	bool whole = offset + len <= source->len;
 	if (offset < source->len) {
-		if (len > source->len - offset)
+		if (!whole)
 			len = source->len - offset;
 		if (to_offset + len > target->len)
 			resize(target, to_offset + len);
 		memcpy(target->data + to_offset, source->data + offset, len);
 		target->mtime = job->server->instance->clock;
 	}
-	status(job, SSH_FX_OK);
+	status(job, whole ? SSH_FX_OK : SSH_FX_EOF);
 }
 
 static bool names(struct sftp_string string, const char *text)
