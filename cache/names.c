@@ -30,9 +30,13 @@ static struct inode *inode_new(
 	return inode;
 }
 
+static void drop_children(struct names *names, struct inode *folder);
+
 static void inode_free(struct names *names, struct inode *inode)
 {
 	names->events.freed(names->arg, inode);
+	if (inode->folder) /* made in it after its own name had gone */
+		drop_children(names, inode);
 	TAILQ_REMOVE(&names->lru, inode, lru);
 	table_remove_inode(names, inode);
 	free(inode->folder);
@@ -77,8 +81,6 @@ static void dentry_bind(struct dentry *dentry, struct inode *inode)
 	LIST_INSERT_HEAD(&inode->names, dentry, same);
 }
 
-static void drop_children(struct names *names, struct inode *folder);
-
 /* Takes the inode away from the name, which becomes negative. */
 static void dentry_unbind(struct names *names, struct dentry *dentry)
 {
@@ -96,10 +98,13 @@ static void dentry_unbind(struct names *names, struct dentry *dentry)
 	inode_release(names, inode);
 }
 
-static void dentry_free(struct names *names, struct dentry *dentry)
+void dentry_free(struct names *names, struct dentry *dentry)
 {
 	struct inode *folder = dentry->parent;
 
+	/* A report sent before the change that the name remembers may still be on its way. */
+	if (folder->folder->lost_tick < dentry->tick)
+		folder->folder->lost_tick = dentry->tick;
 	dentry_unbind(names, dentry);
 	table_remove_dentry(names, dentry);
 	TAILQ_REMOVE(&folder->folder->children, dentry, sibling);
@@ -178,59 +183,6 @@ uint64_t names_tick(struct names *names)
 	return ++names->tick;
 }
 
-/* --- forgetting what nobody needs --- */
-
-static bool evictable(const struct names *names, const struct inode *inode)
-{
-	return inode != names->root && !inode->lookups && !inode->pins;
-}
-
-/* Forgets one inode from the cold end, with its names; the folders are then no longer complete. */
-static bool evict_one(struct names *names)
-{
-	struct inode *inode, *next;
-	int looked = 0;
-
-	for (inode = TAILQ_FIRST(&names->lru); inode && looked < 1000; inode = next, looked++) {
-		struct dentry *child, *child_next;
-
-		next = TAILQ_NEXT(inode, lru);
-		TAILQ_REMOVE(&names->lru, inode, lru);
-		TAILQ_INSERT_TAIL(&names->lru, inode, lru);
-		if (inode->folder) { /* names known to lead nowhere are the cheapest to lose */
-			for (child = TAILQ_FIRST(&inode->folder->children); child;
-			     child = child_next) {
-				child_next = TAILQ_NEXT(child, sibling);
-				if (!child->inode)
-					dentry_free(names, child);
-			}
-			if (inode->folder->n_children)
-				continue;
-		}
-		if (!evictable(names, inode))
-			continue;
-		names_pin(inode);
-		while ((child = LIST_FIRST(&inode->names))) {
-			child->parent->folder->complete = false;
-			child->parent->folder->lossy = true;
-			dentry_free(names, child);
-		}
-		names_unpin(names, inode);
-		return true;
-	}
-	return false;
-}
-
-static void make_room(struct names *names)
-{
-	int i;
-
-	for (i = 0; i < 4 && names->n_dentries > names->max_names; i++) {
-		if (!evict_one(names))
-			break;
-	}
-}
-
 static void touch(struct names *names, struct inode *inode)
 {
 	TAILQ_REMOVE(&names->lru, inode, lru);
@@ -256,7 +208,8 @@ static bool same_kind(const struct inode *inode, const struct attr_report *repor
 void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms)
 {
-	if (inode->changed_tick > sent_tick || !same_kind(inode, report))
+	if (inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
+	    !same_kind(inode, report))
 		return;
 	if (attr_update(&inode->attr, report)) {
 		inode->version_ms = sent_ms;
@@ -264,40 +217,75 @@ void names_report_inode(struct names *names, struct inode *inode, const struct a
 	}
 	if (!inode->version_ms)
 		inode->version_ms = sent_ms;
-	if (inode->checked_ms < sent_ms)
-		inode->checked_ms = sent_ms;
+	inode->checked_ms = sent_ms;
 }
 
+/* NULL: memory is out, and the name is forgotten. */
 static struct inode *bind_new(
     struct names *names, struct dentry *dentry, const struct attr_report *report, uint64_t sent_ms)
 {
 	struct inode *inode =
 	    inode_new(names, number_for(names, dentry->parent, dentry->name), report);
 
-	if (!inode)
+	if (!inode) {
+		dentry->parent->folder->complete = false;
+		dentry->parent->folder->lossy = true;
+		dentry_free(names, dentry);
 		return NULL;
+	}
 	inode->checked_ms = inode->version_ms = sent_ms;
 	dentry_bind(dentry, inode);
 	return inode;
 }
 
-struct inode *names_report(struct names *names, struct inode *folder, const char *name,
-    const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms)
+/* A folder whose own name is gone takes no more names. */
+static bool is_reachable(const struct names *names, const struct inode *folder)
+{
+	return folder->folder && (folder == names->root || !LIST_EMPTY(&folder->names));
+}
+
+/* The folder itself may be among what is forgotten. */
+static struct dentry *dentry_new_with_room(
+    struct names *names, struct inode *folder, const char *name)
+{
+	names_pin(folder);
+	make_room(names);
+	folder->pins--;
+	return dentry_new(names, folder, name);
+}
+
+/* The dentry that a report of the instance is about, made when missing. NULL: memory is out, or
+ * something later is known of the name. */
+static struct dentry *reported_dentry(struct names *names, struct inode *folder, const char *name,
+    uint64_t sent_tick, uint64_t sent_ms)
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
-	if (!folder->folder)
-		return NULL;
+	if (!dentry && folder->folder->lost_tick <= sent_tick)
+		dentry = dentry_new_with_room(names, folder, name);
 	if (!dentry) {
-		make_room(names);
-		dentry = dentry_new(names, folder, name);
-		if (!dentry)
-			return NULL;
-	} else if (dentry->tick > sent_tick) {
-		dentry->generation = folder->folder->generation;
-		return dentry->inode;
+		folder->folder->lossy = true;
+		return NULL;
 	}
 	dentry->generation = folder->folder->generation;
+	if (dentry->tick > sent_tick)
+		return NULL;
+	return (dentry->inode ? dentry->inode->checked_ms : dentry->checked_ms) > sent_ms ? NULL
+											  : dentry;
+}
+
+struct inode *names_report(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct dentry *dentry;
+
+	if (!is_reachable(names, folder))
+		return NULL;
+	dentry = reported_dentry(names, folder, name, sent_tick, sent_ms);
+	if (!dentry) {
+		dentry = table_find_dentry(names, folder, name);
+		return dentry ? dentry->inode : NULL;
+	}
 	if (dentry->inode && !same_kind(dentry->inode, report)) {
 		names->events.name_gone(names->arg, folder, name, dentry->inode);
 		dentry_unbind(names, dentry);
@@ -312,16 +300,12 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 void names_report_missing(struct names *names, struct inode *folder, const char *name,
     uint64_t sent_tick, uint64_t sent_ms)
 {
-	struct dentry *dentry = table_find_dentry(names, folder, name);
+	struct dentry *dentry;
 
-	if (!folder->folder || (LIST_EMPTY(&folder->names) && folder != names->root))
+	/* Asked by a path that a folder's new name has made wrong since? */
+	if (!is_reachable(names, folder) || names->moved_tick > sent_tick)
 		return;
-	if (!dentry) {
-		make_room(names);
-		dentry = dentry_new(names, folder, name);
-	} else if (dentry->tick > sent_tick) {
-		return;
-	}
+	dentry = reported_dentry(names, folder, name, sent_tick, sent_ms);
 	if (!dentry)
 		return;
 	if (dentry->inode) {
@@ -352,7 +336,7 @@ void names_listing_end(
 			names->events.name_gone(names->arg, folder, dentry->name, dentry->inode);
 		dentry_free(names, dentry);
 	}
-	dir->complete = !dir->lossy;
+	dir->complete = !dir->lossy && dir->lost_tick <= sent_tick;
 	dir->listed_ms = sent_ms;
 }
 
@@ -376,12 +360,12 @@ struct inode *names_created(struct names *names, struct inode *folder, const cha
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 	struct inode *inode;
 
-	if (!dentry) {
-		make_room(names);
-		dentry = dentry_new(names, folder, name);
-	}
 	if (!dentry)
+		dentry = dentry_new_with_room(names, folder, name);
+	if (!dentry) {
+		folder->folder->complete = false;
 		return NULL;
+	}
 	if (dentry->inode)
 		dentry_unbind(names, dentry);
 	inode = bind_new(names, dentry, report, now_ms);
@@ -407,8 +391,10 @@ void names_linked(struct names *names, struct inode *inode, struct inode *folder
 
 	if (!dentry)
 		dentry = dentry_new(names, folder, name);
-	if (!dentry)
+	if (!dentry) {
+		folder->folder->complete = false;
 		return;
+	}
 	names_pin(inode);
 	if (dentry->inode)
 		dentry_unbind(names, dentry);
@@ -443,6 +429,29 @@ void names_removed(struct names *names, struct inode *folder, const char *name, 
 	dentry->checked_ms = now_ms;
 }
 
+/* A name changed in a way that can't be followed: the instance must be asked again. */
+static void unsure(struct names *names, struct inode *folder, const char *name)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	folder_changed(names, folder);
+	folder->folder->complete = false;
+	folder->folder->lossy = true;
+	folder->folder->lost_tick = names_tick(names);
+	if (dentry)
+		dentry_free(names, dentry);
+}
+
+/* A folder below itself: the kernel refuses it, but its view and the instance's may differ. */
+static bool is_below(const struct inode *folder, const struct inode *above)
+{
+	for (; folder; folder = names_parent(folder)) {
+		if (folder == above)
+			return true;
+	}
+	return false;
+}
+
 void names_renamed(struct names *names, struct inode *folder, const char *name,
     struct inode *to_folder, const char *to_name, uint64_t now_ms)
 {
@@ -450,8 +459,13 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	struct inode *inode = dentry ? dentry->inode : NULL;
 	struct dentry *to;
 
-	if (!inode)
+	if (!inode || (inode->folder && is_below(to_folder, inode))) {
+		names_pin(to_folder);
+		unsure(names, folder, name);
+		unsure(names, to_folder, to_name);
+		names_unpin(names, to_folder);
 		return;
+	}
 	names_pin(inode);
 	to = table_find_dentry(names, to_folder, to_name);
 	if (to && to->inode == inode) /* two names of one file: rename(2) does nothing */
@@ -470,10 +484,14 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	if (to) {
 		dentry_bind(to, inode);
 		to->tick = names_tick(names);
+	} else {
+		to_folder->folder->complete = false;
 	}
 	dentry_unbind(names, dentry);
 	dentry->tick = names_tick(names);
 	dentry->checked_ms = now_ms;
+	if (inode->folder)
+		names->moved_tick = names_tick(names);
 	if (inode->folder && folder != to_folder) {
 		if (folder->attr.nlink > 2)
 			folder->attr.nlink--;

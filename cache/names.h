@@ -40,6 +40,7 @@ struct folder {
 	uint64_t misses_ms;  /* when the present burst of look-ups began */
 	uint32_t misses;     /* look-ups in it that had to ask the instance */
 	uint64_t opened_ms;  /* when a program last opened it; 0: never */
+	uint64_t lost_tick;  /* the latest local change of a name that was forgotten */
 	bool complete;	     /* children holds every name */
 	bool lossy;	     /* names were forgotten since the listing began */
 	bool queued;	     /* stands in the walk's queue */

@@ -2,12 +2,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <xxhash.h>
 
 #define FIRST_SIZE 1024
 
 int table_init(struct names *names)
 {
+	/* The instance chooses the names: it must not be able to choose the chains too. */
+	if (getrandom(&names->seed, sizeof(names->seed), GRND_NONBLOCK) < 0)
+		names->seed = (uint64_t)(uintptr_t)names;
 	names->dentries = calloc(FIRST_SIZE, sizeof(*names->dentries));
 	names->inodes = calloc(FIRST_SIZE, sizeof(*names->inodes));
 	names->dentry_mask = names->inode_mask = FIRST_SIZE - 1;
@@ -20,9 +24,14 @@ void table_fini(struct names *names)
 	free(names->inodes);
 }
 
-static uint32_t hash_name(const struct inode *folder, const char *name)
+static uint32_t hash_name(const struct names *names, const struct inode *folder, const char *name)
 {
-	return (uint32_t)XXH3_64bits_withSeed(name, strlen(name), folder->ino);
+	return (uint32_t)XXH3_64bits_withSeed(name, strlen(name), folder->ino ^ names->seed);
+}
+
+static size_t hash_number(const struct names *names, uint64_t ino)
+{
+	return (size_t)XXH3_64bits_withSeed(&ino, sizeof(ino), names->seed);
 }
 
 /* When memory is short the table stays as it is, only slower. */
@@ -53,7 +62,7 @@ void table_add_dentry(struct names *names, struct dentry *dentry)
 
 	if (names->n_dentries++ > names->dentry_mask)
 		grow_dentries(names);
-	dentry->hash = hash_name(dentry->parent, dentry->name);
+	dentry->hash = hash_name(names, dentry->parent, dentry->name);
 	slot = &names->dentries[dentry->hash & names->dentry_mask];
 	dentry->hash_next = *slot;
 	*slot = dentry;
@@ -71,7 +80,7 @@ void table_remove_dentry(struct names *names, struct dentry *dentry)
 
 struct dentry *table_find_dentry(struct names *names, struct inode *folder, const char *name)
 {
-	uint32_t hash = hash_name(folder, name);
+	uint32_t hash = hash_name(names, folder, name);
 	struct dentry *dentry = names->dentries[hash & names->dentry_mask];
 
 	for (; dentry; dentry = dentry->hash_next) {
@@ -83,7 +92,7 @@ struct dentry *table_find_dentry(struct names *names, struct inode *folder, cons
 
 static struct inode **inode_slot(struct names *names, uint64_t ino)
 {
-	struct inode **slot = &names->inodes[ino & names->inode_mask];
+	struct inode **slot = &names->inodes[hash_number(names, ino) & names->inode_mask];
 
 	while (*slot && (*slot)->ino != ino)
 		slot = &(*slot)->hash_next;
@@ -101,9 +110,11 @@ static void grow_inodes(struct names *names)
 		struct inode *inode, *next;
 
 		for (inode = names->inodes[i]; inode; inode = next) {
+			size_t slot = hash_number(names, inode->ino) & (size - 1);
+
 			next = inode->hash_next;
-			inode->hash_next = table[inode->ino & (size - 1)];
-			table[inode->ino & (size - 1)] = inode;
+			inode->hash_next = table[slot];
+			table[slot] = inode;
 		}
 	}
 	free(names->inodes);
@@ -117,10 +128,11 @@ void table_add_inode(struct names *names, struct inode *inode)
 
 	if (names->n_inodes++ > names->inode_mask)
 		grow_inodes(names);
-	if (!inode->ino)
-		inode->ino = 2;
-	while (*(slot = inode_slot(names, inode->ino)))
-		inode->ino = inode->ino * 6364136223846793005u % INT64_MAX + 2;
+	/* Taken: a file renamed away keeps the number of its first path. Another one each time, or
+	 * a program that writes and renames the same temporary file would build a long row. */
+	while (!inode->ino || *(slot = inode_slot(names, inode->ino)))
+		inode->ino =
+		    XXH3_64bits_withSeed(&inode->ino, sizeof(inode->ino), ++names->tick) >> 1;
 	inode->hash_next = NULL;
 	*slot = inode;
 }

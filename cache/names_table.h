@@ -1,6 +1,6 @@
 /*
  * Inside of names: the struct and its two hash tables (dentries by folder and name, inodes by
- * number). Chained, power-of-two sized, grown at load 1. Used by names.c and names_path.c only.
+ * number). Chained, power-of-two sized, grown at load 1. Used by names*.c only.
  */
 #ifndef VASTFS_CACHE_NAMES_TABLE_H
 #define VASTFS_CACHE_NAMES_TABLE_H
@@ -12,7 +12,9 @@ struct names {
 	struct inode *root;
 	char *root_path; /* "" for "/" */
 	uint64_t tick;
+	uint64_t moved_tick; /* when a folder was last renamed here */
 	uint64_t max_names;
+	uint64_t seed; /* of the hashes; another one in each mount */
 	uint64_t n_dentries, n_inodes;
 	struct dentry **dentries;
 	struct inode **inodes;
@@ -29,5 +31,10 @@ struct dentry *table_find_dentry(struct names *names, struct inode *folder, cons
 /* Changes inode->ino when the number is taken (or 0). */
 void table_add_inode(struct names *names, struct inode *inode);
 void table_remove_inode(struct names *names, struct inode *inode);
+
+/* Takes a name away for good (names.c). */
+void dentry_free(struct names *names, struct dentry *dentry);
+/* Makes room for one more name when there are too many (names_evict.c). */
+void make_room(struct names *names);
 
 #endif

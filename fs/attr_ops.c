@@ -50,6 +50,18 @@ static void keep_times(struct setattr *setattr)
 	}
 }
 
+/* What was set counts, even when bytes written here since made the rest of the report out of date.
+ */
+static void take_mode_and_owner(struct attr *attr, const struct sftp_attr *seen)
+{
+	if (seen->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
+		attr->mode = (attr->mode & S_IFMT) | (seen->mode & 07777);
+	if (seen->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		attr->uid = seen->uid;
+		attr->gid = seen->gid;
+	}
+}
+
 static void take_over(struct setattr *setattr)
 {
 	struct fs *fs = setattr->request.fs;
@@ -57,6 +69,7 @@ static void take_over(struct setattr *setattr)
 	struct attr_report report = fs_report(&setattr->seen, 0);
 	struct openfile *open = inode->open;
 
+	inode->checked_ms = 0; /* whatever was seen before the change was made */
 	if (setattr->to_set & FUSE_SET_ATTR_SIZE) {
 		attr_touch_content(&inode->attr, request_clock());
 		inode->attr.size = setattr->size;
@@ -72,6 +85,7 @@ static void take_over(struct setattr *setattr)
 		fs_take_report(
 		    fs, inode, &setattr->seen, setattr->request.tick, setattr->request.sent_ms);
 	}
+	take_mode_and_owner(&inode->attr, &setattr->seen);
 	keep_times(setattr);
 	attr_touch_change(&inode->attr, request_clock());
 	names_changed(fs->names, inode);

@@ -9,6 +9,7 @@
 
 struct lookup {
 	struct request request;
+	bool again; /* the first answer was of no use */
 	char name[256];
 };
 
@@ -45,17 +46,22 @@ static void on_looked_up(void *arg, int err)
 {
 	struct lookup *lookup = arg;
 	struct request *request = &lookup->request;
+	struct inode *folder = request->pinned[0];
+	struct fs *fs = request->fs;
 	struct dentry *dentry;
 
-	if (err) {
-		request_end(request, err);
-		return;
+	dentry = err ? NULL : names_find(fs->names, folder, lookup->name);
+	/* Put aside, because changes made here were under way with it? */
+	if (!err && !dentry && !lookup->again && !listing_is_fresh(fs, folder)) {
+		lookup->again = true;
+		err = refresh_name(fs, folder, lookup->name, on_looked_up, lookup);
+		if (!err)
+			return;
 	}
-	dentry = names_find(request->fs->names, request->pinned[0], lookup->name);
 	if (dentry && dentry->inode)
 		request_end_entry(request, dentry->inode);
 	else
-		request_end(request, -ENOENT);
+		request_end(request, err ? err : -ENOENT);
 }
 
 void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
