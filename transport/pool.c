@@ -285,6 +285,10 @@ void pool_link_changed(struct pool *pool, const struct ssh_error *error)
 
 /* --- life --------------------------------------------------------------- */
 
+static const struct pool_maker ssh_maker = {
+    session_new, session_open_sftp, session_figures, session_ping, session_free};
+const struct pool_maker *pool_maker = &ssh_maker;
+
 int pool_new(struct pool **out, uv_loop_t *loop, const struct ssh_target *target,
     const struct pool_events *events, void *arg)
 {
@@ -301,6 +305,7 @@ int pool_new(struct pool **out, uv_loop_t *loop, const struct ssh_target *target
 	}
 	pool->refs = 1;
 	pool->loop = loop;
+	pool->maker = pool_maker;
 	pool->target = target;
 	pool->events = *events;
 	pool->arg = arg;
@@ -442,7 +447,7 @@ void pool_figures(struct pool *pool, unsigned index, struct pool_figures_session
 	out->reconnects = session->ups > 1 ? session->ups - 1 : 0;
 	channel_figures(session, out);
 	if (session->session)
-		session_figures(session->session, &figures);
+		pool->maker->figures(session->session, &figures);
 	out->bytes_in = session->past_in + figures.bytes_in;
 	out->bytes_out = session->past_out + figures.bytes_out;
 	memcpy(out->cipher, figures.cipher, sizeof(out->cipher));

@@ -168,6 +168,15 @@ static void on_ended(void *arg, const struct ssh_error *error)
 
 static const struct sftp_events sftp_events = {.ready = on_ready, .ended = on_ended};
 
+static struct stream *open_stream(void *opener, const struct stream_events *events, void *arg)
+{
+	struct pool_channel *channel = opener;
+	struct pool_session *session = channel->session;
+
+	return session->pool->maker->open_sftp(session->session,
+	    channel->lane == LANE_NAMES ? WINDOW_SMALL : WINDOW_BULK, events, arg);
+}
+
 struct pool_channel *pool_channel_open(struct pool_session *session, enum lane lane)
 {
 	struct pool *pool = session->pool;
@@ -181,9 +190,8 @@ struct pool_channel *pool_channel_open(struct pool_session *session, enum lane l
 	channel->refs = 1;
 	channel->session = session;
 	channel->lane = lane;
-	channel->sftp =
-	    sftp_new(pool->loop, session->session, lane == LANE_NAMES ? WINDOW_SMALL : WINDOW_BULK,
-		pool->target->profile->timeout, &sftp_events, channel);
+	channel->sftp = sftp_new_on(pool->loop, open_stream, channel,
+	    pool->target->profile->timeout, &sftp_events, channel);
 	if (!channel->sftp) {
 		free(channel);
 		return NULL;

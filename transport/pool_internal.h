@@ -33,6 +33,20 @@
 
 #define POOL_NEVER UINT64_MAX
 
+/* Who makes the sessions: session.h's functions. A seam for tests, and for other makers of streams.
+ */
+struct pool_maker {
+	int (*start)(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
+	    const struct session_events *events, void *arg);
+	struct stream *(*open_sftp)(struct session *session, uint32_t window,
+	    const struct stream_events *events, void *arg);
+	void (*figures)(struct session *session, struct session_figures *out);
+	void (*ping)(struct session *session);
+	void (*end)(struct session *session);
+};
+/* What the next pool_new takes. */
+extern const struct pool_maker *pool_maker;
+
 struct pool_session;
 
 struct pool_channel {
@@ -91,6 +105,7 @@ struct pool {
 	const struct ssh_target *target;
 	struct pool_events events;
 	void *arg;
+	const struct pool_maker *maker;
 	struct mailbox *mailbox;
 	uv_timer_t due;	  /* dials, reopenings, waiters */
 	uv_timer_t tick;  /* pool_watch.c */

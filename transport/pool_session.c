@@ -44,16 +44,17 @@ static uint64_t backoff(const struct pool_session *session)
 /* Counts the bytes of the session that ends, and lets go of it. */
 static void let_go(struct pool_session *session)
 {
+	const struct pool_maker *maker = session->pool->maker;
 	struct session_figures figures = {0};
 
 	while (session->n_channels)
 		pool_channel_kill(session->channels[session->n_channels - 1]);
 	if (!session->session)
 		return;
-	session_figures(session->session, &figures);
+	maker->figures(session->session, &figures);
 	session->past_in += figures.bytes_in;
 	session->past_out += figures.bytes_out;
-	session_free(session->session);
+	maker->end(session->session);
 	session->session = NULL;
 }
 
@@ -149,7 +150,7 @@ static void on_connected(void *arg, const struct ssh_error *error)
 		session->reopen_fails = 0;
 		pool->saw_sshd = true;
 		pool_watch_reset(session);
-		session_figures(session->session, &figures);
+		pool->maker->figures(session->session, &figures);
 		memcpy(pool->peer, figures.peer, sizeof(pool->peer));
 		log_info(
 		    "connection %u is up (%s, %s)", session->index, figures.peer, figures.cipher);
@@ -181,8 +182,8 @@ void pool_session_dial(struct pool_session *session)
 {
 	struct pool *pool = session->pool;
 	struct ssh_error error = {.kind = SSH_LOST};
-	int err =
-	    session_new(&session->session, pool->mailbox, pool->target, &session_events, session);
+	int err = pool->maker->start(
+	    &session->session, pool->mailbox, pool->target, &session_events, session);
 
 	if (!err) {
 		session->state = POOL_DIALLING;

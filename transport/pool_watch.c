@@ -63,7 +63,7 @@ static void ping(struct pool_session *session)
 		return;
 	}
 	packet_free(message);
-	session_ping(session->session);
+	session->pool->maker->ping(session->session);
 }
 
 static bool is_busy(const struct pool_session *session)
@@ -82,7 +82,7 @@ static bool shows_life(struct pool_session *session)
 	struct session_figures figures;
 	bool life;
 
-	session_figures(session->session, &figures);
+	session->pool->maker->figures(session->session, &figures);
 	life = figures.heard_ms != watch->heard ||
 	       (watch->queued && figures.queued && figures.bytes_out != watch->bytes_out);
 	watch->heard = figures.heard_ms;

@@ -1,7 +1,7 @@
 /*
- * SSH sessions whose far end is the test: these definitions of session.h's functions stand in for
- * session.c in the program that includes this (once). The test says when a dial succeeds, when the
- * link breaks, and through `serve` what an SFTP server answers on each channel.
+ * SSH sessions whose far end is the test, for pools made after fake_init. Included once by a test
+ * program. The test says when a dial succeeds, when the link breaks, and through `serve` what an
+ * SFTP server answers on each channel.
  *
  * Events come from fake_run only, as they do from the loop.
  */
@@ -9,7 +9,7 @@
 #define VASTFS_TESTS_FAKE_SESSION_H
 
 #include "tests/fake/fake_stream.h"
-#include "transport/session.h"
+#include "transport/pool_internal.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,10 +61,10 @@ static uint64_t fake_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* --- session.h --- */
+/* --- session.h's functions --- */
 
-int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
-    const struct session_events *events, void *arg)
+static int fake_session_new(struct session **out, struct mailbox *mailbox,
+    const struct ssh_target *target, const struct session_events *events, void *arg)
 {
 	struct session *session = calloc(1, sizeof(*session));
 
@@ -78,7 +78,7 @@ int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_
 	return 0;
 }
 
-struct stream *session_open_sftp(
+static struct stream *fake_session_open(
     struct session *session, uint32_t window, const struct stream_events *events, void *arg)
 {
 	struct fake_channel *channel = calloc(1, sizeof(*channel));
@@ -91,7 +91,7 @@ struct stream *session_open_sftp(
 	return fake_stream_open(&channel->stream, events, arg);
 }
 
-void session_figures(struct session *session, struct session_figures *out)
+static void fake_session_figures(struct session *session, struct session_figures *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->heard_ms = session->heard_ms;
@@ -99,16 +99,25 @@ void session_figures(struct session *session, struct session_figures *out)
 	snprintf(out->cipher, sizeof(out->cipher), "none");
 }
 
-void session_ping(struct session *session)
+static void fake_session_ping(struct session *session)
 {
 	session->pings++;
 	if (!fake.silent)
 		session->heard_ms = fake_now_ms();
 }
 
-void session_free(struct session *session)
+static void fake_session_free(struct session *session)
 {
 	session->freed = true;
+}
+
+static void fake_init(void)
+{
+	static const struct pool_maker maker = {fake_session_new, fake_session_open,
+	    fake_session_figures, fake_session_ping, fake_session_free};
+
+	memset(&fake, 0, sizeof(fake));
+	pool_maker = &maker;
 }
 
 /* --- what happens ---------------------------------------------------------- */

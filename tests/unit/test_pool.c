@@ -47,6 +47,7 @@ static const struct pool_events events = {on_ready, on_link};
 static void setup_pool(unsigned connections)
 {
 	memset(&t, 0, sizeof(t));
+	fake_init();
 	uv_loop_init(&t.loop);
 	t.profile.host = (char *)(uintptr_t) "gpu";
 	t.profile.connections = connections;

@@ -332,6 +332,7 @@ static void run_until(const bool *done)
 static void setup_with(const char *const *extensions, const char *peer)
 {
 	memset(&t, 0, sizeof(t));
+	fake_init();
 	memset(&far, 0, sizeof(far));
 	fake.serve = serve;
 	fake.extensions = extensions;
