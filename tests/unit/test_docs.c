@@ -1,6 +1,7 @@
 /*
  * The man pages against the table of keys: every key is there, with its range, its choices and its
- * default, and nothing is there that does not exist. Runs from the top of the tree.
+ * default, and nothing is there that does not exist. Then vastfs(1) against the sources: each
+ * command and each field of the status. Runs from the top of the tree.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char file_page[64 * 1024], mount_page[64 * 1024];
+static char file_page[64 * 1024], mount_page[64 * 1024], vastfs_page[64 * 1024];
+static char readme[64 * 1024], commands[64 * 1024], fields[64 * 1024];
 
 static void read_page(const char *name, char *buf, size_t size)
 {
@@ -33,6 +35,10 @@ static int setup(void **state)
 {
 	read_page("doc/vastfs.ini.5", file_page, sizeof(file_page));
 	read_page("doc/mount.vastfs.8", mount_page, sizeof(mount_page));
+	read_page("doc/vastfs.1", vastfs_page, sizeof(vastfs_page));
+	read_page("README.md", readme, sizeof(readme));
+	read_page("fs/cmd/main_vastfs.c", commands, sizeof(commands));
+	read_page("fs/status.c", fields, sizeof(fields));
 	return 0;
 }
 
@@ -169,6 +175,81 @@ static void test_flags_and_exit_codes(void **state)
 	}
 }
 
+/* Every key of the file has a row in the README's table, with its default. */
+static void test_readme(void **state)
+{
+	for (const struct profile_key *key = profile_keys(); key->name; key++) {
+		char head[64], row[512];
+		const char *at;
+
+		if (!key->in_file)
+			continue;
+		snprintf(head, sizeof(head), "\n| `%s` |", key->name);
+		at = strstr(readme, head);
+		if (!at)
+			fail_msg("%s: is not in README.md", key->name);
+		snprintf(row, sizeof(row), "%.*s", (int)strcspn(at + 1, "\n"), at + 1);
+		if (key->type == KEY_NUMBER && key->default_text)
+			need_word(key, row, key->default_text);
+		for (const char *p = key->choices; p;
+		     p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL) {
+			snprintf(head, sizeof(head), "`%.*s`", (int)strcspn(p, "|"), p);
+			need_word(key, row, head);
+		}
+	}
+}
+
+/* The word that begins at text, if it ends with a quote and has small letters and '_' only. */
+static bool quoted_word(const char *text, char *buf, size_t size)
+{
+	size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz_");
+
+	if (len == 0 || text[len] != '"')
+		return false;
+	assert_true(len < size);
+	memcpy(buf, text, len);
+	buf[len] = '\0';
+	return true;
+}
+
+static void test_commands(void **state)
+{
+	static const char call[] = "strcmp(command, \"";
+	char word[64], head[80];
+	int found = 0;
+
+	for (const char *at = commands; (at = strstr(at, call)); at++) {
+		if (!quoted_word(at + sizeof(call) - 1, word, sizeof(word)))
+			continue;
+		found++;
+		snprintf(head, sizeof(head), "\n.It Cm %s ", word);
+		if (!strstr(vastfs_page, head))
+			fail_msg("the command %s is not in doc/vastfs.1", word);
+		snprintf(head, sizeof(head), "\n.Cm %s\n", word);
+		if (!strstr(vastfs_page, head))
+			fail_msg("the command %s is not in the synopsis of doc/vastfs.1", word);
+	}
+	assert_true(found >= 3);
+}
+
+/* The words in quotes of fs/status.c are the names of the fields. */
+static void test_status_fields(void **state)
+{
+	const char *status = strstr(vastfs_page, "\n.Sh STATUS");
+	char word[64];
+	int found = 0;
+
+	assert_non_null(status);
+	for (const char *at = fields; (at = strchr(at, '"')); at++) {
+		if (!quoted_word(at + 1, word, sizeof(word)))
+			continue;
+		found++;
+		if (!has_word(status, word))
+			fail_msg("the field %s is not in doc/vastfs.1", word);
+	}
+	assert_true(found > 40);
+}
+
 /* The test itself can fail. */
 static void test_has_word(void **state)
 {
@@ -178,6 +259,16 @@ static void test_has_word(void **state)
 	assert_false(has_word("", "1"));
 }
 
+static void test_quoted_word(void **state)
+{
+	char word[8];
+
+	assert_true(quoted_word("rtt_ms\", session", word, sizeof(word)));
+	assert_string_equal(word, "rtt_ms");
+	assert_false(quoted_word("s:i}\"", word, sizeof(word)));
+	assert_false(quoted_word("\"", word, sizeof(word)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,7 +276,11 @@ int main(void)
 	    cmocka_unit_test(test_options),
 	    cmocka_unit_test(test_nothing_else_is_documented),
 	    cmocka_unit_test(test_flags_and_exit_codes),
+	    cmocka_unit_test(test_readme),
+	    cmocka_unit_test(test_commands),
+	    cmocka_unit_test(test_status_fields),
 	    cmocka_unit_test(test_has_word),
+	    cmocka_unit_test(test_quoted_word),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
