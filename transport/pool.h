@@ -2,14 +2,16 @@
  * The pool: the SSH sessions of one mount and the SFTP channels on them, by lane.
  *
  *	session 0    NAMES  channel: look-ups, listings, changes of names
- *	             FILES  channel: opens, small reads and writes, fsync, so that a slow fsync does
- *not hold up `ls` session 1…   BULK   channels, opened as transfers need them (an sshd takes at
- *most 2 MiB per channel and round trip); with connections=1 they lie on session 0
+ *	             FILES  channel: opens, small reads and writes, fsync, so that a slow
+ *	                    fsync does not hold up `ls`
+ *	session 1…   BULK   channels, opened as transfers need them (an sshd takes at most
+ *	                    2 MiB per channel and round trip); with connections=1 they lie
+ *	                    on session 0
  *
  * Core only. Owns the sessions; redials lost ones with backoff (1 s doubled up to 30 s, with
- *jitter), staggered so that MaxStartups and PerSourcePenalties are not provoked; notices dead links
- *(nothing heard for 15 s with something asked; a ping after 5 s of silence) and clock jumps
- *(suspend), which are checked at once.
+ * jitter), staggered so that MaxStartups and PerSourcePenalties are not provoked; notices dead links
+ * (nothing heard for 15 s with something asked; a ping after 5 s of silence) and clock jumps
+ * (suspend), which are checked at once.
  */
 #ifndef VASTFS_TRANSPORT_POOL_H
 #define VASTFS_TRANSPORT_POOL_H

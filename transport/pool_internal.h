@@ -15,7 +15,7 @@
  *	   └───────────────────────────────────────┘
  *
  * Nothing is called back from inside pool_channel or pool_wait: what they find to do is done by
- *on_due, which uv runs on its next turn.
+ * on_due, which uv runs on its next turn.
  */
 #ifndef VASTFS_TRANSPORT_POOL_INTERNAL_H
 #define VASTFS_TRANSPORT_POOL_INTERNAL_H

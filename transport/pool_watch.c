@@ -1,6 +1,6 @@
 /*
  * Dead links. A link that died says nothing, for ever; so a session that is silent is asked for a
- *sign of life:
+ * sign of life:
  *
  *	something asked, silent for 5 s   → a ping
  *	nothing asked, silent for 15 s    → a ping
@@ -8,7 +8,7 @@
  *	after a clock jump (suspend, SIGSTOP) → a ping at once, which has 3 s
  *
  * Only time in which our loop ran counts: after a stop the session's thread must first get the
- *chance to read what came meanwhile. So each tick counts for at most TICK_CREDIT_MS.
+ * chance to read what came meanwhile. So each tick counts for at most TICK_CREDIT_MS.
  */
 #include "conf/log.h"
 #include "transport/pool_internal.h"

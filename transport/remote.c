@@ -2,9 +2,10 @@
  * Life, and the way to `ready`:
  *
  *	pool ready → REALPATH "." (the login folder) → its owner is the login user
- *	           → STAT of the folder to mount; /workspace where the profile names none, else the
- *login folder → REALPATH of it when it is a symlink or has ".." in it: the rest of vastfs LSTATs
- *below it
+ *	           → STAT of the folder to mount; where the profile names none /workspace, else the
+ *	             login folder
+ *	           → REALPATH of it when it is a symlink or has ".." in it: the rest of vastfs
+ *	             LSTATs below it
  */
 #include "conf/log.h"
 #include "transport/remote_internal.h"

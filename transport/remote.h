@@ -1,13 +1,16 @@
 /*
- * The instance, as the rest of vastfs sees it: file system operations by path, asynchronous, with true errnos.
+ * The instance, as the rest of vastfs sees it: file system operations by path, asynchronous, with
+ * true errnos.
  *
- * Core only. Owns the pool: the SSH sessions, their lanes and channels (pool.h), redials lost sessions, and mends
- * what SFTP leaves vague. Every call completes exactly once, later, never from inside the call, within `timeout`
- * seconds of the profile. Paths are absolute on the instance, borrowed for the call only.
+ * Core only. Owns the pool: the SSH sessions, their lanes and channels (pool.h), redials lost
+ * sessions, and mends what SFTP leaves vague. Every call completes exactly once, later, never from
+ * inside the call, within `timeout` seconds of the profile. Paths are absolute on the instance,
+ * borrowed for the call only.
  *
- * A lost link: what can be repeated (look-ups, listings) is sent again on another connection until the timeout; for
- * mkdir, rename, remove, symlink, link and exclusive create it is first looked up whether it was done.
- * err is 0 or a negative errno: -ETIMEDOUT after the timeout, -EIO and -EPROTO for a server that makes no sense.
+ * A lost link: what can be repeated (look-ups, listings) is sent again on another connection until
+ * the timeout; for mkdir, rename, remove, symlink, link and exclusive create it is first looked up
+ * whether it was done. err is 0 or a negative errno: -ETIMEDOUT after the timeout, -EIO and -EPROTO
+ * for a server that makes no sense.
  */
 #ifndef VASTFS_TRANSPORT_REMOTE_H
 #define VASTFS_TRANSPORT_REMOTE_H
@@ -18,31 +21,36 @@
 struct remote;
 
 struct remote_events {
-	/* The first session stands, its SFTP answers and the folder to mount is known: the mount may be announced. Or the
-	 * first connection failed for good (error borrowed). Once. */
+	/* The first session stands, its SFTP answers and the folder to mount is known: the mount
+	 * may be announced. Or the first connection failed for good (error borrowed). Once. */
 	void (*ready)(void *arg, const struct ssh_error *error);
-	/* The link came or went (all sessions down, or the first one up again). error NULL when up. */
+	/* The link came or went (no session serves any more, or one does again). error NULL when
+	 * up.
+	 */
 	void (*link)(void *arg, const struct ssh_error *error);
 };
 
-/* Starts dialling: the first session at once, the others behind it, staggered. While the first fails in a way that time
- * heals (SSH_DENIED_TRANSIENT, SSH_REFUSED just after a start), it is tried again every few seconds for up to a minute,
- * with a line of log_warning saying so; then ready(error). */
-int remote_new(struct remote **out, uv_loop_t *loop, const struct ssh_target *target, const struct remote_events *events,
-    void *arg);
-/* Completes what is in flight with -ENOTCONN (later, from the loop), closes all sessions. No events come afterwards. The
- * struct stays while someone holds a reference (open files do); calls on it then complete with -ENOTCONN. */
+/* Starts dialling: the first session at once, the others behind it, staggered. While the first
+ * fails in a way that time heals (SSH_DENIED_TRANSIENT, SSH_REFUSED just after a start), it is
+ * tried again every few seconds for up to a minute, with a line of log_warning saying so; then
+ * ready(error). */
+int remote_new(struct remote **out, uv_loop_t *loop, const struct ssh_target *target,
+    const struct remote_events *events, void *arg);
+/* Completes what is in flight with -ENOTCONN (later, from the loop), closes all sessions. No events
+ * come afterwards. The struct stays while someone holds a reference (open files do); calls on it
+ * then complete with -ENOTCONN. */
 void remote_free(struct remote *remote);
 struct remote *remote_get(struct remote *remote);
 void remote_put(struct remote *remote);
 
 struct pool *remote_pool(struct remote *remote);
-/* After ready: the absolute path mounted, the login user's numeric ids on the instance (owner of the login folder). */
+/* After ready: the absolute path mounted, the login user's numeric ids on the instance (owner of
+ * the login folder). */
 const char *remote_root(const struct remote *remote);
 uint32_t remote_uid(const struct remote *remote);
 uint32_t remote_gid(const struct remote *remote);
-/* Bits that the server's umask was seen to clear at creates are mended by who creates; this is the features of the
- * first session. */
+/* Bits that the server's umask was seen to clear at creates are mended by who creates; this is the
+ * features of the first session. */
 const struct sftp_features *remote_features(const struct remote *remote);
 
 typedef void remote_done(void *arg, int err);
@@ -53,31 +61,38 @@ typedef void remote_text_done(void *arg, int err, const char *text);
 void remote_lstat(struct remote *remote, const char *path, remote_attr_done *done, void *arg);
 void remote_stat(struct remote *remote, const char *path, remote_attr_done *done, void *arg);
 void remote_readlink(struct remote *remote, const char *path, remote_text_done *done, void *arg);
-void remote_mkdir(struct remote *remote, const char *path, uint32_t mode, remote_done *done, void *arg);
+void remote_mkdir(
+    struct remote *remote, const char *path, uint32_t mode, remote_done *done, void *arg);
 void remote_rmdir(struct remote *remote, const char *path, remote_done *done, void *arg);
 void remote_unlink(struct remote *remote, const char *path, remote_done *done, void *arg);
-void remote_symlink(struct remote *remote, const char *target, const char *path, remote_done *done, void *arg);
-void remote_link(struct remote *remote, const char *from, const char *to, remote_done *done, void *arg);
-/* replace: what stands at `to` is replaced atomically (posix-rename@). Without it -EEXIST when something stands there
- * (RENAME_NOREPLACE). Servers without posix-rename@ get a plain RENAME, and when `to` exists a rename aside, a RENAME and a
- * REMOVE, put back on failure. */
-void remote_rename(struct remote *remote, const char *from, const char *to, bool replace, remote_done *done, void *arg);
-/* Sets what attr->flags names. nofollow: of a symlink itself (lsetstat@; -EOPNOTSUPP without it when path is a link). Mode is
- * sent in a request of its own behind uid/gid, since chown clears setuid. size must not be set here together with others. */
-void remote_setstat(struct remote *remote, const char *path, const struct sftp_attr *attr, bool nofollow, remote_done *done,
-    void *arg);
-void remote_statvfs(struct remote *remote, const char *path, void (*done)(void *arg, int err, const struct statvfs *st),
-    void *arg);
+void remote_symlink(
+    struct remote *remote, const char *target, const char *path, remote_done *done, void *arg);
+void remote_link(
+    struct remote *remote, const char *from, const char *to, remote_done *done, void *arg);
+/* replace: what stands at `to` is replaced atomically (posix-rename@). Without it -EEXIST when
+ * something stands there (RENAME_NOREPLACE). Servers without posix-rename@ get a plain RENAME, and
+ * when `to` exists a rename aside, a RENAME and a REMOVE, put back on failure. */
+void remote_rename(struct remote *remote, const char *from, const char *to, bool replace,
+    remote_done *done, void *arg);
+/* Sets what attr->flags names. nofollow: of a symlink itself (lsetstat@; -EOPNOTSUPP without it
+ * when path is a link). Mode is sent in a request of its own behind uid/gid, since chown clears
+ * setuid. size must not be set here together with others. */
+void remote_setstat(struct remote *remote, const char *path, const struct sftp_attr *attr,
+    bool nofollow, remote_done *done, void *arg);
+void remote_statvfs(struct remote *remote, const char *path,
+    void (*done)(void *arg, int err, const struct statvfs *st), void *arg);
 
 /*
- * Lists a folder: OPENDIR, then READDIRs pipelined, CLOSE. entry() for each valid name but "." and ".." (duplicates are
- * dropped); links is 0 when longname did not say. Then done once; on an error the entries given before are void.
- * self: the attributes of the folder itself where "." had them, else NULL.
+ * Lists a folder: OPENDIR, then READDIRs pipelined, CLOSE. entry() for each valid name but "." and
+ * ".." (duplicates are dropped); links is 0 when longname did not say. Then done once; on an error
+ * the entries given before are void. self: the attributes of the folder itself where "." had them,
+ * else NULL.
  */
 struct remote_listing {
 	void (*entry)(void *arg, const char *name, const struct sftp_attr *attr, uint32_t links);
 	void (*done)(void *arg, int err, const struct sftp_attr *self);
 };
-void remote_list(struct remote *remote, const char *path, const struct remote_listing *listing, void *arg);
+void remote_list(
+    struct remote *remote, const char *path, const struct remote_listing *listing, void *arg);
 
 #endif

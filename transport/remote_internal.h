@@ -7,18 +7,19 @@
  *	remote_rename.c   renames, also without posix-rename@
  *	remote_setstat.c  owner, mode and times
  *	remote_list.c     listings
- *	remote_errno.c    looking for the errno behind a FAILURE; remote_guess.c judges what was
- *seen
+ *	remote_errno.c    looking for the errno behind a FAILURE
+ *	remote_guess.c    judging what was seen
  *
  * An operation's way:
  *
  *	submit ──> a channel? ──yes──> go: asks ──> replies ──> finish
- *	                │ no             ^            │ -ENOTCONN, once all replies of this try are
- *in v                │            v waiting ────────────┴──────── waiting
+ *	                │ no             ^            │ -ENOTCONN, once all replies of
+ *	                v                │            v this try are in
+ *	             waiting ────────────┴──────── waiting
  *
  * go is called again after a lost link and must see from op->sent whether the first try may have
- *been done. finish tells the caller; the struct stays until the last callback that was promised to
- *it has come (holds).
+ * been done. finish tells the caller; the struct stays until the last callback that was promised to
+ * it has come (holds).
  */
 #ifndef VASTFS_TRANSPORT_REMOTE_INTERNAL_H
 #define VASTFS_TRANSPORT_REMOTE_INTERNAL_H

@@ -5,8 +5,8 @@
  *	                     (a window: two, more while full replies come)
  *
  * Names are gathered and handed over at the end, so that a lost link just starts again. CLOSE goes
- *out behind the end of file without being waited for; whatever ends the listing early closes the
- *handle too, as soon as there is one.
+ * out behind the end of file without being waited for; whatever ends the listing early closes the
+ * handle too, as soon as there is one.
  */
 #include "transport/remote_internal.h"
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * Look-ups, and the changes of names that can't be repeated blindly: when the link was lost with
- *the answer outstanding, what was asked may have been done. So the second try looks first:
+ * the answer outstanding, what was asked may have been done. So the second try looks first:
  *
  *	mkdir      a folder of ours stands there    → done     nothing there → again    else -EEXIST
  *	rmdir      nothing there any more           → done     still there   → again
