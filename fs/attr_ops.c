@@ -67,15 +67,10 @@ static void take_over(struct setattr *setattr)
 	struct fs *fs = setattr->request.fs;
 	struct inode *inode = setattr->inode;
 	struct attr_report report = fs_report(&setattr->seen, 0);
-	struct openfile *open = inode->open;
 
 	inode->checked_ms = 0; /* whatever was seen before the change was made */
 	if (setattr->to_set & FUSE_SET_ATTR_SIZE) {
-		attr_touch_content(&inode->attr, request_clock());
-		inode->attr.size = setattr->size;
-		if (open)
-			content_resize(open->content, setattr->size);
-		openfile_take_own(fs, inode, &report, setattr->request.sent_ms);
+		openfile_truncated(fs, inode, &report, setattr->request.sent_ms);
 	} else if (setattr->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
 		inode->attr.mtime_there = setattr->attr.mtime;
 		inode->attr.atime_there = setattr->attr.atime;
@@ -87,6 +82,7 @@ static void take_over(struct setattr *setattr)
 	}
 	take_mode_and_owner(&inode->attr, &setattr->seen);
 	keep_times(setattr);
+	openfile_identity_changed(inode, &setattr->attr);
 	attr_touch_change(&inode->attr, request_clock());
 	names_changed(fs->names, inode);
 }

@@ -258,11 +258,13 @@ int daemon_run(const struct daemon_options *options)
 	}
 	uv_run(&daemon.loop, UV_RUN_DEFAULT);
 	session_join_all(LEAVE_TIMEOUT_MS);
-	uv_walk(&daemon.loop, on_closed_walk, NULL);
-	uv_run(&daemon.loop, UV_RUN_NOWAIT);
 	names_free(daemon.fs.names);
 	daemon.fs.names = NULL;
-	content_pool_free(daemon.fs.contents);
+	if (daemon.fs.contents)
+		content_pool_free(daemon.fs.contents);
+	uv_run(&daemon.loop, UV_RUN_NOWAIT);
+	uv_walk(&daemon.loop, on_closed_walk, NULL);
+	uv_run(&daemon.loop, UV_RUN_NOWAIT);
 	free(daemon.fs.mountpoint);
 	uv_loop_close(&daemon.loop);
 	return daemon.code;

@@ -61,6 +61,7 @@ static void end_create(struct create *create)
 	}
 	owner = openfile_owner(fs, inode);
 	rfile_set_owner(handle->file, &owner);
+	handle_tell_version(handle);
 	openfile_used(fs, handle->open);
 	create->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_create(&create->request, inode, &create->fi))
@@ -170,7 +171,6 @@ static void take_opened(struct open *open, const struct sftp_attr *attr)
 	struct fs *fs = open->request.fs;
 	struct inode *inode = open->inode;
 	struct attr_report report = fs_report(attr, 0);
-	struct openfile *openfile = inode->open;
 
 	if (!attr->flags)
 		return;
@@ -178,11 +178,7 @@ static void take_opened(struct open *open, const struct sftp_attr *attr)
 		fs_take_report(fs, inode, attr, open->request.tick, open->request.sent_ms);
 		return;
 	}
-	attr_touch_content(&inode->attr, request_clock());
-	inode->attr.size = report.size;
-	if (openfile)
-		content_resize(openfile->content, report.size);
-	openfile_take_own(fs, inode, &report, open->request.sent_ms);
+	openfile_truncated(fs, inode, &report, open->request.sent_ms);
 	names_changed(fs->names, inode);
 }
 
@@ -203,7 +199,7 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 		request_end(&open->request, -ENOMEM);
 		return;
 	}
-	rfile_set_version(file, open->inode->attr.mtime_there, open->inode->attr.size);
+	handle_tell_version(handle);
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))

@@ -173,13 +173,22 @@ const struct content_source openfile_source = {
 
 /* --- versions --- */
 
+void handle_tell_version(struct handle *handle)
+{
+	const struct inode *inode = handle->open->inode;
+
+	if (openfile_dirty(inode))
+		rfile_mark_changed(handle->file);
+	else
+		rfile_set_version(handle->file, inode->attr.mtime_there, inode->attr.size);
+}
+
 static void tell_version(struct openfile *open)
 {
-	const struct attr *attr = &open->inode->attr;
 	struct handle *handle;
 
 	LIST_FOREACH (handle, &open->handles, link)
-		rfile_set_version(handle->file, attr->mtime_there, attr->size);
+		handle_tell_version(handle);
 }
 
 void openfile_version_changed(struct inode *inode)
@@ -219,7 +228,10 @@ void openfile_used(struct fs *fs, struct openfile *open)
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 {
 	struct inode *inode = open->inode;
+	struct handle *handle;
 
+	LIST_FOREACH (handle, &open->handles, link)
+		rfile_mark_changed(handle->file);
 	if (end > inode->attr.size)
 		inode->attr.size = end;
 	attr_touch_content(&inode->attr, request_clock());
@@ -240,6 +252,36 @@ void openfile_take_own(
 		open->suspect = true;
 		tell_version(open);
 	}
+}
+
+void openfile_truncated(struct fs *fs, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_ms)
+{
+	struct openfile *open = inode->open;
+	struct handle *handle;
+
+	attr_touch_content(&inode->attr, request_clock());
+	inode->attr.size = report->size;
+	if (open && content_dirty(open->content)) { /* written to again meanwhile */
+		inode->attr.size = content_size(open->content);
+	} else if (open) {
+		content_resize(open->content, report->size);
+		LIST_FOREACH (handle, &open->handles, link)
+			rfile_truncated(handle->file, report->size);
+		open->wrote = false;
+	}
+	openfile_take_own(fs, inode, report, sent_ms);
+}
+
+void openfile_identity_changed(struct inode *inode, const struct sftp_attr *attr)
+{
+	struct openfile *open = inode->open;
+	struct handle *handle;
+
+	if (!open)
+		return;
+	LIST_FOREACH (handle, &open->handles, link)
+		rfile_set_identity(handle->file, attr);
 }
 
 struct refresh {

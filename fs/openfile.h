@@ -47,6 +47,8 @@ struct handle *handle_get(struct handle *handle);
 void handle_put(struct handle *handle);
 /* How the content cache reaches the instance; its `file` is a struct handle. */
 extern const struct content_source openfile_source;
+/* The file was just opened: what is known of its version is told to it. */
+void handle_tell_version(struct handle *handle);
 /* Who gives rfile the inode's path. */
 struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode);
 
@@ -65,6 +67,10 @@ void openfile_take_own(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
 /* Bytes were accepted from a program: the file's size and times are now ours to tell. */
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
+/* We set the file's size, to what the instance then reported. */
+void openfile_truncated(struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
+/* Owner, group or mode were set (those that attr->flags names). */
+void openfile_identity_changed(struct inode *inode, const struct sftp_attr *attr);
 /* Everything written is there: asks the instance for the attributes it now has, behind the caller's
  * back. */
 void openfile_refresh_after_write(struct openfile *open, struct rfile *file);

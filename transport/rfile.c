@@ -133,6 +133,13 @@ void rfile_mark_changed(struct rfile *file)
 	}
 }
 
+void rfile_truncated(struct rfile *file, uint64_t size)
+{
+	rfile_mark_changed(file);
+	if (file->end > size)
+		file->end = size;
+}
+
 /*
  * Whether attr, just seen through another handle, is this file. SFTP v3 has no inode numbers, so:
  * for a file that only others can change, the version; for one that is being written here the

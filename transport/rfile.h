@@ -53,6 +53,14 @@ bool rfile_append(const struct rfile *file);
 /* What the caller knows the file to be (mtime in seconds since 1970, size in bytes). */
 void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size);
 
+/* The file is being changed by this mount, through this or another rfile: until the next
+ * rfile_set_version its time and size are not compared. Writes, copies and truncates of the rfile itself
+ * imply it. */
+void rfile_mark_changed(struct rfile *file);
+
+/* It was truncated through another rfile or by path: a further handle may show this size. */
+void rfile_truncated(struct rfile *file, uint64_t size);
+
 /* The owner, group or permissions were changed by path (those that attr->flags names): a further
  * handle is expected to show the new ones. rfile_fsetstat notes its own. */
 void rfile_set_identity(struct rfile *file, const struct sftp_attr *attr);

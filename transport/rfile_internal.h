@@ -151,8 +151,6 @@ int rfile_path(struct rfile *file, char *buf, size_t size);
 /* The errno behind a WRITE, FSYNC, FSETSTAT or copy-data that failed, as remote_true_errno. */
 void rfile_true_errno(struct rfile *file, int err, remote_done *done, void *arg);
 bool rfile_same(const struct rfile *file, const struct sftp_attr *attr);
-/* A write, copy or truncate is about to be sent. */
-void rfile_mark_changed(struct rfile *file);
 
 /* --- rfile_handles.c --- */
 /* Opens a further handle for the slot of that lane; 0, or why not. The file's handle count must
