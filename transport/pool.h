@@ -9,9 +9,9 @@
  *	                    on session 0
  *
  * Core only. Owns the sessions; redials lost ones with backoff (1 s doubled up to 30 s, with
- * jitter), staggered so that MaxStartups and PerSourcePenalties are not provoked; notices dead links
- * (nothing heard for 15 s with something asked; a ping after 5 s of silence) and clock jumps
- * (suspend), which are checked at once.
+ * jitter), staggered so that MaxStartups and PerSourcePenalties are not provoked; notices dead
+ * links (nothing heard for 15 s with something asked; a ping after 5 s of silence) and clock
+ * jumps (suspend), which are checked at once.
  */
 #ifndef VASTFS_TRANSPORT_POOL_H
 #define VASTFS_TRANSPORT_POOL_H

@@ -24,9 +24,7 @@ struct remote_events {
 	/* The first session stands, its SFTP answers and the folder to mount is known: the mount
 	 * may be announced. Or the first connection failed for good (error borrowed). Once. */
 	void (*ready)(void *arg, const struct ssh_error *error);
-	/* The link came or went (no session serves any more, or one does again). error NULL when
-	 * up.
-	 */
+	/* The link came (error NULL) or went: no session serves any more, or one does again. */
 	void (*link)(void *arg, const struct ssh_error *error);
 };
 

@@ -4,9 +4,9 @@
  * With posix-rename@ one request does it. After a lost link the second try looks first: when `from`
  * is gone and `to` is there, it was done.
  *
- * Plain RENAME never replaces. To replace with it, what stands at `to` is renamed aside first. Each
- * step starts with a look at the three names, and what is seen alone says what to do next; so a step
- * may fail or get lost with the link anywhere in between:
+ * Plain RENAME never replaces. To replace with it, what stands at `to` is renamed aside first.
+ * Each step starts with a look at the three names, and what is seen alone says what to do next; so
+ * a step may fail or get lost with the link anywhere in between:
  *
  *	from  to   aside
  *	 x    -    -      RENAME from to
