@@ -1,20 +1,20 @@
 /*
  * The bytes of files held in memory: blocks of 128 KiB, each with a map of the 4 KiB pages that are
- *present and of those being fetched.
+ * present and of those being fetched.
  *
  * A set (struct blocks) belongs to one file and finds its blocks by number; all sets share a pool
- *with a limit on memory, which it takes from the least recently used block. Nothing outside
- *blocks.c knows where the bytes lie.
+ * with a limit on memory, which it takes from the least recently used block. Nothing outside
+ * blocks.c knows where the bytes lie.
  *
  *	page:	absent --fetch--> under way --arrives--> present --dropped, evicted--> absent
  *
  * Data is as large as the highest page needs (a small file's only block is as large as the file),
- *so a block without present pages costs its struct only. The bytes of a present page beyond the
- *file's end are zeros. Full-size data goes to a list of at most 64 spare ones, so that streaming
- *does not map and unmap memory all the time.
+ * so a block without present pages costs its struct only. The bytes of a present page beyond the
+ * file's end are zeros. Full-size data goes to a list of at most 64 spare ones, so that streaming
+ * does not map and unmap memory all the time.
  *
  * A block exists while it has a present page, a page under way or a pin. blocks_release ends one
- *that has none of them; every function that takes one of them away says whether it does so itself.
+ * that has none of them; every function that takes one of them away says whether it does so itself.
  *
  * Core only. Errors: -ENOMEM.
  */

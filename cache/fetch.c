@@ -140,12 +140,13 @@ static void cut_short(
 {
 	uint64_t end = fetch->offset + len, page = end / BLOCKS_PAGE * BLOCKS_PAGE;
 
-	if (end >= reader->end)
+	if (page >= reader->end)
 		return;
-	reader->end = end;
+	if (end < reader->end)
+		reader->end = end;
 	free(reader->tail);
 	reader->tail = NULL;
-	if (end == page || end <= reader->offset)
+	if (end == page || reader->end <= reader->offset)
 		return;
 	reader->tail = malloc(BLOCKS_PAGE);
 	if (!reader->tail) {

@@ -77,7 +77,8 @@ static void resize(
 			s->window = READAHEAD_LEAST;
 		s->ahead = s->next;
 	} else if (found != READAHEAD_HIT) {
-		most = min64(max_window, 4 * (s->next - s->begun));
+		/* From the beginning, most read on to the end; in the middle, many want a piece. */
+		most = min64(max_window, (s->begun ? 1 : 4) * (s->next - s->begun));
 		if (most > s->window)
 			s->window = (uint32_t)min64(most, 2 * (uint64_t)s->window);
 	}

@@ -1,21 +1,21 @@
 /*
  * When to read ahead, and how far: the policy on struct readahead of content.h. No memory, no I/O,
- *no clock.
+ * no clock.
  *
  * A stream is a place in the file where a reader goes forward. It gets a window, the bytes to keep
- *asked for ahead of it, with its second read in a row, or at once when it starts at offset 0. The
- *window doubles each time the reader finds its data still under way, up to the caller's limit and
- *to four times what the stream has consumed (so that a program that looks at a header costs
- *little); it is halved when data that was read ahead was dropped before it was asked for. It is
- *refilled when half of it is consumed, so that requests stay large.
+ * asked for ahead of it, with its second read in a row, or at once when it starts at offset 0. The
+ * window doubles each time the reader finds its data still under way, up to the caller's limit and
+ * to what the stream has consumed (four times that when it began at 0), so that looking at a header
+ * or at a piece in the middle costs little. It is halved when data that was read ahead was dropped
+ * before it was asked for. It is refilled when half of it is consumed, so that requests stay large.
  *
  *	     begun          next                      ahead
  *	  -----|==============|#########################|----------> file
  *	        consumed        asked for (<= window)
  *
  * The kernel sends several requests at once, which may overtake each other: within READAHEAD_SLACK
- *of next a stream stays itself. What it jumps over is counted, and what is filled in later is
- *forgiven, so a strided reader soon is none. A reader at random or backward never gets a window.
+ * of next a stream stays itself. What it jumps over is counted, and what is filled in later is
+ * forgiven, so a strided reader soon is none. A reader at random or backward never gets a window.
  */
 #ifndef VASTFS_CACHE_READAHEAD_H
 #define VASTFS_CACHE_READAHEAD_H

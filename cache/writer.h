@@ -1,25 +1,29 @@
 /*
  * Write-behind: the bytes accepted from write(2) and not yet acknowledged by the instance. The
- *writing half of struct content; only content.c, content_pool.c and fetch.c call it.
+ * writing half of struct content; only content.c, content_pool.c and fetch.c call it.
  *
  *	extent   a run of dirty bytes that will be, or is, one WRITE; at most a chunk (max_write in
- *whole pages) long.
+ *	         whole pages) long.
  *
- *	  write(2) --> pending --full, flush, a second, no room--> ready --no overlap in flight-->
- *sent --> acknowledged ^  overwritten and prolonged in place  |
+ *	write(2) --> pending --full, flush, a second--> ready --nothing overlapping--> sent --> gone
+ *	               ^                                  |     is in flight           answered
+ *	               +--- overwritten, prolonged -------+
  *
  * pending and sent are each sorted by offset and free of overlaps, so finding is a binary search; a
- *pending extent may overlap sent ones, and then waits for them: a second generation. The data of a
- *sent extent is the source's; only its range is kept. A write of a chunk or more that continues
- *nothing is sent from the caller's memory, without a copy.
+ * pending extent may overlap sent ones, and then waits for them: a second generation. The data of a
+ * sent extent is the source's; only its range is kept. A write of a chunk or more that continues
+ * nothing is sent from the caller's memory, without a copy.
  *
  * Appending. All unacknowledged extents of a content are of one class, appending or not. Appending
- *ones are kept and sent in the order of the calls, all through the file of the first of them (two
- *files could overtake each other). A write of the other class waits until the content is clean.
+ * ones are kept and sent in the order of the calls, all through the file of the first of them (two
+ * files could overtake each other). A write of the other class waits until the content is clean.
  *
  * Back-pressure. The pool accepts up to a limit of unacknowledged bytes, about two seconds' worth
- *at the measured rate. Writes beyond it are copied and wait: in order within a content, contents in
- *turn.
+ * at the measured rate. Writes beyond it are copied and wait: in order within a content, contents
+ * in turn.
+ *
+ * Errors. A failed write's bytes are given up. The first error of a content stays due until a write
+ * or a flush returns it; pool-wide syncs hear of it besides.
  *
  * Core only. No function here calls a program's completion: they are queued with pool_call.
  */

@@ -30,12 +30,13 @@ void fake_file_init(
 
 void fake_store_resize(struct fake_store *store, uint64_t size)
 {
-	uint8_t *data = realloc(store->data, size + 1);
-
-	assert_non_null(data);
+	if (size >= store->room) {
+		store->room = size * 2 + 1;
+		store->data = realloc(store->data, store->room);
+		assert_non_null(store->data);
+	}
 	if (size > store->size)
-		memset(data + store->size, 0, size - store->size);
-	store->data = data;
+		memset(store->data + store->size, 0, size - store->size);
 	store->size = size;
 }
 

@@ -14,7 +14,7 @@
 /* The bytes of one file on the "instance". */
 struct fake_store {
 	uint8_t *data;
-	uint64_t size;
+	uint64_t size, room;
 };
 
 struct fake_source;
@@ -33,6 +33,7 @@ struct fake_op {
 	uint32_t len;
 	uint8_t *data; /* written, or read once served */
 	uint32_t got;
+	uint64_t at; /* the test's own */
 	void (*read_done)(void *arg, int err, const uint8_t *data, uint32_t len);
 	void (*write_done)(void *arg, int err);
 	void *arg;

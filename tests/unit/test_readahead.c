@@ -1,0 +1,300 @@
+/* The read-ahead's policy: plain numbers in, plain numbers out. */
+#include "cache/readahead.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define K 1024ull
+#define M (1024 * K)
+#define MOST (4 * M)
+#define SIZE (1024 * M)
+
+static struct readahead ra;
+static struct readahead_plan plan;
+
+static int setup(void **state)
+{
+	memset(&ra, 0, sizeof(ra));
+	return 0;
+}
+
+static void note(uint64_t offset, uint64_t len, enum readahead_found found)
+{
+	readahead_plan(&ra, offset, (uint32_t)len, SIZE, found, MOST, &plan);
+	assert_true(plan.from <= plan.to);
+	assert_true(plan.to <= SIZE);
+}
+
+static void assert_nothing(void)
+{
+	assert_int_equal(plan.from, plan.to);
+}
+
+static void test_start_of_file(void **state)
+{
+	note(0, 16 * K, READAHEAD_ABSENT);
+	assert_int_equal(plan.from, 16 * K);
+	assert_int_equal(plan.to, 640 * K); /* 16 + 512, to whole blocks */
+	assert_true(plan.streaming);
+}
+
+static void test_small_file_whole(void **state)
+{
+	readahead_plan(&ra, 0, 4096, 200 * K, READAHEAD_ABSENT, MOST, &plan);
+	assert_int_equal(plan.from, 4096);
+	assert_int_equal(plan.to, 200 * K);
+	memset(&ra, 0, sizeof(ra));
+	readahead_plan(&ra, 0, 100, 100, READAHEAD_ABSENT, MOST, &plan);
+	assert_nothing();
+}
+
+static void test_second_read_in_the_middle(void **state)
+{
+	note(10 * M, 128 * K, READAHEAD_ABSENT);
+	assert_nothing();
+	assert_false(plan.streaming);
+	note(10 * M + 128 * K, 128 * K, READAHEAD_ABSENT);
+	assert_int_equal(plan.from, 10 * M + 256 * K);
+	assert_int_equal(plan.to, 10 * M + 512 * K);
+}
+
+static void test_short_reads_start_small(void **state)
+{
+	note(10 * M, 4 * K, READAHEAD_ABSENT);
+	note(10 * M + 4 * K, 4 * K, READAHEAD_ABSENT);
+	assert_int_equal(plan.stream->window, READAHEAD_LEAST);
+}
+
+/* Reads on from at until beyond end; the most that was asked for ahead. */
+static uint64_t go_on(uint64_t at, uint64_t end, enum readahead_found found)
+{
+	uint64_t ahead = 0;
+
+	for (; at < end; at += 128 * K) {
+		note(at, 128 * K, found);
+		if (plan.to > at + 128 * K && plan.to - (at + 128 * K) > ahead)
+			ahead = plan.to - (at + 128 * K);
+	}
+	return ahead;
+}
+
+static void test_grows_while_waiting(void **state)
+{
+	go_on(0, 4 * M, READAHEAD_UNDERWAY);
+	assert_int_equal(plan.stream->window, MOST);
+	/* Never beyond the limit, but for the rounding. */
+	assert_in_range(go_on(4 * M, 64 * M, READAHEAD_UNDERWAY), MOST, MOST + 128 * K);
+	/* And down with it. */
+	readahead_plan(&ra, 64 * M, 128 * K, SIZE, READAHEAD_HIT, 1 * M, &plan);
+	assert_int_equal(plan.stream->window, 1 * M);
+}
+
+static void test_stays_while_hitting(void **state)
+{
+	note(0, 128 * K, READAHEAD_ABSENT);
+	assert_in_range(go_on(128 * K, 64 * M, READAHEAD_HIT), 512 * K, 640 * K);
+	assert_int_equal(plan.stream->window, 512 * K);
+}
+
+/* A piece of 1 MiB in the middle costs at most as much again. */
+static void test_bounded_by_consumption(void **state)
+{
+	uint64_t at = 100 * M, furthest = 0;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		note(at + (unsigned)i * 128 * K, 128 * K, READAHEAD_UNDERWAY);
+		if (plan.to > furthest)
+			furthest = plan.to;
+	}
+	assert_in_range(furthest, at + 1 * M, at + 2 * M + 128 * K);
+}
+
+static void test_refills_in_halves(void **state)
+{
+	uint64_t at, asked = 0;
+	int plans = 0;
+
+	go_on(0, 16 * M, READAHEAD_UNDERWAY);
+	for (at = 16 * M; at < 80 * M; at += 128 * K) {
+		note(at, 128 * K, READAHEAD_HIT);
+		if (plan.to == plan.from)
+			continue;
+		plans++;
+		asked += plan.to - plan.from;
+	}
+	assert_in_range(plans, 16, 40);
+	assert_in_range(asked / (unsigned)plans, MOST / 2, MOST);
+}
+
+static void test_each_byte_planned_once(void **state)
+{
+	uint64_t at, expected = 0;
+
+	for (at = 0; at < 64 * M; at += 96 * K) {
+		note(at, 96 * K, at % (3 * M) ? READAHEAD_HIT : READAHEAD_UNDERWAY);
+		if (plan.to == plan.from)
+			continue;
+		if (expected)
+			assert_int_equal(plan.from, expected);
+		expected = plan.to;
+	}
+}
+
+static void test_end_of_file(void **state)
+{
+	uint64_t at;
+
+	for (at = SIZE - 4 * M; at < SIZE; at += 128 * K)
+		note(at, 128 * K, READAHEAD_UNDERWAY);
+	assert_nothing();
+	assert_true(plan.streaming);
+}
+
+static void test_random_never(void **state)
+{
+	uint64_t seed = 12345;
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		note((seed >> 33) % (SIZE / 4096 - 2) * 4096 + 4096, 4096, READAHEAD_ABSENT);
+		/* Two in a row do occur; they cost little. */
+		assert_in_range(plan.to - plan.from, 0, 192 * K);
+		if (plan.to - plan.from)
+			assert_int_equal(plan.stream->hits, 1);
+	}
+}
+
+static void test_backward_never(void **state)
+{
+	uint64_t at;
+
+	for (at = 64 * M; at; at -= 64 * K) {
+		note(at, 64 * K, READAHEAD_ABSENT);
+		assert_nothing();
+	}
+}
+
+static void test_strided(void **state)
+{
+	uint64_t at, asked = 0;
+
+	/* From the start of the file there is a window at first; soon it is noticed. */
+	for (at = 0; at < 256 * M; at += 64 * K) {
+		note(at, 4 * K, READAHEAD_ABSENT);
+		asked += plan.to - plan.from;
+	}
+	assert_false(plan.streaming);
+	assert_in_range(asked, 0, 8 * M);
+}
+
+static void test_reordered(void **state)
+{
+	/* What the kernel's requests may look like when several threads carry them. */
+	static const int order[] = {0, 2, 1, 3, 6, 5, 4, 7};
+	uint64_t base;
+	size_t i;
+
+	note(0, 128 * K, READAHEAD_ABSENT);
+	for (base = 128 * K; base < 64 * M; base += 8 * 128 * K) {
+		for (i = 0; i < 8; i++) {
+			note(base + (unsigned)order[i] * 128 * K, 128 * K, READAHEAD_UNDERWAY);
+			assert_true(plan.streaming);
+			assert_ptr_equal(plan.stream, &ra.streams[0]);
+		}
+	}
+	assert_int_equal(plan.stream->window, MOST);
+}
+
+static void test_interleaved(void **state)
+{
+	uint64_t at;
+	int i;
+
+	for (at = 0; at < 8 * M; at += 128 * K)
+		for (i = 0; i < 8; i++)
+			note((unsigned)i * 100 * M + at, 128 * K, READAHEAD_UNDERWAY);
+	for (i = 0; i < 8; i++) {
+		note((unsigned)i * 100 * M + at, 128 * K, READAHEAD_HIT);
+		assert_true(plan.streaming);
+		assert_true(plan.stream->window >= 2 * M);
+	}
+}
+
+/* A header now and then does not cost the stream its place. */
+static void test_stream_survives_random(void **state)
+{
+	uint64_t at, odd = 0;
+
+	for (at = 500 * M; at < 520 * M; at += 128 * K) {
+		note(at, 128 * K, READAHEAD_HIT);
+		odd = (odd * 7919 + 4096 * 331) % (400 * M) / 4096 * 4096 + 4096;
+		note(odd, 4096, READAHEAD_ABSENT);
+	}
+	note(at, 128 * K, READAHEAD_HIT);
+	assert_true(plan.streaming);
+	assert_int_equal(plan.stream->begun, 500 * M);
+}
+
+static void test_evicted_halves(void **state)
+{
+	uint32_t window;
+
+	go_on(0, 8 * M, READAHEAD_UNDERWAY);
+	window = plan.stream->window;
+	note(8 * M, 128 * K, READAHEAD_ABSENT);
+	assert_int_equal(plan.stream->window, window / 2);
+	/* It is asked for again, from where the reader is. */
+	assert_int_equal(plan.from, 8 * M + 128 * K);
+}
+
+/* The caller could not ask for all of it. */
+static void test_cut_plan(void **state)
+{
+	note(0, 128 * K, READAHEAD_ABSENT);
+	plan.stream->ahead = 256 * K;
+	note(128 * K, 128 * K, READAHEAD_HIT);
+	assert_int_equal(plan.from, 256 * K);
+	assert_true(plan.to > 256 * K);
+}
+
+static void test_huge_offsets(void **state)
+{
+	uint64_t size = INT64_MAX, at = size - 1 * M;
+
+	for (; at < size - 128 * K; at += 128 * K) {
+		readahead_plan(&ra, at, 128 * K, size, READAHEAD_UNDERWAY, MOST, &plan);
+		assert_true(plan.from <= plan.to && plan.to <= size);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(test_start_of_file, setup),
+	    cmocka_unit_test_setup(test_small_file_whole, setup),
+	    cmocka_unit_test_setup(test_second_read_in_the_middle, setup),
+	    cmocka_unit_test_setup(test_short_reads_start_small, setup),
+	    cmocka_unit_test_setup(test_grows_while_waiting, setup),
+	    cmocka_unit_test_setup(test_stays_while_hitting, setup),
+	    cmocka_unit_test_setup(test_bounded_by_consumption, setup),
+	    cmocka_unit_test_setup(test_refills_in_halves, setup),
+	    cmocka_unit_test_setup(test_each_byte_planned_once, setup),
+	    cmocka_unit_test_setup(test_end_of_file, setup),
+	    cmocka_unit_test_setup(test_random_never, setup),
+	    cmocka_unit_test_setup(test_backward_never, setup),
+	    cmocka_unit_test_setup(test_strided, setup),
+	    cmocka_unit_test_setup(test_reordered, setup),
+	    cmocka_unit_test_setup(test_interleaved, setup),
+	    cmocka_unit_test_setup(test_stream_survives_random, setup),
+	    cmocka_unit_test_setup(test_evicted_halves, setup),
+	    cmocka_unit_test_setup(test_cut_plan, setup),
+	    cmocka_unit_test_setup(test_huge_offsets, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
