@@ -212,7 +212,7 @@ started() { # NAME PID
 	echo "$2" >>"$W/pids"
 }
 pid_of() { cat "$W/$1.pid"; }
-gone() { ! kill -0 "$1" 2>/dev/null || [[ $(cut -d' ' -f3 <"/proc/$1/stat" 2>/dev/null) == Z ]]; }
+gone() { ! kill -0 "$1" 2>/dev/null || grep -qs '^State:.*Z' "/proc/$1/status"; }
 
 free_port() {
 	"$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'

@@ -86,11 +86,12 @@ nobody_listens() {
 }
 not_ssh() {
 	local port
-	"$PYTHON" -m http.server --bind 127.0.0.1 0 >"$W/http.out" 2>&1 &
+	"$PYTHON" -u -m http.server --bind 127.0.0.1 0 >"$W/http.out" 2>&1 &
+	server=$!
 	wait_for 5 grep -q port "$W/http.out"
 	port=$(sed -n 's/.*port \([0-9]*\).*/\1/p' "$W/http.out")
 	refused 32 "SSH" "port" "$port" -- -o "port=$port"
-	kill %1
+	kill "$server"
 }
 silent_port() {
 	local port
@@ -101,6 +102,7 @@ silent_port() {
 		c = s.accept()
 		time.sleep(60)  # sleep: until killed
 	END
+	server=$!
 	wait_for 5 test -s "$W/silent.out"
 	port=$(cat "$W/silent.out")
 	env --default-signal=INT timeout 50 "$BUILD/mount.vastfs" -o "port=$port,timeout=5" gpu "$MNT" >"$W/out" 2>&1 </dev/null &
@@ -111,12 +113,12 @@ silent_port() {
 	timed wait $! || true
 	le "$MS_TAKEN" 2000 "milliseconds until it ends"
 	fails is_mounted
-	kill %1
+	kill "$server"
 }
 unknown_host() { refused 32 "no.such.host.invalid" -- -o host=no.such.host.invalid; }
 unreachable() {
 	# some networks answer for everybody
-	! "$PYTHON" -c 'import socket; socket.create_connection(("240.0.0.1", 9), 5)' 2>&1 | grep -q ConnectionRefused || return 0
+	"$PYTHON" -c 'import socket; socket.create_connection(("240.0.0.1", 9), 5)' 2>&1 | grep -q "unreachable\|Invalid" || return 0
 	refused 32 "240.0.0.1" "unreachable|route|reach" -- -o host=240.0.0.1,timeout=5
 }
 unknown_host_key() {
@@ -185,7 +187,7 @@ still_starting() {
 	timeout 60 "$BUILD/mount.vastfs" gpu "$MNT" >"$W/starting.out" 2>&1 </dev/null &
 	wait_for 10 grep -qi "again" "$W/starting.out" || die "nothing said: $(cat "$W/starting.out")"
 	cp "$W/key.pub" "$W/authorized_keys"
-	wait %1 || die "status $?: $(cat "$W/starting.out")"
+	wait $! || die "status $?: $(cat "$W/starting.out")"
 	is_mounted
 	umount_fs
 }

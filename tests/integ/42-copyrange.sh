@@ -1,0 +1,105 @@
+#!/bin/bash
+# copy_file_range is done on the instance; caches save traffic: measured by the bytes on the link.
+. "$(dirname "$0")/../lib.sh"
+setup
+proxy_start
+write_profile
+head -c 50000000 /dev/urandom >"$REMOTE/checkpoint"
+touch -d '1 hour ago' "$REMOTE/checkpoint" # a file that changed just now is not trusted (R2)
+mount_fs || finish
+
+# Runs a command and sets UP and DOWN to the bytes that it cost.
+traffic() {
+	local up down rc=0
+	read -r up down <<<"$(proxy_bytes)"
+	"$@" || rc=$?
+	read -r UP DOWN <<<"$(proxy_bytes)"
+	UP=$((UP - up)) DOWN=$((DOWN - down))
+	return $rc
+}
+cp_inside() {
+	traffic cp "$MNT/checkpoint" "$MNT/copy"
+	same_file "$REMOTE/checkpoint" "$REMOTE/copy"
+	le $((UP + DOWN)) 2000000 "bytes on the link for a copy of 50 MB"
+	eq "$(stat -c %s "$MNT/copy")" 50000000
+}
+copy_part() {
+	printf 'head of a new file' >"$MNT/part"
+	"$PYTHON" - "$MNT/checkpoint" "$MNT/part" <<-'END'
+		import os, sys
+		a, b = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_RDWR)
+		done = 0
+		while done < 7_000_000:
+		    n = os.copy_file_range(a, b, 7_000_000 - done, 1234 + done, 5 + done)
+		    assert n > 0
+		    done += n
+		assert os.pread(b, 5, 0) == b"head "
+		assert os.fstat(b).st_size == 7_000_005
+		assert os.copy_file_range(a, b, 1000, 49_999_900, 0) == 100  # to the end of the source
+		assert os.copy_file_range(a, b, 1000, 50_000_000, 0) == 0
+	END
+	cmp -i 1334:105 -n 6999900 "$REMOTE/checkpoint" "$REMOTE/part"
+}
+copy_unsent() { # data that is written but not sent yet is copied too, and the target's old pages are gone
+	"$PYTHON" - "$MNT" <<-'END'
+		import os, sys
+		os.chdir(sys.argv[1])
+		a = os.open("unsent", os.O_RDWR | os.O_CREAT)
+		b = os.open("target", os.O_RDWR | os.O_CREAT)
+		os.write(b, b"old" * 100000)
+		os.pread(b, 300000, 0)
+		os.write(a, b"new" * 100000)
+		done = 0
+		while done < 300000:
+		    n = os.copy_file_range(a, b, 300000 - done, done, done)
+		    assert n > 0
+		    done += n
+		assert os.pread(b, 300000, 0) == b"new" * 100000
+	END
+	eq "$(sha256sum <"$REMOTE/target")" "$(sha256sum <"$REMOTE/unsent")"
+}
+within_one_file() {
+	"$PYTHON" - "$MNT/one" <<-'END'
+		import os, sys
+		fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+		os.write(fd, b"0123456789")
+		done = 0
+		while done < 10:
+		    n = os.copy_file_range(fd, fd, 10 - done, done, 10 + done)
+		    assert n > 0
+		    done += n
+		assert os.pread(fd, 100, 0) == b"0123456789" * 2
+	END
+	eq "$(cat "$REMOTE/one")" 01234567890123456789
+}
+read_once() {
+	cat "$MNT/checkpoint" >/dev/null
+	traffic cat "$MNT/checkpoint" >/dev/null
+	le $((UP + DOWN)) 100000 "bytes on the link for a second read"
+	traffic sha256sum "$MNT/checkpoint"
+	le $((UP + DOWN)) 100000 "bytes on the link for a third"
+}
+written_then_read() {
+	head -c 8000000 /dev/urandom >"$W/local/w"
+	traffic cp "$W/local/w" "$MNT/w"
+	ge "$UP" 8000000
+	le "$UP" 9000000 "bytes up for 8 MB"
+	le "$DOWN" 500000 "bytes down"
+	traffic cmp "$W/local/w" "$MNT/w"
+	le "$DOWN" 9000000 "bytes down to read it back"
+}
+small_overhead() {
+	traffic head -c 1000 "$MNT/checkpoint"
+	traffic dd if="$MNT/copy" bs=4k skip=100 count=1 status=none of=/dev/null
+	le "$DOWN" 4000000 "bytes down for 4 KiB"
+}
+
+check_vastfs "cp inside the mount moves no data over the link" cp_inside
+check "copy_file_range of a part, to an offset, and past the end" copy_part
+check "copy_file_range of data that is not sent yet" copy_unsent
+check "copy_file_range within one file" within_one_file
+check_vastfs "a file read twice crosses the link once" read_once
+check_vastfs "a file written crosses the link once" written_then_read
+check_vastfs "reading 4 KiB of a large file" small_overhead
+check "unmounts" umount_fs
+finish
