@@ -14,6 +14,8 @@
 /* The limit holds what is acknowledged in this time. */
 #define LIMIT_SECONDS 2
 #define RATE_NS UINT64_C(200000000)
+/* The first look at the rate comes early, so that a fast link is filled from the start. */
+#define FIRST_RATE_NS UINT64_C(20000000)
 
 /* --- extents and their memory --- */
 
@@ -134,7 +136,7 @@ static void note_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us)
 	uint64_t took = now - w->rate_since, sample;
 	double limit;
 
-	if (took < RATE_NS)
+	if (took < (w->rate ? RATE_NS : FIRST_RATE_NS))
 		return;
 	sample = (uint64_t)((double)w->rate_bytes * 1e9 / (double)took);
 	w->rate_since = now;

@@ -76,24 +76,25 @@ static void view_session(struct pool_session *session, bool only_one, struct bul
 	}
 }
 
-/* Another bulk channel, on the session that has the fewest. */
-static void open_bulk(struct pool *pool)
+/* Another bulk channel on each of the sessions that have the fewest. */
+static void open_bulk(struct pool *pool, unsigned open)
 {
-	struct pool_session *where = NULL;
 	unsigned fewest = POOL_BULK_PER_SESSION;
 
 	for (unsigned i = first_bulk(pool); i < pool->n_sessions; i++) {
+		unsigned count = pool_session_count(&pool->sessions[i], LANE_BULK);
+
+		if (pool->sessions[i].state == POOL_UP && count < fewest)
+			fewest = count;
+	}
+	for (unsigned i = first_bulk(pool); i < pool->n_sessions && open < POOL_BULK_MAX; i++) {
 		struct pool_session *session = &pool->sessions[i];
-		unsigned count = pool_session_count(session, LANE_BULK);
 
 		if (session->state == POOL_UP && session->reopen_at <= uv_now(pool->loop) &&
-		    count < fewest) {
-			fewest = count;
-			where = session;
-		}
+		    pool_session_count(session, LANE_BULK) == fewest &&
+		    fewest < POOL_BULK_PER_SESSION && pool_channel_open(session, LANE_BULK))
+			open++;
 	}
-	if (where)
-		pool_channel_open(where, LANE_BULK);
 }
 
 static struct pool_channel *bulk_channel(struct pool *pool, bool want_more)
@@ -110,10 +111,10 @@ static struct pool_channel *bulk_channel(struct pool *pool, bool want_more)
 		view_session(&pool->sessions[i], near, &view);
 	}
 	if (!view.open)
-		open_bulk(pool);
+		open_bulk(pool, view.open);
 	else if (want_more && !view.opening && view.open < POOL_BULK_MAX && view.best &&
 		 view.least >= POOL_CROWDED && pool_min_rtt_us(pool) > POOL_NEAR_US)
-		open_bulk(pool);
+		open_bulk(pool, view.open);
 	return view.best ? view.best : small_channel(pool, LANE_FILES);
 }
 

@@ -208,8 +208,12 @@ void pool_session_fill(struct pool_session *session)
 		return;
 	session->reopen_at = 0;
 	if (session->index) {
-		if (!pool_session_find(session, LANE_BULK))
-			pool_channel_open(session, LANE_BULK);
+		/* Far away a further channel takes five round trips, and an upload wants it at once. */
+		unsigned wanted = pool_min_rtt_us(pool) > POOL_NEAR_US ? 2 : 1;
+
+		while (pool_session_count(session, LANE_BULK) < wanted)
+			if (!pool_channel_open(session, LANE_BULK))
+				break;
 		return;
 	}
 	if (!pool_session_find(session, LANE_NAMES))
