@@ -3,6 +3,7 @@
 #include "transport/ssh_hostkey.h"
 #include "transport/ssh_internal.h"
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -369,14 +371,30 @@ void ssh_session_end(struct ssh_connection *c)
 	c->session = NULL;
 }
 
+/*
+ * Bytes that the other side has not acknowledged must not arrive after the connection was given up:
+ * once the link is back, the kernel would deliver old requests behind their repetitions on a new
+ * connection. SO_LINGER with 0 seconds throws them away and sends a reset.
+ */
+static void discard_unsent(int fd)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+	int unsent = 0;
+
+	if (!ioctl(fd, SIOCOUTQ, &unsent) && !unsent)
+		return;
+	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)))
+		log_debug("SO_LINGER: %s", strerror(errno));
+}
+
 void ssh_close(struct ssh_connection *c)
 {
 	if (!c)
 		return;
 	if (c->fd >= 0)
-		shutdown(c->fd, SHUT_RDWR);
+		discard_unsent(c->fd);
 	ssh_session_end(c);
-	if (c->fd >= 0)
+	if (c->fd >= 0) /* with SO_LINGER only close discards; shutdown would send */
 		close(c->fd);
 	ssh_io_fini(c);
 	free(c);
