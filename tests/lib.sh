@@ -64,7 +64,7 @@ check() { # WORDS COMMAND…
 	) >"$out" 2>&1 </dev/null &
 	pid=$!
 	( # sleep: the watchdog of a check that hangs
-		sleep "$CHECK_TIMEOUT"
+		sleep "$CHECK_TIMEOUT" # sleep: as above
 		echo "no end after $CHECK_TIMEOUT s" >>"$out"
 		kill -KILL -- "-$pid"
 	) >/dev/null 2>&1 &
@@ -175,8 +175,9 @@ timed() {
 	local start rc=0
 	start=$(now_ms)
 	"$@" || rc=$?
+	# shellcheck disable=SC2034
 	MS_TAKEN=$(($(now_ms) - start))
-	return $rc
+	return "$rc"
 }
 
 # --- the folder, the server ------------------------------------------------------
@@ -369,7 +370,7 @@ mount_fs() { # [OPTION…]
 	else
 		setsid -w timeout 60 "$BUILD/mount.vastfs" "$@" gpu "$MNT" >"$W/mount.out" 2>&1 </dev/null || rc=$?
 		[[ $rc == 0 ]] || cat "$W/mount.out"
-		return $rc
+		return "$rc"
 	fi
 }
 
@@ -400,11 +401,11 @@ umount_all() {
 }
 
 cleanup() {
-	local status=$? pid
+	local status=$? pid child
 	[[ -n $W ]] || return
 	umount_all
 	for pid in $(cat "$W/pids" 2>/dev/null); do
-		for pid in $(descendants "$pid") "$pid"; do kill -KILL "$pid" 2>/dev/null; done
+		for child in $(descendants "$pid") "$pid"; do kill -KILL "$child" 2>/dev/null; done
 	done
 	wait 2>/dev/null
 	if [[ -n ${KEEP:-} ]]; then echo "# kept: $W"; else rm -rf --one-file-system "$W"; fi

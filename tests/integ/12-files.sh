@@ -24,7 +24,7 @@ sparse_here() {
 whole_gib() {
 	truncate -s 1G "$REMOTE/gib"
 	for at in 0 100 511 700 1023; do
-		head -c 100000 /dev/urandom | dd of="$REMOTE/gib" bs=1M seek=$at conv=notrunc status=none
+		head -c 100000 /dev/urandom | dd of="$REMOTE/gib" bs=1M seek="$at" conv=notrunc status=none
 	done
 	truncate -s 1G "$REMOTE/gib"
 	seen "$MNT/gib"

@@ -143,8 +143,10 @@ builds() {
 	{
 		echo '#include <stdio.h>'
 		for i in 1 2 3 4 5 6 7 8; do echo "int f$i(void);"; done
+		# shellcheck disable=SC2028
 		echo 'int main(void) { printf("%d\n", f1()+f2()+f3()+f4()+f5()+f6()+f7()+f8()); return 0; }'
 	} >main.c
+	# shellcheck disable=SC2016
 	printf 'prog: $(patsubst %%.c,%%.o,$(wildcard *.c))\n\t$(CC) -o $@ $^\n%%.o: %%.c\n\t$(CC) -MMD -c -o $@ $<\n-include *.d\n' >Makefile
 	make -j4
 	eq "$(./prog)" 36
@@ -199,6 +201,7 @@ huggingface() { # a cache of relative symlinks to blobs
 	eq "$(readlink "$MNT/hub/snapshots/abc/model.bin")" ../../blobs/cafe
 }
 runs_and_sed() {
+	# shellcheck disable=SC2016
 	printf '#!/bin/sh\necho ran $0\n' >"$MNT/script.sh"
 	chmod +x "$MNT/script.sh"
 	has "$("$MNT/script.sh")" "ran $MNT/script.sh"

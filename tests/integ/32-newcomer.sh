@@ -162,7 +162,7 @@ changed_host_key() {
 	echo "[127.0.0.1]:$SSHD_PORT $(cut -d' ' -f1,2 <"$W/other.pub")" >"$W/known_hosts"
 	log=$(grep -c "Accepted\|Failed" "$W/sshd.log" || true)
 	for policy in ask strict accept-new; do
-		refused 32 "CHANGED|changed" "SHA256:" "ssh-keygen -R" "$W/known_hosts" -- -o host_key=$policy
+		refused 32 "CHANGED|changed" "SHA256:" "ssh-keygen -R" "$W/known_hosts" -- -o "host_key=$policy"
 	done
 	eq "$(grep -c "Accepted\|Failed" "$W/sshd.log" || true)" "$log" "tries to log in"
 	eq "$(wc -l <"$W/known_hosts")" 1 "lines of known_hosts"

@@ -201,6 +201,7 @@ installed() {
 }
 # mount(8) finds helpers in /sbin alone: in a mount namespace of our own, /sbin is ours too.
 with_mount_8() {
+	# shellcheck disable=SC2016
 	unshare -m --propagation private bash -c '
 		set -e
 		mkdir -p "$1/upper" "$1/work"

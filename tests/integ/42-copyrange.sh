@@ -15,7 +15,7 @@ traffic() {
 	"$@" || rc=$?
 	read -r UP DOWN <<<"$(proxy_bytes)"
 	UP=$((UP - up)) DOWN=$((DOWN - down))
-	return $rc
+	return "$rc"
 }
 cp_inside() {
 	traffic cp "$MNT/checkpoint" "$MNT/copy"
