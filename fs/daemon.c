@@ -54,6 +54,7 @@ static void leave(struct daemon *daemon)
 	if (daemon->state == GONE)
 		return;
 	daemon->state = GONE;
+	notifier_stop(&daemon->fs);
 	fuse_loop_destroy(&daemon->fs);
 	control_stop(&daemon->fs);
 	for (i = 0; i < 3; i++)
@@ -106,10 +107,12 @@ static void on_signal(uv_signal_t *signal, int number)
 	struct daemon *daemon = signal->data;
 
 	(void)number;
-	if (daemon->state == CONNECTING)
+	if (daemon->state == CONNECTING) {
 		fail(daemon, EXIT_INTERRUPTED);
-	else if (daemon->state == MOUNTED)
+	} else if (daemon->state == MOUNTED) {
+		notifier_stop(&daemon->fs); /* while the kernel can still be answered */
 		fuse_loop_unmount(&daemon->fs);
+	}
 }
 
 /* --- mounting --- */
@@ -242,6 +245,23 @@ static int begin(struct daemon *daemon)
 	return remote_new(&fs->remote, &daemon->loop, &daemon->target, &events, daemon);
 }
 
+/* Files still open (the kernel tells no releases after a forced unmount) and requests that could not
+ * be brought to their end in time know of names and contents. */
+static void free_caches(struct fs *fs)
+{
+	if (fs->requests_alive || fs->open_files) {
+		log_debug("%u files were open, %u requests under way", fs->open_files,
+		    fs->requests_alive);
+		return;
+	}
+	names_free(fs->names);
+	fs->names = NULL;
+	if (fs->contents)
+		content_pool_free(fs->contents);
+	fs->contents = NULL;
+	uv_run(fs->loop, UV_RUN_NOWAIT);
+}
+
 int daemon_run(const struct daemon_options *options)
 {
 	static struct daemon daemon; /* outlives a thread that would not end in time */
@@ -258,11 +278,7 @@ int daemon_run(const struct daemon_options *options)
 	}
 	uv_run(&daemon.loop, UV_RUN_DEFAULT);
 	session_join_all(LEAVE_TIMEOUT_MS);
-	names_free(daemon.fs.names);
-	daemon.fs.names = NULL;
-	if (daemon.fs.contents)
-		content_pool_free(daemon.fs.contents);
-	uv_run(&daemon.loop, UV_RUN_NOWAIT);
+	free_caches(&daemon.fs);
 	uv_walk(&daemon.loop, on_closed_walk, NULL);
 	uv_run(&daemon.loop, UV_RUN_NOWAIT);
 	free(daemon.fs.mountpoint);

@@ -46,6 +46,7 @@ struct fs {
 	struct request_list interrupted; /* to be looked at when the batch of requests is done */
 	struct request_list signalled;	 /* interrupted by a signal that does not end them */
 	unsigned requests_waiting;
+	unsigned requests_alive; /* waiting, or answered and not yet at their end */
 	uint64_t requests_answered, requests_timed_out, requests_interrupted;
 
 	TAILQ_HEAD(, folder) walk_queue; /* folders that a walk will want, in the order found */

@@ -170,15 +170,28 @@ int fuse_loop_mount(struct fs *fs, void (*ended)(struct fs *fs))
 void fuse_loop_unmount(struct fs *fs)
 {
 	if (fs->session && !loop.over) {
+		uv_poll_stop(&loop.poll); /* libfuse closes its file */
 		fuse_session_unmount(fs->session);
 		end(fs);
 	}
+}
+
+void fuse_loop_refuse(struct fs *fs)
+{
+	while (fuse_session_receive_buf(fs->session, &loop.buf) > 0) {
+		fuse_session_process_buf(fs->session, &loop.buf);
+		requests_refuse(fs);
+	}
+	requests_refuse(fs);
 }
 
 void fuse_loop_destroy(struct fs *fs)
 {
 	if (!fs->session)
 		return;
+	/* Handlers may still be on their way to an answer; it would go to a session that is gone.
+	 */
+	requests_refuse(fs);
 	uv_close((uv_handle_t *)&loop.poll, NULL);
 	uv_close((uv_handle_t *)&loop.signals, NULL);
 	uv_close((uv_handle_t *)&loop.seconds, NULL);

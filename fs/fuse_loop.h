@@ -11,7 +11,9 @@
 int fuse_loop_mount(struct fs *fs, void (*ended)(struct fs *fs));
 /* Takes the mount away (lazily, so that it always works); ended is called then. */
 void fuse_loop_unmount(struct fs *fs);
-/* After ended: frees the session. */
+/* After ended: refuses what waits and what the kernel still asks, so that nobody is stuck in it. */
+void fuse_loop_refuse(struct fs *fs);
+/* After ended: refuses what waits, frees the session. */
 void fuse_loop_destroy(struct fs *fs);
 
 #endif

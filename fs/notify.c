@@ -1,4 +1,5 @@
 #include "fs/notify.h"
+#include "fs/fuse_loop.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 
 /* Beyond this the kernel's own timeouts have to do. */
 #define QUEUE_MAX 10000
+#define JOIN_MS 50
 
 struct notice {
 	STAILQ_ENTRY(notice) link;
@@ -75,6 +77,19 @@ int notifier_start(struct fs *fs)
 	return 0;
 }
 
+static bool joined(struct notifier *notifier)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += JOIN_MS * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	return pthread_timedjoin_np(notifier->thread, NULL, &until) != ETIMEDOUT;
+}
+
 void notifier_stop(struct fs *fs)
 {
 	struct notifier *notifier = fs->notifier;
@@ -87,7 +102,8 @@ void notifier_stop(struct fs *fs)
 	notifier->stop = true;
 	pthread_cond_signal(&notifier->wake);
 	pthread_mutex_unlock(&notifier->lock);
-	pthread_join(notifier->thread, NULL);
+	while (!joined(notifier))
+		fuse_loop_refuse(fs);
 	while ((notice = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, link);
 		free(notice);

@@ -12,8 +12,8 @@
 
 /* 0 or a negative errno. */
 int notifier_start(struct fs *fs);
-/* Drops what is queued; waits for the thread (the session is unmounted by then, so that nothing
- * holds it). */
+/* Drops what is queued; waits for the thread. Nobody serves the mount any more: a program that
+ * holds what the thread's notice needs is refused its request, so that both can go on. */
 void notifier_stop(struct fs *fs);
 
 void notify_content(struct fs *fs, const struct inode *inode);

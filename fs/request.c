@@ -37,6 +37,7 @@ void *request_new(fuse_req_t fuse, size_t size, const char *operation)
 	request->started_ms = fs_now_ms(fs);
 	TAILQ_INSERT_TAIL(&fs->waiting, request, waiting_link);
 	fs->requests_waiting++;
+	fs->requests_alive++;
 	fuse_req_interrupt_func(fuse, on_interrupt, request);
 	return request;
 }
@@ -95,6 +96,7 @@ static void request_free(struct request *request)
 	struct names *names = request->fs->names;
 	int i;
 
+	request->fs->requests_alive--;
 	for (i = 0; i < 3 && request->pinned[i]; i++)
 		names_unpin(names, request->pinned[i]);
 	free(request);
@@ -282,4 +284,12 @@ void requests_handle_timeouts(struct fs *fs)
 		fuse = request_take(request);
 		fuse_reply_err(fuse, ETIMEDOUT);
 	}
+}
+
+void requests_refuse(struct fs *fs)
+{
+	struct request *request;
+
+	while ((request = TAILQ_FIRST(&fs->waiting)))
+		fuse_reply_err(request_take(request), ENOTCONN);
 }

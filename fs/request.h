@@ -58,5 +58,7 @@ void request_end_readlink(struct request *request, const char *target);
  */
 void requests_handle_interrupts(struct fs *fs);
 void requests_handle_timeouts(struct fs *fs);
+/* The mount is going away: answers all that wait with ENOTCONN. */
+void requests_refuse(struct fs *fs);
 
 #endif
