@@ -19,13 +19,6 @@
 
 #define MIB (1024u * 1024)
 
-/* libssh2 1.10 forgets the old copy of the host key (51 bytes) at each renewal of keys. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-	return "leak:libssh2.so";
-}
-
 static struct test_sshd sshd;
 
 static void check_echo(unsigned port, bool v6, uint64_t bytes)
