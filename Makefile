@@ -21,7 +21,7 @@ ifeq ($(SANITIZE),)
 B := build
 else
 B := build/$(SANITIZE)
-SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-optimize-sibling-calls
 endif
 
 PKGS := fuse3 libssh2 libcrypto inih libuv jansson libxxhash
