@@ -244,13 +244,10 @@ static bool is_reachable(const struct names *names, const struct inode *folder)
 	return folder->folder && (folder == names->root || !LIST_EMPTY(&folder->names));
 }
 
-/* The folder itself may be among what is forgotten. */
 static struct dentry *dentry_new_with_room(
     struct names *names, struct inode *folder, const char *name)
 {
-	names_pin(folder);
-	make_room(names);
-	folder->pins--;
+	make_room(names, folder);
 	return dentry_new(names, folder, name);
 }
 

@@ -45,6 +45,7 @@ struct folder {
 	bool lossy;	     /* names were forgotten since the listing began */
 	bool queued;	     /* stands in the walk's queue */
 	bool ahead;	     /* listed ahead and not yet looked at */
+	bool refused;	     /* the last listing was refused: names in it can still be looked up */
 	void *listing;	     /* the listing under way (fs/listing.c), or NULL */
 };
 

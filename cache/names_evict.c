@@ -1,13 +1,29 @@
-/* Forgets what nobody needs when the names known become too many. */
+/*
+ * Forgets what nobody needs when the names known become too many.
+ *
+ * The names in a folder that is pinned (being listed, or open) stay, however many they are: a
+ * program that reads it is to see them all.
+ */
 #include "cache/names_table.h"
+
+/* How many names more to take before looking again, when nothing could be forgotten. */
+#define PAUSE 1000
 
 static bool evictable(const struct names *names, const struct inode *inode)
 {
-	return inode != names->root && !inode->lookups && !inode->pins;
+	const struct dentry *dentry;
+
+	if (inode == names->root || inode->lookups || inode->pins)
+		return false;
+	LIST_FOREACH (dentry, &inode->names, same) {
+		if (dentry->parent->pins)
+			return false;
+	}
+	return true;
 }
 
 /* Forgets one inode from the cold end, with its names; the folders are then no longer complete. */
-static bool evict_one(struct names *names)
+static bool evict_one(struct names *names, const struct inode *folder)
 {
 	struct inode *inode, *next;
 	int looked = 0;
@@ -30,7 +46,7 @@ static bool evict_one(struct names *names)
 			if (inode->folder->n_children)
 				continue;
 		}
-		if (!evictable(names, inode))
+		if (inode == folder || !evictable(names, inode))
 			continue;
 		names_pin(inode);
 		while ((child = LIST_FIRST(&inode->names))) {
@@ -48,12 +64,18 @@ static bool evict_one(struct names *names)
 	return false;
 }
 
-void make_room(struct names *names)
+void make_room(struct names *names, const struct inode *folder)
 {
 	int i;
 
+	if (names->evict_pause) {
+		names->evict_pause--;
+		return;
+	}
 	for (i = 0; i < 4 && names->n_dentries > names->max_names; i++) {
-		if (!evict_one(names))
-			break;
+		if (evict_one(names, folder))
+			continue;
+		names->evict_pause = PAUSE;
+		break;
 	}
 }

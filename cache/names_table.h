@@ -14,6 +14,7 @@ struct names {
 	uint64_t tick;
 	uint64_t moved_tick; /* when a folder was last renamed here */
 	uint64_t max_names;
+	unsigned evict_pause; /* names_evict.c */
 	uint64_t seed; /* of the hashes; another one in each mount */
 	uint64_t n_dentries, n_inodes;
 	struct dentry **dentries;
@@ -34,7 +35,7 @@ void table_remove_inode(struct names *names, struct inode *inode);
 
 /* Takes a name away for good (names.c). */
 void dentry_free(struct names *names, struct dentry *dentry);
-/* Makes room for one more name when there are too many (names_evict.c). */
-void make_room(struct names *names);
+/* Makes room for one more name in folder when there are too many (names_evict.c). */
+void make_room(struct names *names, const struct inode *folder);
 
 #endif

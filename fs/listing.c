@@ -115,6 +115,9 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 			fs_take_report(fs, folder, self, listing->tick, listing->sent_ms);
 		take_over(listing);
 	}
+	folder->folder->refused = err == -EACCES;
+	if (was_unread && !folder->folder->ahead)
+		fs->walk_unread--;
 	walk_listed(fs, listing->began_ahead, folder->folder->ahead && !was_unread);
 	while ((waiter = STAILQ_FIRST(&listing->waiters))) {
 		STAILQ_REMOVE_HEAD(&listing->waiters, link);

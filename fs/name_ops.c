@@ -351,13 +351,28 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 
 /* --- readlink --- */
 
+/* How deep the folder of a link lies; a link with several names may be met by any of them. */
+static int link_depth(const struct names *names, const struct inode *inode)
+{
+	const struct dentry *dentry;
+	int depth, least = -ESTALE;
+
+	LIST_FOREACH (dentry, &inode->names, same) {
+		depth = names_depth(names, dentry->parent);
+		if (depth < 0)
+			return depth;
+		if (least < 0 || depth < least)
+			least = depth;
+	}
+	return least;
+}
+
 static void on_target(void *arg, int err, const char *target)
 {
 	struct request *request = arg;
 	struct fs *fs = request->fs;
-	struct inode *folder = names_parent(request->pinned[0]);
 	char inside[PATH_MAX];
-	int depth = folder ? names_depth(fs->names, folder) : -ESTALE;
+	int depth = link_depth(fs->names, request->pinned[0]);
 
 	if (!err && fs->profile->symlinks == SYMLINKS_RAW) {
 		request_end_readlink(request, target);
@@ -366,8 +381,8 @@ static void on_target(void *arg, int err, const char *target)
 	if (!err && depth < 0)
 		err = depth;
 	if (!err && symlink_enter(target, fs->mountpoint, inside, sizeof(inside)))
-		err = symlink_contain(
-		    target, remote_root(fs->remote), depth, inside, sizeof(inside));
+		err =
+		    symlink_contain(target, remote_root(fs->remote), depth, inside, sizeof(inside));
 	if (err)
 		request_end(request, err);
 	else

@@ -18,6 +18,14 @@ struct refresh {
 	char name[];
 };
 
+static void end(struct refresh *refresh, int err)
+{
+	refresh->done(refresh->arg, err);
+	if (refresh->folder)
+		names_unpin(refresh->fs->names, refresh->folder);
+	free(refresh);
+}
+
 static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct refresh *refresh = arg;
@@ -41,36 +49,69 @@ static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 		    fs->names, refresh->folder, refresh->name, refresh->tick, refresh->sent_ms);
 		err = 0;
 	}
-	refresh->done(refresh->arg, err);
-	if (refresh->folder)
-		names_unpin(fs->names, refresh->folder);
-	free(refresh);
+	end(refresh, err);
 }
 
-static int ask(struct fs *fs, struct inode *folder, const char *name, struct inode *inode,
-    refresh_done *done, void *arg)
+static int refresh_path(const struct refresh *refresh, char *path, size_t size)
 {
-	struct refresh *refresh;
-	char path[PATH_MAX];
-	int err = inode ? names_path(fs->names, inode, path, sizeof(path))
-			: names_child_path(fs->names, folder, name, path, sizeof(path));
+	const struct names *names = refresh->fs->names;
 
-	if (err)
-		return err;
-	refresh = malloc(sizeof(*refresh) + strlen(name) + 1);
+	return refresh->inode ? names_path(names, refresh->inode, path, size)
+			      : names_child_path(names, refresh->folder, refresh->name, path, size);
+}
+
+static void send_lstat(struct refresh *refresh, const char *path)
+{
+	struct fs *fs = refresh->fs;
+
+	refresh->tick = names_tick(fs->names);
+	refresh->sent_ms = fs_now_ms(fs);
+	/* the mounted folder may be a symlink */
+	if (refresh->inode && refresh->inode == names_root(fs->names))
+		remote_stat(fs->remote, path, on_lstat, refresh);
+	else
+		remote_lstat(fs->remote, path, on_lstat, refresh);
+}
+
+/* Who may not list a folder may still know a name in it. */
+static void on_listed(void *arg, int err)
+{
+	struct refresh *refresh = arg;
+	char path[PATH_MAX];
+
+	if (err == -EACCES) {
+		err = refresh_path(refresh, path, sizeof(path));
+		if (!err) {
+			send_lstat(refresh, path);
+			return;
+		}
+	}
+	end(refresh, err);
+}
+
+/* By a listing of the folder, or by one LSTAT. */
+static int ask(struct fs *fs, struct inode *folder, const char *name, struct inode *inode,
+    bool listing, refresh_done *done, void *arg)
+{
+	struct refresh *refresh = malloc(sizeof(*refresh) + strlen(name) + 1);
+	char path[PATH_MAX];
+	int err;
+
 	if (!refresh)
 		return -ENOMEM;
 	*refresh =
 	    (struct refresh){.fs = fs, .folder = folder, .inode = inode, .done = done, .arg = arg};
 	strcpy(refresh->name, name);
+	err = listing ? listing_wait(fs, folder, on_listed, refresh)
+		      : refresh_path(refresh, path, sizeof(path));
+	if (err) {
+		free(refresh);
+		return err;
+	}
 	if (folder)
 		names_pin(folder);
-	refresh->tick = names_tick(fs->names);
-	refresh->sent_ms = fs_now_ms(fs);
-	if (inode && inode == names_root(fs->names)) /* the mounted folder may be a symlink */
-		remote_stat(fs->remote, path, on_lstat, refresh);
-	else
-		remote_lstat(fs->remote, path, on_lstat, refresh);
+	if (!listing)
+		send_lstat(refresh, path);
 	return 0;
 }
 
@@ -82,6 +123,8 @@ static bool burst(struct fs *fs, struct inode *inode)
 
 	if (folder->listing)
 		return true;
+	if (folder->refused)
+		return false;
 	if (now - folder->misses_ms > BURST_MS) {
 		folder->misses_ms = now;
 		folder->misses = 0;
@@ -92,16 +135,13 @@ static bool burst(struct fs *fs, struct inode *inode)
 int refresh_name(
     struct fs *fs, struct inode *folder, const char *name, refresh_done *done, void *arg)
 {
-	if (burst(fs, folder))
-		return listing_wait(fs, folder, done, arg);
-	return ask(fs, folder, name, NULL, done, arg);
+	return ask(fs, folder, name, NULL, burst(fs, folder), done, arg);
 }
 
 int refresh_inode(struct fs *fs, struct inode *inode, refresh_done *done, void *arg)
 {
 	struct inode *folder = names_parent(inode);
 
-	if (folder && !inode->folder && burst(fs, folder))
-		return listing_wait(fs, folder, done, arg);
-	return ask(fs, folder, folder ? LIST_FIRST(&inode->names)->name : "", inode, done, arg);
+	return ask(fs, folder, folder ? LIST_FIRST(&inode->names)->name : "", inode,
+	    folder && !inode->folder && burst(fs, folder), done, arg);
 }

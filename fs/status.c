@@ -2,8 +2,26 @@
  * (fs/cmd/status_text.c). */
 #include "conf/log.h"
 #include "fs/control.h"
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* JSON is UTF-8, but names of files are not always, nor is what a server says. */
+static json_t *text(const char *bytes)
+{
+	json_t *json = json_string(bytes);
+	char *copy, *at;
+
+	if (json || !(copy = strdup(bytes)))
+		return json;
+	for (at = copy; *at; at++) {
+		if (*at & 0x80)
+			*at = '?';
+	}
+	json = json_string(copy);
+	free(copy);
+	return json;
+}
 
 static json_t *sessions(struct fs *fs)
 {
@@ -17,15 +35,15 @@ static json_t *sessions(struct fs *fs)
 		memset(&session, 0, sizeof(session));
 		pool_figures(pool, i, &session);
 		json_array_append_new(list,
-		    json_pack("{s:i, s:s, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:i, s:s}",
+		    json_pack("{s:i, s:s, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:s, s:o, s:i, s:o}",
 			"index", (int)session.index, "state", session.state, "rtt_ms",
 			session.rtt_us / 1000.0, "min_rtt_ms", session.min_rtt_us / 1000.0,
 			"channels", (int)session.channels, "requests_in_flight",
 			(int)session.requests, "bytes_in_flight",
 			(json_int_t)session.bytes_in_flight, "bytes_in",
 			(json_int_t)session.bytes_in, "bytes_out", (json_int_t)session.bytes_out,
-			"cipher", session.cipher, "server", session.peer, "reconnects",
-			(int)session.reconnects, "last_error", session.last_error));
+			"cipher", session.cipher, "server", text(session.peer), "reconnects",
+			(int)session.reconnects, "last_error", text(session.last_error)));
 	}
 	return list;
 }
@@ -56,20 +74,21 @@ static json_t *forwards(struct fs *fs)
 
 		memset(&figures, 0, sizeof(figures));
 		forwards_figures(fs->forwards, i, &figures);
-		json_array_append_new(
-		    list, json_pack("{s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:s}", "forward",
-			      figures.text, "listening", figures.listening, "connected",
-			      forwards_up(fs->forwards), "connections", (int)figures.connections,
-			      "accepted", (json_int_t)figures.accepted, "bytes_in",
-			      (json_int_t)figures.bytes_in, "bytes_out",
-			      (json_int_t)figures.bytes_out, "last_error", figures.last_error));
+		json_array_append_new(list,
+		    json_pack("{s:s, s:b, s:b, s:i, s:I, s:I, s:I, s:o}", "forward", figures.text,
+			"listening", figures.listening, "connected", forwards_up(fs->forwards),
+			"connections", (int)figures.connections, "accepted",
+			(json_int_t)figures.accepted, "bytes_in", (json_int_t)figures.bytes_in,
+			"bytes_out", (json_int_t)figures.bytes_out, "last_error",
+			text(figures.last_error)));
 	}
 	return list;
 }
 
 static void add_message(void *arg, const char *line, long long when)
 {
-	json_array_append_new(arg, json_pack("{s:I, s:s}", "time", (json_int_t)when, "text", line));
+	json_array_append_new(
+	    arg, json_pack("{s:I, s:o}", "time", (json_int_t)when, "text", text(line)));
 }
 
 json_t *status_json(struct fs *fs)
@@ -77,13 +96,13 @@ json_t *status_json(struct fs *fs)
 	json_t *messages = json_array();
 
 	log_recent(add_message, messages);
-	return json_pack("{s:b, s:s, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
+	return json_pack("{s:b, s:s, s:o, s:s, s:i, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
 			 "s:{s:i, s:i, s:I, "
 			 "s:I, s:I}, s:o}",
-	    "ok", 1, "id", fs->profile->id, "mountpoint", fs->mountpoint, "host", fs->profile->host,
-	    "port", (int)fs->profile->port, "user", fs->profile->user, "path",
-	    remote_root(fs->remote), "pid", (int)getpid(), "version", VASTFS_VERSION, "connected",
-	    pool_up(remote_pool(fs->remote)), "uptime_seconds",
+	    "ok", 1, "id", fs->profile->id, "mountpoint", text(fs->mountpoint), "host",
+	    fs->profile->host, "port", (int)fs->profile->port, "user", fs->profile->user, "path",
+	    text(remote_root(fs->remote)), "pid", (int)getpid(), "version", VASTFS_VERSION,
+	    "connected", pool_up(remote_pool(fs->remote)), "uptime_seconds",
 	    (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache", cache(fs),
 	    "forwards", forwards(fs), "requests", "in_flight", (int)fs->requests_waiting,
 	    "open_files", (int)fs->open_files, "answered", (json_int_t)fs->requests_answered,

@@ -696,6 +696,39 @@ static void test_listing_larger_than_the_limit(void **state)
 	names_free(rig.names);
 }
 
+/* Somebody reads the folder: what he is to see stays until he is done. */
+static void test_open_folder_larger_than_the_limit(void **state)
+{
+	struct rig rig;
+	uint64_t sent;
+	unsigned i;
+
+	(void)state;
+	rig_make(&rig, "/", 100);
+	names_pin(rig.root);
+	sent = names_tick(rig.names);
+	names_listing_begin(rig.names, rig.root);
+	for (i = 0; i < 50000; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		names_report(rig.names, rig.root, name, &file, sent, 10);
+	}
+	names_listing_end(rig.names, rig.root, sent, 10);
+	assert_true(rig.root->folder->complete);
+	assert_int_equal(rig.root->folder->n_children, 50000);
+	names_unpin(rig.names, rig.root);
+	for (i = 0; i < 20000; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "g%u", i);
+		seen(&rig, rig.root, name, &file, 20);
+	}
+	assert_int_equal(names_count(rig.names), 101);
+	assert_false(rig.root->folder->complete);
+	names_free(rig.names);
+}
+
 static void test_eviction_of_negatives(void **state)
 {
 	struct rig rig;
@@ -843,6 +876,7 @@ int main(void)
 	    cmocka_unit_test(test_paths),
 	    cmocka_unit_test(test_eviction),
 	    cmocka_unit_test(test_listing_larger_than_the_limit),
+	    cmocka_unit_test(test_open_folder_larger_than_the_limit),
 	    cmocka_unit_test(test_eviction_of_negatives),
 	    cmocka_unit_test(test_eviction_of_folders),
 	    cmocka_unit_test(test_eviction_and_older_reports),
