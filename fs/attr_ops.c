@@ -11,14 +11,15 @@
 
 /*
  * Bytes still on their way are sent first when size or times are set: they would change both
- * afterwards. Then size (a request of its own), the rest, and a look at the outcome, all in one
- * round trip.
+ * afterwards. SFTP sets both times together: when one is set, a look first tells the other. Then
+ * size (a request of its own), the rest, and a look at the outcome, all in one round trip.
  */
 struct setattr {
 	struct request request;
 	struct inode *inode;   /* pinned */
 	struct handle *handle; /* counted, or NULL: by path */
 	int to_set;
+	struct stat wanted;
 	uint64_t size;
 	struct sftp_attr attr; /* all but size */
 	struct timespec atime, mtime;
@@ -156,19 +157,10 @@ static void send_all(struct setattr *setattr)
 		send_by_path(setattr, &size);
 }
 
-static void on_flushed(void *arg, int err)
-{
-	struct setattr *setattr = arg;
-
-	if (err)
-		end_setattr(setattr, err);
-	else
-		send_all(setattr);
-}
-
 /* SFTP sets owner and group, and both times, only together: the other one stays what it is. */
-static void fill_in(struct setattr *setattr, const struct stat *st)
+static void fill_in(struct setattr *setattr)
 {
+	const struct stat *st = &setattr->wanted;
 	const struct fs *fs = setattr->request.fs;
 	const struct attr *now = &setattr->inode->attr;
 	struct sftp_attr *attr = &setattr->attr;
@@ -204,6 +196,47 @@ static void fill_in(struct setattr *setattr, const struct stat *st)
 	}
 }
 
+static void on_other_time(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct setattr *setattr = arg;
+
+	if (err) {
+		end_setattr(setattr, err);
+		return;
+	}
+	fs_take_report(setattr->request.fs, setattr->inode, attr, setattr->request.tick,
+	    setattr->request.sent_ms);
+	fill_in(setattr);
+	send_all(setattr);
+}
+
+static void look_first(struct setattr *setattr)
+{
+	int times = setattr->to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME);
+
+	if ((times != FUSE_SET_ATTR_ATIME && times != FUSE_SET_ATTR_MTIME) ||
+	    (setattr->to_set & FUSE_SET_ATTR_SIZE) || openfile_dirty(setattr->inode)) {
+		fill_in(setattr);
+		send_all(setattr);
+		return;
+	}
+	request_sent(&setattr->request);
+	if (setattr->handle)
+		rfile_fstat(setattr->handle->file, on_other_time, setattr);
+	else
+		remote_lstat(setattr->request.fs->remote, setattr->path, on_other_time, setattr);
+}
+
+static void on_flushed(void *arg, int err)
+{
+	struct setattr *setattr = arg;
+
+	if (err)
+		end_setattr(setattr, err);
+	else
+		look_first(setattr);
+}
+
 /* By the caller's open file, by any open one when the name is gone, else by path. */
 static int choose_target(struct setattr *setattr, const struct fuse_file_info *fi)
 {
@@ -237,8 +270,8 @@ void fs_setattr(
 	setattr->inode = fs_inode(fs, node);
 	request_pin(&setattr->request, setattr->inode);
 	setattr->to_set = to_set;
+	setattr->wanted = *st;
 	setattr->size = (uint64_t)st->st_size;
-	fill_in(setattr, st);
 	err = choose_target(setattr, fi);
 	if (!err && (to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		err = -EINVAL;
@@ -250,5 +283,5 @@ void fs_setattr(
 	if (open && (to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && content_dirty(open->content))
 		content_flush(open->content, on_flushed, setattr);
 	else
-		send_all(setattr);
+		look_first(setattr);
 }

@@ -26,6 +26,7 @@ struct daemon {
 	const struct daemon_options *options;
 	struct ssh_target target;
 	enum { CONNECTING, MOUNTED, DRAINING, GONE } state;
+	bool late; /* what was under way did not come to its end */
 	int code;
 };
 
@@ -44,6 +45,7 @@ static void on_deadline(uv_timer_t *timer)
 {
 	struct daemon *daemon = timer->data;
 
+	daemon->late = true;
 	uv_stop(&daemon->loop);
 }
 
@@ -245,11 +247,11 @@ static int begin(struct daemon *daemon)
 	return remote_new(&fs->remote, &daemon->loop, &daemon->target, &events, daemon);
 }
 
-/* Files still open (the kernel tells no releases after a forced unmount) and requests that could not
- * be brought to their end in time know of names and contents. */
-static void free_caches(struct fs *fs)
+/* Files still open (the kernel tells no releases after a forced unmount) and requests that could
+ * not be brought to their end in time know of names and contents. */
+static void free_caches(struct fs *fs, bool late)
 {
-	if (fs->requests_alive || fs->open_files) {
+	if (late || fs->requests_alive || fs->open_files) {
 		log_debug("%u files were open, %u requests under way", fs->open_files,
 		    fs->requests_alive);
 		return;
@@ -278,7 +280,7 @@ int daemon_run(const struct daemon_options *options)
 	}
 	uv_run(&daemon.loop, UV_RUN_DEFAULT);
 	session_join_all(LEAVE_TIMEOUT_MS);
-	free_caches(&daemon.fs);
+	free_caches(&daemon.fs, daemon.late);
 	uv_walk(&daemon.loop, on_closed_walk, NULL);
 	uv_run(&daemon.loop, UV_RUN_NOWAIT);
 	free(daemon.fs.mountpoint);

@@ -49,11 +49,14 @@ static void end_create(struct create *create)
 	struct rfile_owner owner;
 	struct handle *handle;
 
-	if (!inode) {
+	if (!inode || !S_ISREG(inode->attr.mode)) {
 		rfile_put(create->file);
-		request_end(&create->request, -ENOMEM);
+		/* a folder or a link: the kernel looks again and goes by that */
+		request_end(&create->request, inode ? -ESTALE : -ENOMEM);
 		return;
 	}
+	if (!create->attr.flags) /* the server would not say */
+		inode->checked_ms = 0;
 	handle = handle_new(fs, inode, create->file, create->fi.flags);
 	if (!handle) {
 		request_end(&create->request, -ENOMEM);

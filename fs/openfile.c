@@ -97,6 +97,9 @@ void handle_put(struct handle *handle)
 	if (--handle->refs)
 		return;
 	LIST_REMOVE(handle, link);
+	/* Mapped pages are written back after the last close(2), with no flush behind them. */
+	if (LIST_EMPTY(&open->handles) && !open->refreshing)
+		openfile_refresh_after_write(open, handle->file);
 	rfile_put(handle->file);
 	free(handle);
 	fs->open_files--;
@@ -209,10 +212,13 @@ bool openfile_keeps_cache(struct fs *fs, struct inode *inode)
 	struct openfile *open = openfile_of(fs, inode);
 	bool keeps = open && !open->kernel_stale && !open->suspect;
 
-	if (open && open->suspect && !openfile_dirty(inode))
+	if (!open)
+		return false;
+	open->kernel_stale = false;
+	if (open->suspect && !openfile_dirty(inode)) { /* else it stays suspect */
 		content_invalidate(open->content);
-	if (open)
-		open->suspect = open->kernel_stale = false;
+		open->suspect = false;
+	}
 	return keeps;
 }
 
@@ -261,16 +267,15 @@ void openfile_truncated(struct fs *fs, struct inode *inode, const struct attr_re
 	struct handle *handle;
 
 	attr_touch_content(&inode->attr, request_clock());
-	inode->attr.size = report->size;
-	if (open && content_dirty(open->content)) { /* written to again meanwhile */
-		inode->attr.size = content_size(open->content);
-	} else if (open) {
+	if (open && !content_dirty(open->content)) {
 		content_resize(open->content, report->size);
 		LIST_FOREACH (handle, &open->handles, link)
 			rfile_truncated(handle->file, report->size);
 		open->wrote = false;
 	}
 	openfile_take_own(fs, inode, report, sent_ms);
+	if (open && content_dirty(open->content)) /* written to again meanwhile */
+		inode->attr.size = content_size(open->content);
 }
 
 void openfile_identity_changed(struct inode *inode, const struct sftp_attr *attr)
@@ -300,7 +305,9 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 	uint64_t expected = inode->attr.size;
 
 	open->refreshing = false;
-	if (inode->changed_tick <= refresh->tick && !content_dirty(open->content)) {
+	if (inode->changed_tick > refresh->tick && !err) {
+		openfile_refresh_after_write(open, refresh->file); /* asks again */
+	} else if (!content_dirty(open->content)) {
 		open->wrote = false;
 		inode->checked_ms = 0;
 		if (!err && attr->flags) {
