@@ -108,7 +108,8 @@ bool rfile_append(const struct rfile *file)
 void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size)
 {
 	file->version_known = true;
-	file->changed = false;
+	if (!file->changing)
+		file->changed = false;
 	file->mtime = mtime;
 	file->size = size;
 	file->stripe_pause = 0;
@@ -136,6 +137,7 @@ void rfile_mark_changed(struct rfile *file)
 void rfile_truncated(struct rfile *file, uint64_t size)
 {
 	rfile_mark_changed(file);
+	file->size = size;
 	if (file->end > size)
 		file->end = size;
 }

@@ -50,12 +50,13 @@ bool rfile_readable(const struct rfile *file);
 bool rfile_writable(const struct rfile *file);
 bool rfile_append(const struct rfile *file);
 
-/* What the caller knows the file to be (mtime in seconds since 1970, size in bytes). */
+/* What the caller knows the file to be (mtime in seconds since 1970, size in bytes). While changes
+ * of this rfile are under way, it goes on as changed. */
 void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size);
 
 /* The file is being changed by this mount, through this or another rfile: until the next
- * rfile_set_version its time and size are not compared. Writes, copies and truncates of the rfile itself
- * imply it. */
+ * rfile_set_version its time and size are not compared. Writes, copies and truncates of the rfile
+ * itself imply it. */
 void rfile_mark_changed(struct rfile *file);
 
 /* It was truncated through another rfile or by path: a further handle may show this size. */

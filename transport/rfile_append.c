@@ -1,22 +1,25 @@
 /*
  * Writes to a file that is open with SSH_FXF_APPEND: the server puts each at the end, whatever its
- *offset says, so that order matters and none may be sent twice.
+ * offset says, so that order matters and none may be sent twice.
  *
- * They go through one handle at a time, in order. In front of the first one after a pause goes an
- *FSTAT (no round trip more), so that the file's size before them is known. When the link is lost,
- *those in flight are uncertain: the size through a new handle tells how many bytes of them arrived,
- *since one sftp-server works in turn:
+ * They go through one handle at a time, in order. In front of the first one after a pause, and now
+ * and then in a stream, goes an FSTAT (no round trip more), so that the size before them is known.
+ * When the link is lost, those in flight are uncertain: the size through a new handle tells how
+ * many bytes of them arrived, since one sftp-server works in turn:
  *
  *	append_end     size now
  *	    |--A--|--B-- |           A is done, of B the rest is sent, C is sent
  *
  * When the file grew by more than all of them, somebody else appends too and nobody can tell: -EIO
- *for them.
+ * for them.
  */
 #include "transport/rfile_internal.h"
 
 #include "conf/log.h"
 #include <errno.h>
+
+/* Others may append too: after that many appends in a stream the size is asked again. */
+#define SIZE_EVERY 16
 
 static void sized(void *arg, const struct sftp_reply *reply)
 {
@@ -185,8 +188,10 @@ void rfile_append_pump(struct rfile *file)
 			continue; /* it was given up */
 		if (!handle)
 			break;
-		if (!file->appends_out)
+		if (!file->appends_out || ++file->appends_unsized == SIZE_EVERY) {
+			file->appends_unsized = 0;
 			ask_size(file, handle, sized);
+		}
 		TAILQ_REMOVE(&file->appends, op, link);
 		if (rfile_send_write(op, handle, append_replied)) {
 			rfile_op_fail(op, -ENOMEM);

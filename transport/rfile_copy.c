@@ -36,6 +36,7 @@ static void copy_finish(struct rfile_copy *copy, int err)
 
 	copy->done(copy->arg, err);
 	free(copy);
+	to->changing--;
 	rfile_drop(from);
 	rfile_drop(to);
 }
@@ -236,6 +237,7 @@ void rfile_copy(struct rfile *from, uint64_t from_offset, struct rfile *to, uint
 	copy->arg = arg;
 	rfile_hold(from);
 	rfile_hold(to);
+	to->changing++;
 
 	if (!rfile_readable(from) || !rfile_writable(to))
 		copy_fail_later(copy, -EBADF);

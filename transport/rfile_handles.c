@@ -140,8 +140,9 @@ static void handle_failed(struct rfile_handle *handle, int err)
 		file->stripe_pause = rfile_now_ms() + RFILE_STRIPE_PAUSE_MS;
 		if (err == -EACCES || err == -EPERM)
 			file->stripes_refused = true;
-	} else if (lane == LANE_FILES && err != -ENOTCONN) {
-		rfile_fail_waiting(file, err, false);
+	} else if (lane == LANE_FILES) {
+		bool again = err == -ENOTCONN;
+		rfile_fail_waiting(file, again ? -ETIMEDOUT : err, again);
 	}
 	rfile_copies_wake(&handle->copies, err);
 	rfile_pump(file);
@@ -237,11 +238,12 @@ static void lane_waited(void *arg, int err)
 	struct rfile *file = arg;
 
 	file->lane_wait = false;
-	if (err == -ETIMEDOUT)
-		rfile_fail_waiting(file, -ETIMEDOUT, true);
-	else if (err)
-		rfile_fail_waiting(file, err, false);
+	bool again = !err || err == -ETIMEDOUT;
+	rfile_fail_waiting(file, again ? -ETIMEDOUT : err, again);
 	rfile_pump(file);
+	/* Stripes may have done meanwhile what it was wanted for: the next operation will want it. */
+	if (!err && file->users)
+		rfile_want_primary(file);
 	rfile_drop(file);
 }
 
@@ -326,8 +328,11 @@ void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum
 /* Whether a bulk operation may go in front of the small ones. */
 static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
 {
+	/* A file that may not be opened again (created read-only, say) has only this way. */
+	size_t cap = primary->file->stripes_refused ? RFILE_STRIPE_WRITE : RFILE_PRIMARY_CAP;
+
 	return primary->in_flight == 0 ||
-	       sftp_bytes_in_flight(rfile_handle_sftp(primary)) + len <= RFILE_PRIMARY_CAP;
+	       sftp_bytes_in_flight(rfile_handle_sftp(primary)) + len <= cap;
 }
 
 /*

@@ -1,6 +1,6 @@
 /*
  * What the rfile_*.c files share: the open file, its handles and its operations. Nobody else
- *includes this.
+ * includes this.
  *
  *	rfile.c          references, what is known of the file
  *	rfile_open.c     the open itself
@@ -11,9 +11,9 @@
  *	rfile_copy.c     copy-data
  *
  * Core only. Two counts keep a struct rfile: `users` (rfile_get and rfile_put) and `holds`
- *(operations under way, handles being opened, waits). The owner's path() is called only while users
- *> 0, since the owner may be gone afterwards. Whoever may be the last to drop a hold does not touch
- *the file behind it.
+ * (operations under way, handles being opened, waits). The owner's path() is called only while
+ * there are users, since the owner may be gone afterwards. Whoever may be the last to drop a hold
+ * does not touch the file behind it.
  *
  * An operation's way:
  *
@@ -23,7 +23,7 @@
  *	   +-- pump <-- waiting <---------- handle lost
  *
  * pump runs when a handle became ready or was given up, when a reply made room, and when a lane
- *came up.
+ * came up.
  */
 #ifndef VASTFS_TRANSPORT_RFILE_INTERNAL_H
 #define VASTFS_TRANSPORT_RFILE_INTERNAL_H
@@ -76,6 +76,7 @@ struct rfile_op {
 	struct rfile_handle *handle; /* while sent; counted */
 	enum rfile_kind kind;
 	bool bulk, confirming; /* confirming: the FSTAT behind an end of file */
+	bool changes;	       /* counted in rfile.changing */
 	bool queued;	       /* in rfile.waiting */
 	bool lost;	       /* a part of it met a lost link: send all of it again */
 	unsigned replies;      /* still to come */
@@ -108,6 +109,7 @@ struct rfile {
 	 * acknowledged. */
 	struct sftp_attr attr;
 	bool version_known, changed;
+	unsigned changing; /* writes, copies and truncates under way */
 	uint32_t mtime;
 	uint64_t size, end;
 
@@ -126,6 +128,7 @@ struct rfile {
 	/* Appending writes in the order of the calls: those that are sent, or were when the link
 	 * was lost (uncertain), then those that wait. */
 	struct rfile_ops appends_sent, appends;
+	unsigned appends_unsized;      /* sent since the size was asked for */
 	unsigned appends_out;	       /* of appends_sent, how many replies are still to come */
 	size_t append_bytes;	       /* of those */
 	struct rfile_handle *appender; /* that they go through; counted; NULL: none yet */
@@ -182,6 +185,8 @@ void rfile_close_remote(struct pool_channel *channel, const struct sftp_handle *
 struct rfile_op *rfile_op_new(struct rfile *file, enum rfile_kind kind, void *arg);
 /* Frees it and drops its hold, when done has been called. */
 void rfile_op_free(struct rfile_op *op);
+/* It changes the file; counted until it is freed. */
+void rfile_op_changes(struct rfile_op *op);
 /* Completes it now: only from the loop. */
 void rfile_op_finish(struct rfile_op *op, int err);
 /* Completes it with err from the loop. It is in no list and not sent. */

@@ -100,7 +100,9 @@ static void read_part(struct rfile_op *op, struct rfile_handle *handle, struct s
 	}
 	memcpy(op->buf + op->got, data.data, data.len);
 	op->got += data.len;
-	if (op->got == op->len || op->offset + op->got == known_size(op->file)) {
+	/* The end by the version needs no asking; one that moves does. */
+	if (op->got == op->len ||
+	    (!op->file->changed && op->offset + op->got == known_size(op->file))) {
 		rfile_handle_put(handle);
 		rfile_op_finish(op, 0);
 		return;
@@ -207,6 +209,7 @@ void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t
 	op->bulk = lane == RFILE_BULK;
 	if (op->bulk)
 		file->streamed += len;
+	rfile_op_changes(op);
 	if (!rfile_writable(file) || !len || len > pool_features(file->pool)->max_write) {
 		rfile_op_fail(op, !rfile_writable(file) ? -EBADF : len ? -EINVAL : 0);
 		return;
@@ -391,8 +394,10 @@ void rfile_fsetstat(struct rfile *file, const struct sftp_attr *attr, remote_don
 		return;
 	}
 	/* A truncated file is not the version that was known. */
-	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE) {
+		rfile_op_changes(op);
 		rfile_mark_changed(file);
+	}
 	rfile_op_submit(op);
 }
 

@@ -32,6 +32,7 @@ void rfile_op_free(struct rfile_op *op)
 	struct rfile *file = op->file;
 
 	free(op->buf);
+	file->changing -= op->changes;
 	if (file->n_free_ops < FREE_OPS_MAX) {
 		TAILQ_INSERT_HEAD(&file->free_ops, op, link);
 		file->n_free_ops++;
@@ -103,6 +104,12 @@ void rfile_op_error(struct rfile_op *op, int err)
 		rfile_op_finish(op, err);
 }
 
+void rfile_op_changes(struct rfile_op *op)
+{
+	op->changes = true;
+	op->file->changing++;
+}
+
 /* --- on the wire --- */
 
 void rfile_op_bind(struct rfile_op *op, struct rfile_handle *handle, uint32_t cost)
@@ -151,7 +158,10 @@ static void unqueue(struct rfile_op *op)
 /* False when it goes on waiting. */
 static bool try_send(struct rfile_op *op)
 {
-	struct rfile_handle *handle = rfile_choose(op->file, op);
+	struct rfile *file = op->file;
+	enum rfile_kind kind = op->kind;
+	bool bulk = op->bulk;
+	struct rfile_handle *handle = rfile_choose(file, op);
 
 	if (!op->queued)
 		return true; /* the choice found that it can never be sent */
@@ -159,6 +169,9 @@ static bool try_send(struct rfile_op *op)
 		return false;
 	unqueue(op);
 	rfile_op_send(op, handle);
+	/* A stripe helped out; behind its bulk is no place for small operations to stay. */
+	if (!bulk && handle->lane == LANE_BULK && kind != RFILE_FSYNC)
+		rfile_want_primary(file);
 	return true;
 }
 
@@ -206,6 +219,8 @@ void rfile_fail_waiting(struct rfile *file, int err, bool only_expired)
 			next = TAILQ_NEXT(op, link);
 			if (only_expired && now < op->deadline)
 				continue;
+			if (!only_expired && bulk && file->n_stripes)
+				continue; /* the stripes serve those, or fail themselves */
 			unqueue(op);
 			rfile_op_fail(op, err);
 		}

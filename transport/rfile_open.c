@@ -7,8 +7,8 @@
  *	  +-- link lost +-- refused: the true errno --> done
  *
  * When the link is lost, a plain open is sent again. After an exclusive create the path is looked
- *up first: a young, empty, regular file of the login user is the one that the lost request made,
- *and is opened as it stands.
+ * up first: a young, empty, regular file of the login user is the one that the lost request made,
+ * and is opened as it stands.
  */
 #include "transport/rfile_internal.h"
 
@@ -169,6 +169,9 @@ static void opening_judge(struct opening *opening)
 		opening_again(opening);
 	} else if (!opening->opened) {
 		opening_refused(opening);
+	} else if (opening->stat_err == -ETIMEDOUT) {
+		rfile_close_remote(opening->channel, &opening->name);
+		opening_failed(opening, -ETIMEDOUT);
 	} else if (opening->stat_err || !(opening->attr.flags & SSH_FILEXFER_ATTR_PERMISSIONS) ||
 		   S_ISLNK(opening->attr.mode)) {
 		struct packet *message = pool_channel_alive(opening->channel)

@@ -324,6 +324,9 @@ static int rig_teardown(void **state)
 
 /* --- results --- */
 
+/* Not every program uses all of these. */
+#define RIG_MAYBE __attribute__((unused))
+
 struct result {
 	unsigned done;
 	int err;
@@ -333,7 +336,7 @@ struct result {
 	uint32_t len;
 };
 
-static void on_open(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
+RIG_MAYBE static void on_open(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
 {
 	struct result *result = arg;
 
@@ -345,7 +348,7 @@ static void on_open(void *arg, int err, struct rfile *file, const struct sftp_at
 	result->attr = *attr;
 }
 
-static void on_plain(void *arg, int err)
+RIG_MAYBE static void on_plain(void *arg, int err)
 {
 	struct result *result = arg;
 
@@ -354,7 +357,7 @@ static void on_plain(void *arg, int err)
 	result->err = err;
 }
 
-static void on_attr(void *arg, int err, const struct sftp_attr *attr)
+RIG_MAYBE static void on_attr(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct result *result = arg;
 
@@ -362,7 +365,7 @@ static void on_attr(void *arg, int err, const struct sftp_attr *attr)
 	result->attr = *attr;
 }
 
-static void on_read(void *arg, int err, const uint8_t *data, uint32_t len)
+RIG_MAYBE static void on_read(void *arg, int err, const uint8_t *data, uint32_t len)
 {
 	struct result *result = arg;
 
@@ -372,13 +375,13 @@ static void on_read(void *arg, int err, const uint8_t *data, uint32_t len)
 		memcpy(result->data, data, len);
 }
 
-static void settle(const struct result *result)
+RIG_MAYBE static void settle(const struct result *result)
 {
 	rig_settle();
 	assert_int_equal(result->done, 1);
 }
 
-static struct rfile *open_file(const char *path, uint32_t flags)
+RIG_MAYBE static struct rfile *open_file(const char *path, uint32_t flags)
 {
 	struct result result = {0};
 
@@ -388,8 +391,8 @@ static struct rfile *open_file(const char *path, uint32_t flags)
 	return result.file;
 }
 
-static int read_file(struct rfile *file, uint64_t offset, uint32_t len, enum rfile_lane lane,
-    uint8_t *data, uint32_t *got)
+RIG_MAYBE static int read_file(struct rfile *file, uint64_t offset, uint32_t len,
+    enum rfile_lane lane, uint8_t *data, uint32_t *got)
 {
 	struct result result = {.data = data};
 
@@ -399,7 +402,7 @@ static int read_file(struct rfile *file, uint64_t offset, uint32_t len, enum rfi
 	return result.err;
 }
 
-static int write_file(
+RIG_MAYBE static int write_file(
     struct rfile *file, uint64_t offset, const void *data, uint32_t len, enum rfile_lane lane)
 {
 	struct result result = {0};
@@ -410,7 +413,7 @@ static int write_file(
 }
 
 /* Bytes that are different everywhere. */
-static uint8_t *pattern(size_t len, unsigned seed)
+RIG_MAYBE static uint8_t *pattern(size_t len, unsigned seed)
 {
 	uint8_t *data = malloc(len);
 	uint64_t x = seed * 2654435761u + 1;

@@ -170,6 +170,24 @@ static void test_growth_is_read(void **state)
 	free(data);
 }
 
+static void test_a_short_answer_at_an_old_end_is_no_end(void **state)
+{
+	uint8_t *data = pattern(9000, 13), got[9000];
+	uint32_t len;
+
+	fake_file_add(&rig.pool.instance, "/f", data, 5000);
+	struct rfile *file = open_file("/f", SSH_FXF_READ), *other = open_file("/f", SSH_FXF_WRITE);
+	rfile_mark_changed(file);
+	assert_int_equal(write_file(other, 5000, data + 5000, 4000, RFILE_SMALL), 0);
+	rig.pool.instance.max_data = 5000;
+	assert_int_equal(read_file(file, 0, 9000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 9000);
+	assert_memory_equal(got, data, len);
+	rfile_put(file);
+	rfile_put(other);
+	free(data);
+}
+
 /* --- bulk --- */
 
 #define MANY 400
@@ -389,6 +407,7 @@ static void test_copy(void **state)
 	assert_int_equal(copy(from, 0, to, 0, 600000), 600000);
 	assert_int_equal(copy(from, 600000, to, 600000, 600000), (int)MIB - 600000);
 	assert_int_equal(copy(from, MIB, to, MIB, 600000), 0);
+	assert_int_equal(copy(from, 2 * MIB, to, MIB, 600000), 0);
 	assert_int_equal(copy(from, 0, from, MIB, 10), -EBADF);
 	struct fake_file *made = fake_file_find(&rig.pool.instance, "/to");
 	assert_int_equal(made->len, MIB);
@@ -419,6 +438,7 @@ int main(void)
 	    TEST(test_read_whole_short_and_to_the_end),
 	    TEST(test_an_early_end_is_not_believed),
 	    TEST(test_growth_is_read),
+	    TEST(test_a_short_answer_at_an_old_end_is_no_end),
 	    TEST(test_bulk_is_striped_and_small_operations_stay_free),
 	    TEST(test_small_files_need_no_stripe),
 	    TEST(test_bulk_without_a_bulk_lane),

@@ -1,0 +1,152 @@
+/* Appending writes: each once and in order, wherever the link is lost. */
+#include "tests/unit/rfile_rig.h"
+
+#define APPEND (SSH_FXF_WRITE | SSH_FXF_APPEND)
+
+static struct pool_channel *last_channel(void)
+{
+	return rig.pool.channels[rig.pool.n_channels - 1];
+}
+
+#define APPENDS 12
+
+static void append_with_loss(unsigned worked, enum rfile_lane lane, uint32_t len)
+{
+	uint8_t *data = pattern((size_t)APPENDS * len, worked);
+	struct result results[APPENDS] = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND);
+
+	for (unsigned i = 0; i < APPENDS; i++)
+		RIG_CALL(
+		    rfile_write(file, 0, data + (size_t)i * len, len, lane, on_plain, &results[i]));
+	if (lane == RFILE_BULK)
+		for (unsigned i = 0; i < worked; i++)
+			rig_turn();
+	for (unsigned i = 0; i < rig.pool.n_channels; i++) {
+		if (rig.pool.channels[i]->sftp)
+			rig_kill(rig.pool.channels[i], lane == RFILE_BULK ? worked % 3 : worked);
+	}
+	rig_turn();
+	rig_channel(LANE_FILES);
+	rig_channel(LANE_BULK);
+	rig_settle();
+	for (unsigned i = 0; i < APPENDS; i++) {
+		assert_int_equal(results[i].done, 1);
+		assert_int_equal(results[i].err, 0);
+	}
+	assert_int_equal(remote->len, 4 + (size_t)APPENDS * len);
+	assert_memory_equal(remote->data + 4, data, (size_t)APPENDS * len);
+	rfile_put(file);
+	rig_settle();
+	fake_file_unlink(remote);
+	free(data);
+}
+
+static void test_append_is_done_once_and_in_order(void **state)
+{
+	/* One FSTAT goes in front of the writes. */
+	for (unsigned worked = 1; worked <= APPENDS + 1; worked++)
+		append_with_loss(worked, RFILE_SMALL, 1000 + worked);
+}
+
+static void test_append_stream_moves_to_the_bulk_lane(void **state)
+{
+	rig.pool.speed = 2;
+	for (unsigned turns = 1; turns <= 13; turns++)
+		append_with_loss(turns, RFILE_BULK, 200000);
+	unsigned bulk = 0;
+	for (unsigned i = 0; i < rig.pool.n_channels; i++) {
+		if (rig.pool.channels[i]->lane == LANE_BULK)
+			bulk += rig.pool.channels[i]->server.writes;
+		else
+			assert_true(rig.pool.channels[i]->most <= 512 * 1024);
+	}
+	assert_true(bulk > APPENDS);
+}
+
+static void test_append_beside_another_writer(void **state)
+{
+	struct result results[2] = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND);
+
+	RIG_CALL(rfile_write(file, 0, "abc", 3, RFILE_SMALL, on_plain, &results[0]));
+	rig_turn();
+	rig_settle();
+	RIG_CALL(rfile_write(file, 0, "def", 3, RFILE_SMALL, on_plain, &results[1]));
+	rig_kill(last_channel(), 1);
+	uint8_t *grown = realloc(remote->data, 100);
+	assert_non_null(grown);
+	memset(grown + remote->len, 'x', 100 - remote->len);
+	remote->data = grown;
+	remote->len = 100;
+	rig_channel(LANE_FILES);
+	rig_settle();
+	assert_int_equal(results[0].err, 0);
+	assert_int_equal(results[1].done, 1);
+	assert_int_equal(results[1].err, -EIO);
+	assert_int_equal(write_file(file, 0, "ghi", 3, RFILE_SMALL), 0);
+	assert_memory_equal(remote->data + 100, "ghi", 3);
+	rfile_put(file);
+}
+
+/* The server died in the middle of a write(2). */
+static void test_append_goes_on_where_a_part_arrived(void **state)
+{
+	struct result results[2] = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND);
+
+	RIG_CALL(rfile_write(file, 0, "abcdef", 6, RFILE_SMALL, on_plain, &results[0]));
+	RIG_CALL(rfile_write(file, 0, "ghi", 3, RFILE_SMALL, on_plain, &results[1]));
+	fake_server_work(&last_channel()->server, 1, true);
+	rig_kill(last_channel(), 1);
+	remote->len -= 4; /* "ab" stays */
+	rig_channel(LANE_FILES);
+	rig_settle();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(results[i].done, 1);
+		assert_int_equal(results[i].err, 0);
+	}
+	assert_int_equal(remote->len, 13);
+	assert_memory_equal(remote->data, "log:abcdefghi", 13);
+	rfile_put(file);
+}
+
+/* Others appended while ours were acknowledged: the size is asked again, so that a loss later is
+ * judged rightly. */
+static void test_append_after_others_did(void **state)
+{
+	struct result result = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND), *other = open_file("/f", APPEND);
+
+	assert_int_equal(write_file(file, 0, "abc", 3, RFILE_SMALL), 0);
+	assert_int_equal(write_file(other, 0, "XYZ", 3, RFILE_SMALL), 0);
+	RIG_CALL(rfile_write(file, 0, "def", 3, RFILE_SMALL, on_plain, &result));
+	fake_server_work(&last_channel()->server, 1, true); /* the FSTAT */
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	assert_int_equal(remote->len, 13);
+	assert_memory_equal(remote->data, "log:abcXYZdef", 13);
+	rfile_put(file);
+	rfile_put(other);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_append_is_done_once_and_in_order),
+	    TEST(test_append_stream_moves_to_the_bulk_lane),
+	    TEST(test_append_beside_another_writer),
+	    TEST(test_append_goes_on_where_a_part_arrived),
+	    TEST(test_append_after_others_did),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
