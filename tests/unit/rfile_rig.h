@@ -48,6 +48,7 @@ struct pool {
 	struct fake_instance instance;
 	struct pool_channel *channels[RIG_CHANNELS];
 	unsigned n_channels, timeout_ms;
+	bool near;	/* what pool_near says */
 	unsigned speed; /* requests that a server does in one turn */
 	unsigned remote_refs;
 	int true_errno; /* what remote_true_errno finds, if not 0 */
@@ -131,6 +132,12 @@ struct sftp *pool_channel_sftp(struct pool_channel *channel)
 const struct sftp_features *pool_features(const struct pool *pool)
 {
 	return &pool->features;
+}
+
+bool pool_near(const struct pool *pool);
+bool pool_near(const struct pool *pool)
+{
+	return rig.pool.near;
 }
 
 unsigned pool_timeout_ms(const struct pool *pool)
