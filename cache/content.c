@@ -37,6 +37,18 @@ uint64_t content_size(const struct content *content)
 
 /* --- reading --- */
 
+/* A stream has passed this block. What is so far behind that no request that was overtaken wants it
+ * any more is in the kernel's cache, and goes first. */
+static void drop_behind(const struct block *block)
+{
+	struct block *behind = NULL;
+
+	if (block->number >= READAHEAD_SLACK / BLOCKS_SIZE)
+		behind = blocks_find(block->set, block->number - READAHEAD_SLACK / BLOCKS_SIZE);
+	if (behind)
+		blocks_touch(behind, true);
+}
+
 /* Fills the view with [offset, end), whose pages are present, but for a reader's own tail. */
 static void fill(struct content_view *view, struct block *const *blocks, uint64_t offset,
     uint64_t end, bool streaming, const struct reader *reader)
@@ -57,8 +69,9 @@ static void fill(struct content_view *view, struct block *const *blocks, uint64_
 		view->iov[view->n++].iov_len = to - offset;
 		view->len += to - offset;
 		block->fresh &= ~blocks_mask(block->number, offset, to);
-		/* What a stream has passed is in the kernel's cache now. */
-		blocks_touch(block, streaming && to == start + BLOCKS_SIZE);
+		blocks_touch(block, false);
+		if (streaming && to == start + BLOCKS_SIZE)
+			drop_behind(block);
 	}
 	if (offset < end) {
 		view->iov[view->n].iov_base = reader->tail + (offset - reader->tail_at);
@@ -393,15 +406,6 @@ void content_accepted(struct content *content, uint64_t offset, const uint8_t *d
 
 	if (end > content->size)
 		content->size = end;
-	/* A hole begins in the old last page: an answer under way for it may not know the zeros
-	 * behind. */
-	if (offset > old) {
-		block = blocks_find(&content->blocks, old / BLOCKS_SIZE);
-		if (block) {
-			fetch_forget(content, block, blocks_mask(block->number, old, old + 1));
-			blocks_release(block);
-		}
-	}
 	for (; offset < end; data += to - offset, offset = to) {
 		number = offset / BLOCKS_SIZE;
 		to = (number + 1) * BLOCKS_SIZE < end ? (number + 1) * BLOCKS_SIZE : end;
@@ -418,10 +422,8 @@ void content_accepted(struct content *content, uint64_t offset, const uint8_t *d
 void content_acked(struct content *content, uint64_t offset, uint32_t len, int err)
 {
 	/* What a failed write left in memory is nowhere else. */
-	if (err) {
+	if (err)
 		forget_range(content, offset, offset + len);
-		wake_readers(content, false);
-	}
 	wake_readers(content, true);
 }
 

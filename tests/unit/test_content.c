@@ -414,6 +414,28 @@ static void test_drop_behind(void **state)
 	finish();
 }
 
+/* Requests that overtake each other inside a block, with little memory: nothing is fetched twice.
+ */
+static void test_drop_behind_leaves_slack(void **state)
+{
+	struct readahead ra = {.clock = 0};
+	struct answer a;
+	uint64_t at;
+	int i;
+
+	start(32 * MIB, 4 * MIB);
+	for (at = 0; at < 32 * MIB; at += 512 * KIB) {
+		for (i = 7; i >= 0; i--) {
+			ask(&a, &file, &ra, at + (unsigned)(i ^ 4) * 65536, 65536);
+			fake_deliver_all(&source);
+			assert_answer(&a, at + (unsigned)(i ^ 4) * 65536, 65536);
+		}
+	}
+	assert_int_equal(source.read_bytes, 32 * MIB);
+	assert_int_equal(figures().wasted_bytes, 0);
+	finish();
+}
+
 static void test_drop(void **state)
 {
 	struct answer a;
@@ -483,18 +505,27 @@ static void test_bulk(void **state)
 
 static void test_budget(void **state)
 {
-	struct readahead ra[16] = {{.clock = 0}};
-	struct answer a[16];
+	struct readahead ra[16];
+	struct answer a[16], b[16];
+	uint64_t at;
 	int i;
 
-	/* Many streams at once, and little memory: ahead takes half of it. */
+	/* Many streams at once, and little memory: ahead takes at most half of it, programs what
+	 * they ask for. */
 	start(64 * MIB, 4 * MIB);
-	for (i = 0; i < 16; i++)
-		ask(&a[i], &file, &ra[i], (unsigned)i * 4 * MIB, 131072);
-	assert_in_range(pool->reading, 16 * 131072, 16 * 131072 + 2 * MIB);
+	memset(ra, 0, sizeof(ra));
+	for (i = 0; i < 16; i++) {
+		at = (unsigned)i * 4 * MIB;
+		ask(&a[i], &file, &ra[i], at, 131072);
+		ask(&b[i], &file, &ra[i], at + 131072, 131072);
+	}
+	assert_in_range(pool->reading, 4 * MIB, 6 * MIB);
 	fake_deliver_all(&source);
-	for (i = 0; i < 16; i++)
-		assert_answer(&a[i], (unsigned)i * 4 * MIB, 131072);
+	for (i = 0; i < 16; i++) {
+		at = (unsigned)i * 4 * MIB;
+		assert_answer(&a[i], at, 131072);
+		assert_answer(&b[i], at + 131072, 131072);
+	}
 	finish();
 }
 
@@ -606,6 +637,7 @@ int main(void)
 	    cmocka_unit_test(test_shrink_while_fetching),
 	    cmocka_unit_test(test_memory_limit),
 	    cmocka_unit_test(test_drop_behind),
+	    cmocka_unit_test(test_drop_behind_leaves_slack),
 	    cmocka_unit_test(test_drop),
 	    cmocka_unit_test(test_prefetch),
 	    cmocka_unit_test(test_terabyte),

@@ -238,6 +238,47 @@ static void test_hole(void **state)
 	finish();
 }
 
+/* The fetch knew what the file was before it was cut, and a hole follows. */
+static void test_hole_after_cut(void **state)
+{
+	struct answer a;
+	int result;
+
+	start(8192, 64 * MIB);
+	ask(&a, &file, NULL, 0, 8192);
+	fake_serve(fake_op(&source, 0));
+	fake_store_resize(&store, 5000);
+	content_resize(content, 5000);
+	assert_accepted(&file, 9000, 10, 2);
+	fake_deliver(&source, fake_op(&source, 0));
+	flush(&result);
+	fake_deliver_all(&source);
+	turn();
+	fake_deliver_all(&source);
+	assert_int_equal(a.err, 0);
+	free(a.data);
+	ask(&a, &file, NULL, 0, 9010);
+	fake_deliver_all(&source);
+	assert_answer(&a, 0, 9010);
+	finish();
+}
+
+/* Blocks that small writes leave in memory keep to its limit. */
+static void test_written_blocks_are_bounded(void **state)
+{
+	uint64_t at;
+
+	start(0, MIB);
+	for (at = 0; at < 8 * MIB; at += 4096) {
+		assert_accepted(&file, at, 4096, 1);
+		fake_deliver_all(&source);
+		assert_in_range(figures().present_bytes, 0, MIB);
+	}
+	assert_true(figures().present_bytes > MIB / 2);
+	writer_push(content);
+	finish();
+}
+
 static void test_write_beats_fetch(void **state)
 {
 	struct answer a, b;
@@ -265,19 +306,20 @@ static void test_write_beats_fetch(void **state)
 static void test_reader_does_not_starve(void **state)
 {
 	struct answer a;
-	int result[64], accepted = 0, i;
+	int result[64], waited = 0, i;
 
 	start(300000, 64 * MIB);
 	assert_accepted(&file, 5000, 10, 1);
 	ask(&a, &file, NULL, 4096, 4096);
 	for (i = 0; i < 64 && a.err == WAITING; i++) {
-		accepted += write_pattern(&file2, 5000 + (unsigned)i * 10, 10, 2, &result[i]);
+		waited += !write_pattern(&file2, 5000 + (unsigned)i * 10, 10, 2, &result[i]);
 		writer_push(content);
 		assert_true(source.n > 0);
 		fake_deliver(&source, fake_op(&source, 0));
 	}
 	assert_int_equal(a.err, 0);
 	assert_in_range(i, 2, 8);
+	assert_true(waited > 0);
 	free(a.data);
 	/* And those that had to wait for it go on. */
 	turn();
@@ -434,6 +476,15 @@ static void test_append(void **state)
 	assert_int_equal(result, 0);
 	assert_int_equal(store.size, 1200 + MIB);
 	assert_pattern(store.data + 1000, 1000, 200 + MIB, 1);
+	/* The second file's go through the first while that has some in flight. */
+	assert_accepted(&appender, store.size, CHUNK, 2);
+	assert_accepted(&appender2, store.size + CHUNK, 100, 2);
+	assert_int_equal(appender2.refs, 1);
+	flush(&result);
+	assert_int_equal(source.n, 2);
+	while (source.n)
+		fake_deliver(&source, fake_op(&source, source.n - 1));
+	assert_pattern(store.data + 1200 + MIB, 1200 + MIB, CHUNK + 100, 2);
 	finish();
 }
 
@@ -447,10 +498,14 @@ static void test_appends_never_overwrite(void **state)
 	assert_accepted(&appender, 0, 100, 1);
 	assert_accepted(&appender, 0, 100, 2);
 	assert_accepted(&appender, 50, 100, 3);
+	assert_accepted(&appender, 700, 100, 4);
 	flush(&result);
+	/* Nor overtake each other. */
+	assert_int_equal(source.n, 1);
 	while (result == WAITING)
 		fake_deliver(&source, fake_op(&source, source.n - 1));
-	assert_int_equal(store.size, 800);
+	assert_int_equal(store.size, 900);
+	assert_pattern(store.data + 800, 700, 100, 4);
 	assert_pattern(store.data + 500, 0, 100, 1);
 	assert_pattern(store.data + 600, 0, 100, 2);
 	assert_pattern(store.data + 700, 50, 100, 3);
@@ -476,6 +531,21 @@ static void test_change_of_class_waits(void **state)
 	assert_int_equal(store.size, 1200);
 	assert_pattern(store.data + 1000, 1000, 200, 1);
 	assert_pattern(store.data, 0, 10, 2);
+	finish();
+}
+
+/* Wherever the callers think that their appends go, reading them waits for all. */
+static void test_read_misplaced_append(void **state)
+{
+	struct answer a;
+
+	start(20000, 64 * MIB);
+	assert_accepted(&appender, 20000, 100, 1);
+	assert_accepted(&appender, 600, 100, 1);
+	ask(&a, &file, NULL, 600, 50);
+	assert_int_equal(source.reads, 0);
+	fake_deliver_all(&source);
+	assert_answer(&a, 600, 50);
 	finish();
 }
 
@@ -524,6 +594,24 @@ static void test_back_pressure(void **state)
 	assert_int_equal(store.size, 8 * MIB);
 	assert_pattern(store.data, 0, 8 * MIB, 1);
 	assert_int_equal(file.refs, 1);
+	finish();
+}
+
+/* All of the room is taken by what nobody has sent yet. */
+static void test_waiting_sends_the_unsent(void **state)
+{
+	unsigned i;
+	int result;
+
+	start(0, 64 * MIB);
+	for (i = 0; i < 64; i++)
+		assert_accepted(&file, i * 131072, 65536, 1);
+	assert_int_equal(source.n, 0);
+	assert_int_equal(write_pattern(&file, 64 * 131072, 65536, 1, &result), 0);
+	assert_int_equal(source.n, 64);
+	fake_deliver(&source, fake_op(&source, 0));
+	assert_int_equal(result, 0);
+	writer_push(content);
 	finish();
 }
 
@@ -600,6 +688,27 @@ static void test_callbacks_call_back(void **state)
 		fake_deliver_all(&source);
 	}
 	assert_pattern(store.data + 3000, 3000, 500, 4);
+	finish();
+}
+
+static void flush_for_ever(void *arg, int err)
+{
+	int *n = arg;
+
+	if (!err && ++*n < 1000)
+		content_flush(content, flush_for_ever, n);
+}
+
+/* A program that always has more to ask does not keep the loop from turning. */
+static void test_loop_keeps_turning(void **state)
+{
+	int n = 0, turns;
+
+	start(0, 64 * MIB);
+	content_flush(content, flush_for_ever, &n);
+	for (turns = 0; n < 1000; turns++)
+		turn();
+	assert_in_range(turns, 999, 1001);
 	finish();
 }
 
@@ -700,6 +809,8 @@ int main(void)
 	    cmocka_unit_test(test_read_back),
 	    cmocka_unit_test(test_read_over_dirty),
 	    cmocka_unit_test(test_hole),
+	    cmocka_unit_test(test_hole_after_cut),
+	    cmocka_unit_test(test_written_blocks_are_bounded),
 	    cmocka_unit_test(test_write_beats_fetch),
 	    cmocka_unit_test(test_reader_does_not_starve),
 	    cmocka_unit_test(test_error_is_reported_once),
@@ -711,10 +822,13 @@ int main(void)
 	    cmocka_unit_test(test_appends_never_overwrite),
 	    cmocka_unit_test(test_change_of_class_waits),
 	    cmocka_unit_test(test_read_appended),
+	    cmocka_unit_test(test_read_misplaced_append),
 	    cmocka_unit_test(test_back_pressure),
+	    cmocka_unit_test(test_waiting_sends_the_unsent),
 	    cmocka_unit_test(test_fair),
 	    cmocka_unit_test(test_free_with_waiters),
 	    cmocka_unit_test(test_callbacks_call_back),
+	    cmocka_unit_test(test_loop_keeps_turning),
 	    cmocka_unit_test(test_bad_offsets),
 	    cmocka_unit_test(test_fills_the_link),
 	};
