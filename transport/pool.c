@@ -37,7 +37,7 @@ static unsigned first_bulk(const struct pool *pool)
 	return pool->n_sessions > 1 ? 1 : 0;
 }
 
-static bool is_near(const struct pool *pool)
+bool pool_near(const struct pool *pool)
 {
 	uint32_t rtt = pool_min_rtt_us(pool);
 
@@ -100,7 +100,7 @@ static void open_bulk(struct pool *pool, unsigned open)
 static struct pool_channel *bulk_channel(struct pool *pool, bool want_more)
 {
 	struct bulk_view view = {0};
-	bool near = is_near(pool);
+	bool near = pool_near(pool);
 	unsigned up = 0;
 
 	for (unsigned i = first_bulk(pool); i < pool->n_sessions; i++) {

@@ -289,9 +289,11 @@ struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind)
 	return best;
 }
 
-static size_t stripe_full(enum rfile_kind kind)
+static size_t stripe_full(const struct rfile *file, enum rfile_kind kind)
 {
-	return kind == RFILE_WRITE ? RFILE_STRIPE_WRITE : RFILE_STRIPE_READ;
+	if (kind == RFILE_WRITE)
+		return RFILE_STRIPE_WRITE;
+	return pool_near(file->pool) ? RFILE_STRIPE_READ_NEAR : RFILE_STRIPE_READ;
 }
 
 /*
@@ -300,7 +302,7 @@ static size_t stripe_full(enum rfile_kind kind)
  */
 void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind)
 {
-	size_t full = stripe_full(kind);
+	size_t full = stripe_full(file, kind);
 	size_t wanted = 1 + (file->bulk_in_flight + file->bulk_waiting) / full;
 
 	if (best && sftp_bytes_in_flight(pool_channel_sftp(best->channel)) >= full)
@@ -342,7 +344,7 @@ static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
  */
 static bool stripe_has_room(struct rfile *file, struct rfile_handle *stripe, enum rfile_kind kind)
 {
-	size_t full = stripe_full(kind);
+	size_t full = stripe_full(file, kind);
 	bool opening = false;
 
 	for (unsigned i = 0; i < file->n_stripes; i++)

@@ -41,6 +41,8 @@
  * downloads are held back by our own receive window only. */
 #define RFILE_STRIPE_WRITE (2u * 1024 * 1024)
 #define RFILE_STRIPE_READ (6u * 1024 * 1024)
+/* Nearby the processors are what bounds a transfer: two sessions share them better than one. */
+#define RFILE_STRIPE_READ_NEAR (1u * 1024 * 1024)
 /* After the server refused a further handle, or it disagreed with the version. */
 #define RFILE_STRIPE_PAUSE_MS 1000
 
