@@ -277,6 +277,20 @@ static void bytes_taken(struct channel *channel, size_t n)
 	packet_free(packet);
 }
 
+void channel_drop_unsent(struct channel *channel)
+{
+	struct packet *packet;
+
+	channel->session->written += channel->stage_len - channel->stage_at;
+	channel->stage_at = channel->stage_len = 0;
+	while ((packet = STAILQ_FIRST(&channel->sending))) {
+		channel->session->written += packet->len - channel->sent;
+		channel->sent = 0;
+		STAILQ_REMOVE_HEAD(&channel->sending, link);
+		packet_free(packet);
+	}
+}
+
 static bool write_some(struct channel *channel)
 {
 	struct ssh_connection *c = channel->session->connection;

@@ -95,7 +95,8 @@ struct session {
 	bool sleeping; /* in poll: whoever kicks writes the descriptor */
 	bool ended;    /* the thread has left its loop; why says why */
 	bool ping;
-	size_t out_bytes; /* of the packets sent by the core and not yet taken by libssh2 */
+	size_t out_bytes; /* of the packets sent by the core and not yet taken by libssh2 or dropped
+			   */
 	struct session_figures figures;
 	struct ssh_error why;
 
@@ -106,7 +107,7 @@ struct session {
 	struct ssh_connection *connection;
 	struct channel_list channels;
 	struct channel *opening; /* libssh2 opens one channel at a time */
-	size_t written;		 /* to be taken off out_bytes */
+	size_t written;		 /* or dropped: to be taken off out_bytes */
 	bool broken;		 /* error holds why */
 	struct ssh_error error;
 };
@@ -133,6 +134,8 @@ void session_break(struct session *session, int rc, const char *step);
 
 /* session_channel.c: does what can be done now without waiting. Whether there was anything. */
 bool channel_serve(struct channel *channel);
+/* Frees what nobody will send any more, and takes it off the bytes that wait. */
+void channel_drop_unsent(struct channel *channel);
 /* Reports the end (once) and has libssh2 forget the channel. */
 void channel_end(struct channel *channel, const struct ssh_error *error);
 

@@ -84,15 +84,19 @@ static bool serve(struct session *session)
 	struct channel *channel, *next;
 	bool moved = false;
 
+	/* With no channel at all there may still be a ping to send. */
+	if (ssh_flush(session->connection))
+		session_break(session, LIBSSH2_ERROR_SOCKET_SEND, "write");
 	for (channel = TAILQ_FIRST(&session->channels); channel && !session->broken;
 	     channel = next) {
 		next = TAILQ_NEXT(channel, link);
 		moved |= channel_serve(channel);
 		channel_post_delivery(channel);
+		if (channel->state >= CHANNEL_FREEING)
+			channel_drop_unsent(channel);
 		if (channel->state == CHANNEL_DEAD && channel->closing) {
 			TAILQ_REMOVE(&session->channels, channel, link);
 			channel_put(channel);
-			continue;
 		}
 		/* Keep the wire busy while the next channel's bytes are encrypted. */
 		if (ssh_flush(session->connection))
@@ -125,10 +129,11 @@ static short sleep_terms(struct session *session, int *timeout)
 	/* A reader that waits for the core wants nothing of the socket, not even its end. */
 	if (atomic_load(&session->paused))
 		return ssh_queued(c) ? POLLOUT : 0;
-	/* Without a channel there is no call that takes packets from libssh2: only the end is of
-	 * interest. */
+	/* Without a channel no call takes packets from libssh2: of interest are the end, and signs
+	 * of life as far as there is room for them. */
 	if (!reads)
-		return (short)(POLLRDHUP | (ssh_queued(c) ? POLLOUT : 0));
+		return (
+		    short)(POLLRDHUP | (ssh_hear(c) ? POLLIN : 0) | (ssh_queued(c) ? POLLOUT : 0));
 	return ssh_poll_events(c);
 }
 
@@ -177,10 +182,13 @@ static void loop(struct session *session)
 	while (!session->broken && !atomic_load(&session->cancel.cancelled)) {
 		look_at_pause(session);
 		exchange(session);
-		if (serve(session))
-			continue;
-		if (!session->broken)
-			wait_for_work(session);
+		if (!serve(session)) {
+			if (!session->broken)
+				wait_for_work(session);
+		} else if (session->written) {
+			/* An upload may go on for long without a sleep; answers come meanwhile. */
+			ssh_readable(session->connection);
+		}
 	}
 	if (!session->broken) {
 		/* A courtesy that must not wait: what the socket doesn't take now is not sent. */
@@ -214,6 +222,8 @@ static void finish(struct session *session)
 	pthread_mutex_lock(&session->lock);
 	session->ended = true;
 	session->why = session->error;
+	session->out_bytes = session->written = 0;
+	session->figures.queued = 0;
 	TAILQ_CONCAT(&session->channels, &session->incoming, link);
 	pthread_mutex_unlock(&session->lock);
 	TAILQ_FOREACH (channel, &session->channels, link)

@@ -20,8 +20,8 @@ struct ssh_ring {
 	size_t capacity, head, tail;
 };
 
-/* Bytes that the socket gave and libssh2 has not taken: at[0] … at[left - 1]. Filled only when
- * empty. */
+/* Bytes that the socket gave and libssh2 has not taken: bytes[at] … bytes[at + left - 1]. Filled
+ * only when empty, but for ssh_hear. */
 struct ssh_inbox {
 	uint8_t *bytes;
 	size_t at, left;
@@ -93,6 +93,9 @@ int ssh_io_init(struct ssh_connection *c);
 void ssh_io_fini(struct ssh_connection *c);
 /* The socket may have bytes again (poll said so). */
 void ssh_readable(struct ssh_connection *c);
+/* While nobody calls libssh2: fetches bytes as far as there is room for them, so that
+ * ssh_last_heard stays true. Whether there is room left. */
+bool ssh_hear(struct ssh_connection *c);
 void ssh_io_install(struct ssh_connection *c);
 /* libssh2's memory, so that a banner can be seen (ssh_io.c says why). */
 void *ssh_mem_alloc(size_t count, void **abstract);

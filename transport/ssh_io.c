@@ -147,9 +147,10 @@ static ssize_t on_send(int fd, const void *buffer, size_t len, int flags, void *
 	return (ssize_t)len;
 }
 
-/* Fills the empty inbox from the socket. 1, or what RECV is to say. */
+/* Adds what the socket has to the inbox, where there is room. 1, or what RECV is to say. */
 static ssize_t inbox_fill(struct ssh_connection *c)
 {
+	size_t end, room;
 	ssize_t n;
 
 	if (c->eof)
@@ -158,8 +159,12 @@ static ssize_t inbox_fill(struct ssh_connection *c)
 		return -c->err;
 	if (c->batched && c->drained)
 		return -EAGAIN;
+	if (!c->in.left)
+		c->in.at = 0;
+	end = c->in.at + c->in.left;
+	room = SSH_INBOX_SIZE - end;
 	do
-		n = recv(c->fd, c->in.bytes, SSH_INBOX_SIZE, MSG_DONTWAIT);
+		n = recv(c->fd, c->in.bytes + end, room, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 		c->drained = true;
@@ -174,19 +179,27 @@ static ssize_t inbox_fill(struct ssh_connection *c)
 		return 0;
 	}
 	/* A short read means that there was no more; the next look comes after the next poll. */
-	c->drained = n < (ssize_t)SSH_INBOX_SIZE;
+	c->drained = n < (ssize_t)room;
 	c->heard_ms = ssh_now();
 	c->bytes_in += (size_t)n;
 	if (c->first_len < sizeof(c->first)) {
-		size_t room = sizeof(c->first) - c->first_len;
-		size_t take = (size_t)n < room ? (size_t)n : room;
+		size_t left = sizeof(c->first) - c->first_len;
+		size_t take = (size_t)n < left ? (size_t)n : left;
 
-		memcpy(c->first + c->first_len, c->in.bytes, take);
+		memcpy(c->first + c->first_len, c->in.bytes + end, take);
 		c->first_len += take;
 	}
-	c->in.at = 0;
-	c->in.left = (size_t)n;
+	c->in.left += (size_t)n;
 	return 1;
+}
+
+bool ssh_hear(struct ssh_connection *c)
+{
+	while (c->in.at + c->in.left < SSH_INBOX_SIZE || !c->in.left) {
+		if (inbox_fill(c) <= 0)
+			return true;
+	}
+	return false;
 }
 
 static ssize_t on_recv(int fd, void *buffer, size_t len, int flags, void **abstract)

@@ -103,6 +103,54 @@ static void dead_sftp_server(void **state)
 	unlink(pids);
 }
 
+/* Waits until what waits to be sent is all gone, or is not. */
+static void until_queued(struct rig *rig, bool queued)
+{
+	uint64_t deadline = ssh_now() + 30000;
+	struct session_figures figures;
+
+	do {
+		usleep(1000);
+		session_figures(rig->session, &figures);
+	} while ((figures.queued > 0) != queued && ssh_now() < deadline);
+	assert_int_equal(figures.queued > 0, queued);
+}
+
+static void unsent_packets_of_a_closed_stream_are_not_counted(void **state)
+{
+	struct chan stuck, other;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve(notes_pid());
+	session_rig_start(&rig, &profile, 20);
+	chan_open(&stuck, &rig, 2 * MIB, true);
+	chan_open(&other, &rig, 2 * MIB, true);
+	chan_transfer(&stuck, true, path[0], 16 * MIB, CHUNK, 1);
+	session_rig_until(&rig, &stuck.handle_known);
+	kill(sftp_pid(1), SIGSTOP);
+	/* More than the server's window and the sockets take, and small ones behind it. */
+	for (int i = 0; i < 64; i++) {
+		struct packet *packet = packet_new(CHUNK);
+
+		assert_non_null(packet);
+		memset(packet->data, 0, CHUNK);
+		packet->len = i < 60 ? CHUNK : 100;
+		stream_send(stuck.stream, packet);
+	}
+	for (int i = 0; i < 20; i++)
+		chan_ask(&other);
+	until_queued(&rig, true);
+	chan_close(&stuck);
+	until_queued(&rig, false);
+	chan_ask(&other);
+	until_queued(&rig, false);
+	kill(sftp_pid(1), SIGKILL);
+	chan_close(&other);
+	session_rig_stop(&rig);
+	unlink(pids);
+}
+
 static void dead_sshd(void **state)
 {
 	struct chan chans[2], late;
@@ -165,6 +213,36 @@ static void lost_without_a_channel(void **state)
 	test_sshd_kill(&server);
 	session_rig_until(&rig, &rig.lost);
 	assert_int_equal(rig.error.kind, SSH_LOST);
+	session_rig_stop(&rig);
+}
+
+/* The pool drops a session that does not answer, also one that has no channel just now. */
+static void heard_without_a_channel(void **state)
+{
+	struct session_figures before, after;
+	uint64_t deadline = ssh_now() + 30000;
+	struct chan chan;
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("");
+	session_rig_start(&rig, &profile, 20);
+	session_rig_until(&rig, &rig.connected);
+	for (int i = 0; i < 3; i++) {
+		session_figures(rig.session, &before);
+		session_ping(rig.session);
+		do {
+			usleep(1000);
+			session_figures(rig.session, &after);
+		} while (after.bytes_in == before.bytes_in && ssh_now() < deadline);
+		assert_true(after.bytes_in > before.bytes_in);
+		assert_true(after.heard_ms >= before.heard_ms);
+		assert_int_equal(after.queued, 0);
+		/* The answer that nobody took is in nobody's way. */
+		chan_open(&chan, &rig, 2 * MIB, true);
+		chan_ask(&chan);
+		chan_close(&chan);
+	}
 	session_rig_stop(&rig);
 }
 
@@ -248,9 +326,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(dead_sftp_server),
+	    TEST(unsent_packets_of_a_closed_stream_are_not_counted),
 	    TEST(dead_sshd),
 	    TEST(reset_link),
 	    TEST(lost_without_a_channel),
+	    TEST(heard_without_a_channel),
 	    TEST(silent_link),
 	    TEST(freed_while_connecting),
 	    TEST(failed_connection_tells_its_streams),
