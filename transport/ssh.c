@@ -2,6 +2,7 @@
 #include "conf/log.h"
 #include "transport/ssh_hostkey.h"
 #include "transport/ssh_internal.h"
+#include "transport/ssh_keystream.h"
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -146,7 +147,7 @@ static int init_result;
 
 static void init_libssh2(void)
 {
-	init_result = libssh2_init(0);
+	init_result = ssh_keystream_ready() ? libssh2_init(0) : LIBSSH2_ERROR_ALLOC;
 }
 
 /* The first line of what came, for people. */
