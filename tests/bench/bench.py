@@ -1,0 +1,544 @@
+"""The measurements behind tests/bench/run, which sets up the server, the proxy and the environment. One thread; each row is a
+function (tool, sizes) that returns a figure or None where the tool can't do it."""
+import argparse
+import csv
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+E = os.environ
+W, REMOTE, MNT, BUILD = (E.get(k, "") for k in ("W", "REMOTE", "MNT", "BUILD"))
+MOUNTS = ("vastfs", "sshfs", "rclone")
+ALL_TOOLS = MOUNTS + ("scp", "tar")
+USER = subprocess.run(["id", "-un"], capture_output=True, text=True).stdout.strip()
+rows = []
+args = None
+
+
+class Sizes:
+    def __init__(self, quick):
+        self.files = 400 if quick else 2000
+        self.slow_files = 40 if quick else 200  # for tools that wait for each file
+        self.patience = 8 if quick else 150  # seconds that a run with all files may take
+        self.big = (96 if quick else 1024) << 20
+        self.slow_big = (24 if quick else 256) << 20
+        self.zero = (256 if quick else 1024) << 20
+        self.names = 20_000 if quick else 1_000_000
+
+
+def row(name, words, unit="s", rtt=None):
+    def keep(function):
+        rows.append((name, words, unit, rtt, function))
+        return function
+    return keep
+
+
+# --- tools -------------------------------------------------------------------
+
+def run(command, **more):
+    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL, **more)
+
+
+def quiet(command, **more):
+    return run(command, stdout=subprocess.DEVNULL, **more)
+
+
+def proxy(*words):
+    quiet([E["TOOLS"] + "/delayproxy", "--send", E["CTL"], *map(str, words)])
+
+
+def mounted():
+    with open("/proc/self/mountinfo") as f:
+        return any(f" {MNT} " in line for line in f)
+
+
+def wait_until(condition, seconds, words):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(words)
+        time.sleep(0.01)  # sleep: polls
+
+
+SSH = ["-i", f"{W}/key", "-o", f"UserKnownHostsFile={W}/known_hosts", "-o", "LogLevel=ERROR"]
+rclone_process = None
+
+
+def mount(tool):
+    global rclone_process
+    if tool == "vastfs":
+        run([BUILD + "/mount.vastfs", "gpu", MNT])
+    elif tool == "sshfs":
+        run(["sshfs", "-o", f"IdentityFile={W}/key,UserKnownHostsFile={W}/known_hosts,Port={E['PORT']}",
+             f"{USER}@127.0.0.1:{REMOTE}", MNT])
+    else:
+        env = dict(E, RCLONE_CONFIG_S_TYPE="sftp", RCLONE_CONFIG_S_HOST="127.0.0.1", RCLONE_CONFIG_S_PORT=E["PORT"],
+                   RCLONE_CONFIG_S_USER=USER, RCLONE_CONFIG_S_KEY_FILE=f"{W}/key", RCLONE_CONFIG_S_SHELL_TYPE="unix",
+                   RCLONE_CONFIG_S_KNOWN_HOSTS_FILE=f"{W}/known_hosts", RCLONE_CONFIG=f"{W}/rclone.conf")
+        open(f"{W}/rclone.conf", "a").close()
+        rclone_process = subprocess.Popen(
+            ["rclone", "mount", f"s:{REMOTE}", MNT, "--vfs-cache-mode", "full", "--vfs-write-back", "0s", "--cache-dir",
+             f"{W}/rclone-cache"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=open(f"{W}/rclone.log", "a"))
+        wait_until(mounted, 30, "rclone does not mount")
+
+
+def unmount(tool):
+    global rclone_process
+    if mounted():
+        if tool == "vastfs":
+            quiet([BUILD + "/vastfs", "umount", MNT])
+        else:
+            run(["fusermount3", "-u", MNT])
+    if rclone_process:
+        rclone_process.wait()
+        rclone_process = None
+    wait_until(lambda: not mounted(), 10, "still mounted")
+
+
+def cold(tool):
+    "Empty caches on this side, a new mount."
+    if tool in MOUNTS:
+        unmount(tool)
+        shutil.rmtree(f"{W}/rclone-cache", ignore_errors=True)
+        shutil.rmtree(E.get("XDG_CACHE_HOME", f"{W}/none"), ignore_errors=True)
+        mount(tool)
+    shutil.rmtree(f"{W}/out", ignore_errors=True)
+    os.mkdir(f"{W}/out")
+
+
+def count(path):
+    n = size = 0
+    for root, _dirs, files in os.walk(path):
+        for name in files:
+            n += 1
+            size += os.stat(os.path.join(root, name)).st_size
+    return n, size
+
+
+def synced(tool, path, like):
+    "Waits until the server has all of it."
+    if tool == "vastfs":
+        quiet([BUILD + "/vastfs", "sync", MNT])
+    elif tool == "rclone":
+        want = count(like)
+        wait_until(lambda: count(path) == want, 900, "rclone does not upload")
+
+
+def timed(function):
+    begin = time.monotonic()
+    function()
+    return time.monotonic() - begin
+
+
+# --- data --------------------------------------------------------------------
+
+def small_tree(path, files):
+    "Files of 1 to 15 KiB, 20 to a folder."
+    if os.path.isdir(path):
+        return path
+    rnd = random.Random(files)
+    for n in range(files):
+        folder = f"{path}/d{n // 20 // 10}/e{n // 20}"
+        if n % 20 == 0:
+            os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/f{n}.txt", "wb") as f:
+            f.write(rnd.randbytes(rnd.randrange(1024, 15 * 1024)))
+    # a file that changed just now is trusted by nobody
+    run(["find", path, "-exec", "touch", "-d", "1 hour ago", "{}", "+"])
+    return path
+
+
+def big_file(path, size):
+    if not os.path.exists(path) or os.path.getsize(path) != size:
+        with open(path, "wb") as f:
+            block = os.urandom(1 << 20)
+            for n in range(size >> 20):
+                f.write(n.to_bytes(8, "big") + block[8:])
+        os.utime(path, (time.time() - 3600,) * 2)
+    with open(path, "rb") as f:
+        while f.read(1 << 20):
+            pass
+    return path
+
+
+class Scaled(float):
+    pass
+
+
+def with_tree(function):
+    """A row about many small files: function(tool, files) is tried with few of them first, and with all if that would not take
+    too long."""
+    def measured(tool, sizes):
+        few = function(tool, sizes.slow_files)
+        factor = sizes.files / sizes.slow_files
+        if few is None or few * factor > sizes.patience:
+            return few if few is None else Scaled(few * factor)
+        return function(tool, sizes.files)
+    return measured
+
+
+# --- rows --------------------------------------------------------------------
+
+@row("up", "cp -r of small files up, synced")
+@with_tree
+def _(tool, files):
+    tree = small_tree(f"{W}/small-{files}", files)
+    shutil.rmtree(f"{REMOTE}/up", ignore_errors=True)
+    cold(tool)
+
+    def go():
+        if tool == "scp":
+            quiet(["scp", "-q", "-r", *SSH, "-P", E["PORT"], tree, f"{USER}@127.0.0.1:{REMOTE}/up"])
+        elif tool == "tar":
+            os.mkdir(f"{REMOTE}/up")
+            run(["bash", "-c", 'tar -C "$0" -cf - . | ssh "$@"', tree, *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
+                 f"tar -C {REMOTE}/up -xf -"])
+        else:
+            run(["cp", "-r", tree, f"{MNT}/up"])
+            synced(tool, f"{REMOTE}/up", tree)
+    taken = timed(go)
+    assert count(f"{REMOTE}/up") == count(tree), "not all is there"
+    return taken
+
+
+def server_tree(files):
+    return small_tree(f"{REMOTE}/small-{files}", files)
+
+
+@row("down", "cp -r of small files down")
+@with_tree
+def _(tool, files):
+    tree = server_tree(files)
+    cold(tool)
+
+    def go():
+        if tool == "scp":
+            quiet(["scp", "-q", "-r", *SSH, "-P", E["PORT"], f"{USER}@127.0.0.1:{tree}", f"{W}/out/small"])
+        elif tool == "tar":
+            run(["bash", "-c", 'ssh "$@" | tar -C "$0" -xf -', f"{W}/out", *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
+                 f"tar -C {REMOTE} -cf - small-{files}"])
+        else:
+            run(["cp", "-r", f"{MNT}/small-{files}", f"{W}/out/small"])
+    taken = timed(go)
+    assert count(f"{W}/out") == count(tree), "not all is there"
+    return taken
+
+
+@row("find", "find over the tree, first time")
+@with_tree
+def _(tool, files):
+    if tool not in MOUNTS:
+        return None
+    server_tree(files)
+    cold(tool)
+    return timed(lambda: quiet(["find", f"{MNT}/small-{files}", "-type", "f", "-size", "+0"]))
+
+
+@row("grep", "grep -r over the tree, first time")
+@with_tree
+def _(tool, files):
+    if tool not in MOUNTS:
+        return None
+    server_tree(files)
+    cold(tool)
+    return timed(lambda: subprocess.run(["grep", "-rqa", "no such words in it", f"{MNT}/small-{files}"]))
+
+
+@row("rm", "rm -rf of the tree")
+@with_tree
+def _(tool, files):
+    if tool not in MOUNTS:
+        return None
+    tree = server_tree(files)
+    shutil.rmtree(f"{REMOTE}/doomed", ignore_errors=True)
+    shutil.copytree(tree, f"{REMOTE}/doomed")
+    cold(tool)
+
+    def go():
+        run(["rm", "-rf", f"{MNT}/doomed"])
+        if tool == "vastfs":
+            quiet([BUILD + "/vastfs", "sync", MNT])
+    taken = timed(go)
+    assert not os.path.exists(f"{REMOTE}/doomed"), "not gone"
+    return taken
+
+
+def read_file(tool, size, name):
+    big_file(f"{REMOTE}/{name}", size)
+    cold(tool)
+
+    def go():
+        if tool == "scp":
+            quiet(["scp", "-q", *SSH, "-P", E["PORT"], f"{USER}@127.0.0.1:{REMOTE}/{name}", f"{W}/out/big"])
+        elif tool == "tar":
+            run(["bash", "-c", 'ssh "$@" | tar -C "$0" -xf -', f"{W}/out", *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
+                 f"tar -C {REMOTE} -cf - {name}"])
+        else:
+            run(["dd", f"if={MNT}/{name}", "of=/dev/null", "bs=1M", "status=none"])
+    return size / timed(go) / 1e6
+
+
+def write_file(tool, size):
+    source = big_file(f"{W}/big-{size}", size)
+    target = f"{REMOTE}/written"
+    if os.path.exists(target):
+        os.unlink(target)
+    cold(tool)
+
+    def go():
+        if tool == "scp":
+            quiet(["scp", "-q", *SSH, "-P", E["PORT"], source, f"{USER}@127.0.0.1:{target}"])
+        elif tool == "tar":
+            run(["bash", "-c", 'tar -C "${0%/*}" -cf - "${0##*/}" | ssh "$@"', source, *SSH, "-p", E["PORT"],
+                 f"{USER}@127.0.0.1", f"tar -C {REMOTE} -xf - --transform s/.*/written/"])
+        else:
+            run(["dd", f"if={source}", f"of={MNT}/written", "bs=1M", "conv=fsync", "status=none"])
+            if tool == "rclone":
+                wait_until(lambda: os.path.exists(target) and os.path.getsize(target) == size, 900, "not uploaded")
+    rate = size / timed(go) / 1e6
+    assert os.path.getsize(target) == size
+    os.unlink(target)
+    return rate
+
+
+@row("read", "read one large file", "MB/s")
+def _(tool, sizes):
+    slow = tool == "sshfs"
+    return read_file(tool, sizes.slow_big if slow else sizes.big, "slow-big" if slow else "big")
+
+
+@row("write", "write one large file, synced", "MB/s")
+def _(tool, sizes):
+    return write_file(tool, sizes.big)
+
+
+@row("save", "editor save: temporary file, fsync, rename", "round trips")
+def _(tool, sizes):
+    if tool not in MOUNTS:
+        return None
+    cold(tool)
+    doc = f"{MNT}/document"
+    with open(doc, "w"):
+        pass
+    taken = []
+    for _n in range(5):
+        time.sleep(0.3)  # sleep: an isolated save
+        begin = time.monotonic()
+        fd = os.open(doc + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(fd, b"text" * 1000)
+        os.fsync(fd)
+        os.close(fd)
+        os.rename(doc + ".tmp", doc)
+        taken.append(time.monotonic() - begin)
+    return statistics.median(taken) / (args.rtt / 1000)
+
+
+@row("again", "second find, grep and git status, times local disk", "x")
+def _(tool, sizes):
+    if tool not in MOUNTS:
+        return None
+    if args.quick and tool != "vastfs":
+        return None  # the comparison is with the local disk
+    files = sizes.slow_files
+    local = f"{W}/again"
+    if not os.path.isdir(local):
+        shutil.copytree(small_tree(f"{W}/small-{files}", files), local)
+        for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"]):
+            run(["git", "-C", local, *command])
+        shutil.rmtree(f"{REMOTE}/again", ignore_errors=True)
+        run(["cp", "-a", local, f"{REMOTE}/again"])
+    cold(tool)
+
+    def work(path):
+        quiet(["find", path, "-type", "f", "-size", "+0"])
+        subprocess.run(["grep", "-rqa", "no such words in it", path])
+        quiet(["git", "-c", "safe.directory=*", "-C", path, "status", "--porcelain"])
+    work(f"{MNT}/again")
+    work(local)
+    return timed(lambda: work(f"{MNT}/again")) / timed(lambda: work(local))
+
+
+@row("stat", "stat beside a bulk copy, p99", "round trips")
+def _(tool, sizes):
+    if tool not in MOUNTS:
+        return None
+    source = big_file(f"{W}/big-{sizes.big}", sizes.big)
+    folder = f"{REMOTE}/stats"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.mkdir(folder)
+    for n in range(2000):
+        open(f"{folder}/{n}", "w").close()
+    cold(tool)
+    copy = subprocess.Popen(["cp", source, f"{MNT}/bulk"])
+    taken = []
+    # names that were never looked up, so that each asks the server (or shows that a listing answered)
+    while copy.poll() is None and len(taken) < 1000:
+        begin = time.monotonic()
+        os.stat(f"{MNT}/stats/{len(taken)}")
+        taken.append(time.monotonic() - begin)
+        time.sleep(0.01)  # sleep: between two looks
+    copy.wait()
+    os.unlink(f"{REMOTE}/bulk")
+    taken.sort()
+    return taken[int(len(taken) * 0.99)] / (args.rtt / 1000)
+
+
+@row("read0", "read one large file without delay", "MB/s", 0)
+def _(tool, sizes):
+    return read_file(tool, sizes.zero, "zero")
+
+
+@row("write0", "write one large file without delay", "MB/s", 0)
+def _(tool, sizes):
+    return write_file(tool, sizes.zero)
+
+
+@row("remount", "read a file again after a remount", "MB/s")
+def _(tool, sizes):
+    if tool not in MOUNTS:
+        return None
+    size = sizes.slow_big
+    big_file(f"{REMOTE}/slow-big", size)
+    cold(tool)
+    quiet(["cat", f"{MNT}/slow-big"])
+    unmount(tool)
+    mount(tool)
+    return size / timed(lambda: quiet(["dd", f"if={MNT}/slow-big", "of=/dev/null", "bs=1M", "status=none"])) / 1e6
+
+
+@row("memory", "memory with many known names", "MB", 0)
+def _(tool, sizes):
+    if tool not in MOUNTS:
+        return None
+    path = f"{REMOTE}/names-{sizes.names}"
+    if not os.path.isdir(path):
+        for folder in range(sizes.names // 1000):
+            os.makedirs(f"{path}/{folder}")
+            for n in range(1000):
+                os.close(os.open(f"{path}/{folder}/image-{n:06}.jpg", os.O_CREAT | os.O_WRONLY))
+    cold(tool)
+    quiet(["find", f"{MNT}/names-{sizes.names}", "-size", "+1"])
+    name = {"vastfs": "mount.vastfs", "sshfs": "sshfs", "rclone": "rclone"}[tool]
+    pids = subprocess.run(["pgrep", "-f", f"{name}.*{MNT}"], capture_output=True, text=True).stdout.split()
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/status") as f:
+            total += sum(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+    return total / 1000
+
+
+# --- the table -----------------------------------------------------------------
+
+def better_is_more(unit):
+    return unit == "MB/s"
+
+
+def ratio(unit, ours, theirs):
+    if not ours or not theirs:
+        return ""
+    return f"{(ours / theirs if better_is_more(unit) else theirs / ours):.1f}"
+
+
+def cell(value):
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def measure(function, tool, sizes, runs):
+    values = []
+    for _n in range(runs):
+        try:
+            value = function(tool, sizes)
+        except (OSError, subprocess.SubprocessError, TimeoutError, AssertionError) as e:
+            print(f"\n  {tool}: {e}", file=sys.stderr)
+            return "failed", False
+        finally:
+            if tool in MOUNTS:
+                try:
+                    unmount(tool)
+                except (OSError, subprocess.SubprocessError, TimeoutError) as e:
+                    print(f"\n  {tool}: unmount: {e}", file=sys.stderr)
+                    subprocess.run(["fusermount3", "-u", "-z", MNT], stderr=subprocess.DEVNULL)
+        if value is None:
+            return None, False
+        values.append(value)
+        # one run is enough where a run takes long
+        if sum(values) > 60 and any(isinstance(v, Scaled) for v in values):
+            break
+    return statistics.median(map(float, values)), any(isinstance(v, Scaled) for v in values)
+
+
+def parse():
+    p = argparse.ArgumentParser()
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("--rtt", type=float, default=50)
+    p.add_argument("--rate", default="0")
+    p.add_argument("--only", default="")
+    p.add_argument("--tools", default=",".join(ALL_TOOLS))
+    p.add_argument("--runs", type=int)
+    p.add_argument("--csv", default=os.path.join(E.get("ROOT", "."), "build", "bench.csv"))
+    p.add_argument("--list", action="store_true")
+    return p.parse_args()
+
+
+def main():
+    global args
+    args = parse()
+    if args.list:
+        for name, words, unit, _rtt, _function in rows:
+            print(f"{name:10} {words} ({unit})")
+        return 0
+    sizes = Sizes(args.quick)
+    runs = args.runs or (1 if args.quick else 3)
+    only = [name for name in args.only.split(",") if name]
+    unknown = set(only) - {r[0] for r in rows}
+    if unknown:
+        print(f"no row is called {', '.join(sorted(unknown))}; --list prints the names", file=sys.stderr)
+        return 2
+    tools = [t for t in args.tools.split(",") if t in ("vastfs", "scp", "tar") or shutil.which(t)]
+    print(f"RTT {args.rtt:g} ms, link {args.rate if args.rate != '0' else 'without limit'}, {sizes.files} small files, "
+          f"large file {sizes.big >> 20} MiB ({sizes.zero >> 20} MiB without delay), {sizes.names} names, {runs} run(s)")
+    print("Behind each figure of another tool: how many times better vastfs is.\n")
+    print(f"{'':48}" + "".join(f"{t:>16}" for t in tools), flush=True)
+    out = []
+    failed = False
+    for name, words, unit, rtt, function in rows:
+        if only and name not in only:
+            continue
+        delay = args.rtt if rtt is None else rtt
+        proxy("delay", delay / 2)
+        proxy("rate", args.rate if delay else 0)
+        if unit == "round trips" and not delay:
+            continue
+        print(f"{words + ', ' + unit:48}", end="", flush=True)
+        ours = None
+        for tool in tools:
+            value, was_scaled = measure(function, tool, sizes, runs)
+            if tool == "vastfs":
+                ours = value if isinstance(value, float) else None
+            times = ratio(unit, ours, value) if tool != "vastfs" and isinstance(value, float) else ""
+            text = cell(value) + ("*" if was_scaled else "") + (f" ({times}x)" if times else "")
+            print(f"{text:>16}", end="", flush=True)
+            failed = failed or value == "failed"
+            if value is not None:
+                out.append({"row": name, "what": words, "unit": unit, "rtt_ms": delay, "tool": tool, "value": cell(value),
+                            "scaled": int(was_scaled), "vastfs_is_better_by": times})
+        print(flush=True)
+    os.makedirs(os.path.dirname(args.csv) or ".", exist_ok=True)
+    with open(args.csv, "w", newline="") as f:
+        writer = csv.DictWriter(f, ["row", "what", "unit", "rtt_ms", "tool", "value", "scaled", "vastfs_is_better_by"])
+        writer.writeheader()
+        writer.writerows(out)
+    print(f"\n* measured with fewer files and scaled up. The figures are in {args.csv}.")
+    return 1 if failed else 0
+
+
+sys.exit(main())
