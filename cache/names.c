@@ -67,7 +67,8 @@ static struct dentry *dentry_new(struct names *names, struct inode *folder, cons
 
 	if (!dentry)
 		return NULL;
-	*dentry = (struct dentry){.parent = folder};
+	/* It may have been known, changed here and forgotten before. */
+	*dentry = (struct dentry){.parent = folder, .tick = folder->folder->lost_tick};
 	memcpy(dentry->name, name, len + 1);
 	table_add_dentry(names, dentry);
 	TAILQ_INSERT_TAIL(&folder->folder->children, dentry, sibling);
@@ -244,13 +245,6 @@ static bool is_reachable(const struct names *names, const struct inode *folder)
 	return folder->folder && (folder == names->root || !LIST_EMPTY(&folder->names));
 }
 
-static struct dentry *dentry_new_with_room(
-    struct names *names, struct inode *folder, const char *name)
-{
-	make_room(names, folder);
-	return dentry_new(names, folder, name);
-}
-
 /* The dentry that a report of the instance is about, made when missing. NULL: memory is out, or
  * something later is known of the name. */
 static struct dentry *reported_dentry(struct names *names, struct inode *folder, const char *name,
@@ -258,8 +252,11 @@ static struct dentry *reported_dentry(struct names *names, struct inode *folder,
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
-	if (!dentry && folder->folder->lost_tick <= sent_tick)
-		dentry = dentry_new_with_room(names, folder, name);
+	if (!dentry) {
+		make_room(names, folder); /* which may forget what the folder remembers */
+		if (folder->folder->lost_tick <= sent_tick)
+			dentry = dentry_new(names, folder, name);
+	}
 	if (!dentry) {
 		folder->folder->lossy = true;
 		return NULL;
@@ -357,8 +354,10 @@ struct inode *names_created(struct names *names, struct inode *folder, const cha
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 	struct inode *inode;
 
-	if (!dentry)
-		dentry = dentry_new_with_room(names, folder, name);
+	if (!dentry) {
+		make_room(names, folder);
+		dentry = dentry_new(names, folder, name);
+	}
 	if (!dentry) {
 		folder->folder->complete = false;
 		return NULL;

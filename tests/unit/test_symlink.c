@@ -102,6 +102,45 @@ static void test_examples(void **state)
 	}
 }
 
+/* --- targets by the mountpoint's own path --- */
+
+static const struct example entering[] = {
+    {"/home/u/gpu/a", "/home/u/gpu", 0, "/home/u/gpu/a"},
+    {"/home/u/gpu", "/home/u/gpu", 0, "/home/u/gpu"},
+    {"/home/u/gpu/", "/home/u/gpu", 0, "/home/u/gpu/"},
+    {"/home/u/gpu/./a//b", "/home/u/gpu", 0, "/home/u/gpu/./a//b"},
+    {"/home/u/gpu/a/../b", "/home/u/gpu", 0, "/home/u/gpu/b"},
+    {"/home/u/gpu/a/..", "/home/u/gpu", 0, "/home/u/gpu/."},
+    {"/home/u/gpu/..", "/home/u/gpu", 0, DENIED},
+    {"/home/u/gpu/../.ssh/id", "/home/u/gpu", 0, DENIED},
+    {"/home/u/gpu/a/../../.ssh/id", "/home/u/gpu", 0, DENIED},
+    {"/home/u/gpu2/a", "/home/u/gpu", 0, DENIED},
+    {"/home/u/gp", "/home/u/gpu", 0, DENIED},
+    {"/home/u/../u/gpu/a", "/home/u/gpu", 0, DENIED},
+    {"home/u/gpu/a", "/home/u/gpu", 0, DENIED},
+    {"", "/home/u/gpu", 0, DENIED},
+};
+
+static void test_entering(void **state)
+{
+	char buf[PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < sizeof(entering) / sizeof(entering[0]); i++) {
+		const struct example *example = &entering[i];
+		int err = symlink_enter(example->target, example->root, buf, sizeof(buf));
+		bool right = example->seen ? !err && !strcmp(buf, example->seen) : err == -EACCES;
+
+		if (!right)
+			fail_msg("'%s' by '%s': %d, '%s'", example->target, example->root, err,
+			    err ? "" : buf);
+	}
+	assert_int_equal(symlink_enter("/m/abc", "/m", buf, 6), -ENAMETOOLONG);
+	assert_int_equal(symlink_enter("/m/abc", "/m", buf, 7), 0);
+	assert_int_equal(symlink_enter("/m/x/../abc", "/m", buf, 6), -ENAMETOOLONG);
+	assert_int_equal(symlink_enter("/m/x/../abc", "/m", buf, 7), 0);
+}
+
 /* buf is of exactly the size said, so that a byte too many is noticed. */
 static int contain_in(const char *target, const char *root, int depth, size_t size)
 {
@@ -244,6 +283,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_examples),
+	    cmocka_unit_test(test_entering),
 	    cmocka_unit_test(test_room),
 	    cmocka_unit_test(test_very_long),
 	    cmocka_unit_test(test_random),
