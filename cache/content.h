@@ -2,18 +2,21 @@
  * The content of files: what has been read (blocks), what will be (read-ahead) and what was written
  * and is not yet on the instance (the writer). One struct content for each inode with an open file.
  *
- *	blocks     128 KiB each, with a bitmap of the 4 KiB pages present and of those being fetched; in memory,
- *	           bounded by the pool's limit, least recently used first. (The disk cache takes their place later:
- *	           nothing outside blocks.c knows where the bytes lie.)
- *	readahead  per open file: recognises several interleaved sequential streams; the window grows while readers
- *	           find their data still under way, up to the bandwidth-delay product; a random reader gets the
- *	           pages it asks for and no more.
- *	writer     the bytes accepted from write(2), merged into runs, sent pipelined as they fill a request,
- *	           the rest at flush or after a second. Bounded: a writer that is ahead of the link waits.
+ *	blocks     128 KiB each, with a bitmap of the 4 KiB pages present and of those
+ *	           being fetched; in memory, bounded by the pool's limit, least recently used
+ *	           first. (The disk cache takes their place later: nothing outside blocks.c
+ *	           knows where the bytes lie.)
+ *	readahead  per open file: recognises several interleaved sequential streams; the
+ *	           window grows while readers find their data still under way, up to the
+ *	           bandwidth-delay product; a random reader gets the pages it asks for and
+ *	           no more.
+ *	writer     the bytes accepted from write(2), merged into runs, sent pipelined as
+ *	           they fill a request, the rest at flush or after a second. Bounded: a
+ *	           writer that is ahead of the link waits.
  *
- * Core only, never blocks. The network is reached through struct content_source, which fs implements and tests fake.
- * Completions are called exactly once, later, never from inside the call that started them; what can be answered at
- * once is said by the return value instead.
+ * Core only, never blocks. The network is reached through struct content_source, which fs
+ * implements and tests fake. Completions are called exactly once, later, never from inside the call
+ * that started them; what can be answered at once is said by the return value instead.
  *
  * Errors: 0 or a count, or a negative errno.
  */
@@ -26,20 +29,22 @@
 #include <sys/uio.h>
 #include <uv.h>
 
-/* How content reaches the instance. `file` is an open file of the source's; counted by it. Each call completes exactly
- * once, later. data: borrowed for the callback (read), or for the call (write: the source copies it). */
+/* How content reaches the instance. `file` is an open file of the source's; counted by it. Each
+ * call completes exactly once, later. data: borrowed for the callback (read), or for the call
+ * (write: the source copies it). */
 struct content_source {
-	/* len 1 to max_read. A shorter answer means the file ends there. bulk: part of a large transfer, not what
-	 * a program is waiting for with a few KiB. */
+	/* len 1 to max_read. A shorter answer means the file ends there. bulk: part of a large
+	 * transfer, not what a program is waiting for with a few KiB. */
 	void (*read)(void *file, uint64_t offset, uint32_t len, bool bulk,
 	    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg);
-	/* len 1 to max_write. Calls with the same file and overlapping ranges are never in flight together. */
+	/* len 1 to max_write. Calls with the same file and overlapping ranges are never in flight
+	 * together. */
 	void (*write)(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
 	    void (*done)(void *arg, int err), void *arg);
 	void (*get)(void *file);
 	void (*put)(void *file);
-	/* Appending files: the server puts each write at the end of the file. Their writes are called in order, several in
-	 * flight together; the source keeps that order. */
+	/* Appending files: the server puts each write at the end of the file. Their writes are
+	 * called in order, several in flight together; the source keeps that order. */
 	bool (*appends)(void *file);
 	uint32_t (*max_read)(void *file);  /* at least 4096 */
 	uint32_t (*max_write)(void *file); /* at least 4096 */
@@ -50,20 +55,22 @@ struct content_source {
 /* What all contents of a mount share: the memory limit, the budget of bytes in flight, counters. */
 struct content_pool;
 struct content_figures {
-	uint64_t hit_bytes, miss_bytes;		/* asked by programs, found present or not */
-	uint64_t fetched_bytes, wasted_bytes;	/* read from the instance; dropped without having been asked for */
-	uint64_t present_bytes, limit_bytes;	/* blocks held now */
+	uint64_t hit_bytes, miss_bytes;	     /* asked by programs, found present or not */
+	uint64_t fetched_bytes;		     /* read from the instance */
+	uint64_t wasted_bytes;		     /* of these, dropped without having been asked for */
+	uint64_t present_bytes, limit_bytes; /* blocks held now */
 	uint64_t dirty_bytes, dirty_limit_bytes; /* accepted, not yet acknowledged */
 	uint64_t reads_in_flight, writes_in_flight;
-	uint64_t lost_files;	/* contents that were freed with data, or an error, that nobody was told of */
+	uint64_t lost_files; /* freed with data, or an error, that nobody was told of */
 };
-struct content_pool *content_pool_new(uv_loop_t *loop, const struct content_source *source, uint64_t limit_bytes);
-/* All contents must have been freed. The memory goes when what is in flight has completed and the loop has closed the pool's
- * handles, so the loop must still turn. */
+struct content_pool *content_pool_new(
+    uv_loop_t *loop, const struct content_source *source, uint64_t limit_bytes);
+/* All contents must have been freed. The memory goes when what is in flight has completed and the
+ * loop has closed the pool's handles, so the loop must still turn. */
 void content_pool_free(struct content_pool *pool);
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out);
-/* Waits until all that was accepted before has been acknowledged; err: the first error among them (which stays due
- * to its file as well). For `vastfs sync` and a clean unmount. */
+/* Waits until all that was accepted before has been acknowledged; err: the first error among them
+ * (which stays due to its file as well). For `vastfs sync` and a clean unmount. */
 void content_pool_sync(struct content_pool *pool, void (*done)(void *arg, int err), void *arg);
 /* Drops all clean blocks (tests, `echo 3 > drop_caches`-like benchmarks). */
 void content_pool_drop(struct content_pool *pool);
@@ -72,12 +79,12 @@ struct content;
 
 /* Per open file: the read-ahead's memory. Embedded in the open file's struct; zeroed at open. */
 struct readahead_stream {
-	uint64_t next;	/* offset that would continue the stream */
-	uint64_t ahead; /* end of what was asked for ahead */
-	uint32_t window; /* bytes kept ahead; 0: not (yet) sequential */
-	uint32_t hits;	 /* reads in sequence so far */
-	uint64_t used;	 /* when last used, for replacing the least recent stream */
-	uint64_t begun;	 /* where it started */
+	uint64_t next;	  /* offset that would continue the stream */
+	uint64_t ahead;	  /* end of what was asked for ahead */
+	uint32_t window;  /* bytes kept ahead; 0: not (yet) sequential */
+	uint32_t hits;	  /* reads in sequence so far */
+	uint64_t used;	  /* when last used, for replacing the least recent stream */
+	uint64_t begun;	  /* where it started */
 	uint32_t skipped; /* bytes jumped over and not filled in since */
 };
 struct readahead {
@@ -87,19 +94,22 @@ struct readahead {
 
 /* size in bytes, as programs here see it. NULL when memory is out. */
 struct content *content_new(struct content_pool *pool, uint64_t size);
-/* Gives it up. Fetches under way end on their own; dirty data must have been flushed (it is dropped and counted as an error).
- * Reads, writes and flushes that still wait are completed with -ECANCELED. */
+/* Gives it up. Fetches under way end on their own; dirty data must have been flushed (it is dropped
+ * and counted as an error). Reads, writes and flushes that still wait are completed with
+ * -ECANCELED. */
 void content_free(struct content *content);
 
-/* The file's size changed by truncation (here or there) or growth (there): pages beyond the new size are dropped, a partial
- * page is cut. The caller has flushed before truncating: bytes accepted and not acknowledged keep the size at their end. */
+/* The file's size changed by truncation (here or there) or growth (there): pages beyond the new
+ * size are dropped, a partial page is cut. The caller has flushed before truncating: bytes accepted
+ * and not acknowledged keep the size at their end. */
 void content_resize(struct content *content, uint64_t size);
-/* The remote file is another version: present pages are dropped, fetches under way are forgotten when they arrive (and asked
- * again if somebody waits for them). Dirty data stays. */
+/* The remote file is another version: present pages are dropped, fetches under way are forgotten
+ * when they arrive (and asked again if somebody waits for them). Dirty data stays. */
 void content_invalidate(struct content *content);
 uint64_t content_size(const struct content *content);
 
-/* Pieces of a read, borrowed until the next call on any content of the pool: 1 MiB spans at most 9 blocks. */
+/* Pieces of a read, borrowed until the next call on any content of the pool: 1 MiB spans at most 9
+ * blocks. */
 struct content_view {
 	struct iovec iov[12];
 	int n;
@@ -108,28 +118,33 @@ struct content_view {
 typedef void content_read_done(void *arg, int err, const struct content_view *view);
 
 /*
- * Reads len bytes (1 to 1 MiB) at offset. Sees all that was written before (W1). 1: *view holds the data now; 0: done will be
- * called; negative errno. May start read-ahead through the same file, steered by *ra (NULL: none).
+ * Reads len bytes (1 to 1 MiB) at offset. Sees all that was written before (W1). 1: *view holds the
+ * data now; 0: done will be called; negative errno. May start read-ahead through the same file,
+ * steered by *ra (NULL: none).
  */
-int content_read(struct content *content, void *file, struct readahead *ra, uint64_t offset, size_t len,
-    struct content_view *view, content_read_done *done, void *arg);
-/* Starts fetching [0, len) of a small file just opened, nobody waiting (len at most 256 KiB). */
+int content_read(struct content *content, void *file, struct readahead *ra, uint64_t offset,
+    size_t len, struct content_view *view, content_read_done *done, void *arg);
+/* Starts fetching [offset, offset + len) of a small file just opened, nobody waiting (len at most
+ * 256 KiB). */
 void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len);
 
 /*
- * Accepts len bytes at offset; the size grows to cover them. data is borrowed for the call (copied when the write has to wait). 1: accepted
- * now; 0: done will be called when it has been accepted, which waits for room (back-pressure); negative errno: an earlier
- * write-behind error of this file (W5: returned once, then cleared), -EFBIG, or -ENOMEM (some of it may have been accepted).
- * After a write-behind error the size is what was accepted, not what the instance holds: the caller looks and calls content_resize.
+ * Accepts len bytes at offset; the size grows to cover them. data is borrowed for the call (copied
+ * when the write has to wait). 1: accepted now; 0: done will be called when it has been accepted,
+ * which waits for room (back-pressure); negative errno: an earlier write-behind error of this file
+ * (W5: returned once, then cleared), -EFBIG, or -ENOMEM (some of it may have been accepted). After
+ * a write-behind error the size is what was accepted, not what the instance holds: the caller looks
+ * and calls content_resize.
  */
-int content_write(struct content *content, void *file, uint64_t offset, const void *data, size_t len,
-    void (*done)(void *arg, int err), void *arg);
+int content_write(struct content *content, void *file, uint64_t offset, const void *data,
+    size_t len, void (*done)(void *arg, int err), void *arg);
 
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
 /*
- * Sends what is left and waits for every write accepted before. err: the first error since the last flush that reported one
- * (W5), 0 when all is on the instance. (Without memory for the waiting, done is called at once with -ENOMEM.)
+ * Sends what is left and waits for every write accepted before. err: the first error since the last
+ * flush that reported one (W5), 0 when all is on the instance. (Without memory for the waiting,
+ * done is called at once with -ENOMEM.)
  */
 void content_flush(struct content *content, void (*done)(void *arg, int err), void *arg);
 
