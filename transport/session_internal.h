@@ -22,6 +22,9 @@
 #define SESSION_POSTED_MAX (64u * 1024 * 1024)
 /* Ciphertext waiting for the socket, above which nothing more is encrypted. */
 #define SESSION_QUEUED_MAX (2u * 1024 * 1024)
+/* The window that libssh2 opens a channel with and keeps by itself; ours (session_read.c) is far
+ * above it. */
+#define CHANNEL_WINDOW_FIRST (64u * 1024)
 
 /* An event without a packet on its way to the core. Embedded, so that it can't fail for want of
  * memory. */
@@ -57,7 +60,9 @@ struct channel {
 
 	/* The thread's; link is under the lock while the channel is on session->incoming. */
 	TAILQ_ENTRY(channel) link;
-	uint32_t window;
+	uint32_t window;    /* the receive window to keep */
+	uint32_t adjusting; /* bytes of its adjustment that libssh2 put off, to be repeated as it
+			       was */
 	enum channel_state state;
 	bool closing;  /* a copy of close_asked */
 	bool is_open;  /* opened(NULL) was posted */
@@ -131,6 +136,12 @@ void *session_main(void *arg);
 /* The connection is no more: remembers why (libssh2's error rc, in the named step), for the loop to
  * end. */
 void session_break(struct session *session, int rc, const char *step);
+
+/* session_read.c: reads a channel's share of a turn. Whether anything moved. */
+bool channel_read_some(struct channel *channel);
+/* A call of libssh2's on the channel failed for good (step names it): ends the channel, or the
+ * session if that is what is lost. */
+void channel_fail(struct channel *channel, int rc, const char *step);
 
 /* session_channel.c: does what can be done now without waiting. Whether there was anything. */
 bool channel_serve(struct channel *channel);

@@ -290,6 +290,41 @@ static void rekeying_under_load(void **state)
 	session_rig_stop(&rig);
 }
 
+static void noise_on_stderr_while_rekeying(void **state)
+{
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("RekeyLimit 1M\n"
+	      "Subsystem sftp yes noise | head -c 12000000 >&2 & exec "
+	      "/usr/lib/openssh/sftp-server");
+	session_rig_start(&rig, &profile, 20);
+	load(&rig, 12 * MIB, 8);
+	session_rig_stop(&rig);
+}
+
+/* Many key exchanges on one channel pair: no byte of the windows may get lost over them. */
+static void windows_last_through_rekeying(void **state)
+{
+	struct chan chans[2];
+	struct rig rig;
+
+	NEED_SSHD();
+	serve("RekeyLimit 256K");
+	session_rig_start(&rig, &profile, 20);
+	session_rig_make_file(path[0], 48 * MIB);
+	for (int i = 0; i < 2; i++)
+		chan_open(&chans[i], &rig, 2 * MIB, true);
+	for (int i = 0; i < 2; i++)
+		chan_transfer(&chans[i], false, path[0], 48 * MIB, CHUNK, 8);
+	for (int i = 0; i < 2; i++) {
+		session_rig_until(&rig, &chans[i].done);
+		assert_false(chans[i].failed);
+		chan_close(&chans[i]);
+	}
+	session_rig_stop(&rig);
+}
+
 static void partial_writes(void **state)
 {
 	struct tcp_proxy proxy = {.tiny = true};
@@ -406,6 +441,8 @@ int main(void)
 	    TEST(short_noise),
 	    TEST(noise_that_looks_like_a_length),
 	    TEST(rekeying_under_load),
+	    TEST(noise_on_stderr_while_rekeying),
+	    TEST(windows_last_through_rekeying),
 	    TEST(partial_writes),
 	    TEST(full_window_holds_up_nobody),
 	    TEST(slow_core_bounds_what_is_read),
