@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define SHA1_LEN 20
@@ -152,19 +153,47 @@ static bool parse_line(char *text, uint8_t *key, struct known_line *out)
 	return true;
 }
 
+/* Opens it for reading, without waiting for anybody who might write into a FIFO. Of what is no
+ * regular file only /dev/null is taken, which ssh's users know as the file that is always empty. */
+static int open_regular(const char *file)
+{
+	struct stat st;
+	int fd, err = 0;
+
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st))
+		err = -errno;
+	else if (S_ISDIR(st.st_mode))
+		err = -EISDIR;
+	else if (!S_ISREG(st.st_mode) && !(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+		err = -EINVAL;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
 int known_hosts_read(
     const char *file, bool (*each)(void *arg, const struct known_line *line), void *arg)
 {
-	FILE *in = fopen(file, "re");
 	struct known_line line = {.number = 0};
+	int fd = open_regular(file);
+	FILE *in;
 	char *text = NULL;
 	uint8_t *key = NULL;
 	size_t size = 0, key_size = 0;
 	ssize_t len;
 	int err = 0;
 
-	if (!in)
-		return errno == ENOENT ? 0 : -errno;
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	in = fdopen(fd, "r");
+	if (!in) {
+		close(fd);
+		return -ENOMEM;
+	}
 	while ((len = getline(&text, &size, in)) >= 0) {
 		line.number++;
 		if (size > key_size) {

@@ -26,7 +26,7 @@ struct known_line {
 };
 
 /* Calls each for every line that holds a key, until it returns false. 0 (also for a missing file)
- * or a negative errno. */
+ * or a negative errno; -EINVAL for what is no regular file. Never waits for a FIFO's writer. */
 int known_hosts_read(
     const char *file, bool (*each)(void *arg, const struct known_line *line), void *arg);
 

@@ -389,7 +389,7 @@ static int lookup(struct check *check, const char *name, enum hostkey_verdict *v
 		    "%s: can't read the known hosts: %s. Without them the server can't be told "
 		    "from an "
 		    "impostor",
-		    check->file, strerror(-err));
+		    check->file, err == -EINVAL ? "it is no regular file" : strerror(-err));
 	return *verdict == HOSTKEY_REVOKED ? refuse_revoked(check, *line, error) : 0;
 }
 

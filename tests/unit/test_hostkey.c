@@ -425,6 +425,36 @@ static void an_unreadable_file_trusts_nobody(void **state)
 	rig->profile.known_hosts = rig->file;
 }
 
+static void a_fifo_is_refused_at_once(void **state)
+{
+	struct rig *rig = *state;
+	char list[256];
+
+	put(rig, "# for the folder\n");
+	assert_int_equal(unlink(rig->file), 0);
+	assert_int_equal(mkfifo(rig->file, 0600), 0);
+	rig->answer = true;
+	alarm(30);
+	assert_int_equal(check(rig, &rig->ed), SSH_HOST_KEY_UNKNOWN);
+	ssh_hostkey_preference(&rig->profile, list, sizeof(list));
+	alarm(0);
+	assert_int_equal(rig->asked, 0);
+	assert_non_null(strstr(rig->error.text, "no regular file"));
+	assert_non_null(strstr(rig->error.text, rig->file));
+}
+
+static void dev_null_knows_nobody(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->answer = true;
+	rig->profile.known_hosts = "/dev/null";
+	assert_int_equal(check(rig, &rig->ed), SSH_OK);
+	assert_int_equal(check(rig, &rig->ed), SSH_OK);
+	assert_int_equal(rig->asked, 2);
+	rig->profile.known_hosts = rig->file;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -450,6 +480,8 @@ int main(void)
 	    TEST(appends_behind_a_line_without_its_end),
 	    TEST(malformed_keys_are_refused),
 	    TEST(an_unreadable_file_trusts_nobody),
+	    TEST(a_fifo_is_refused_at_once),
+	    TEST(dev_null_knows_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
