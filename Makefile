@@ -95,12 +95,13 @@ bench: all tools
 
 # --- install -------------------------------------------------------------
 
-# mount(8) looks for helpers in /sbin only, whatever PREFIX is.
+# mount(8) looks for helpers in /sbin only, whatever PREFIX is; with PREFIX=/usr that may be one folder.
 install: all
 	install -D -m 755 $B/mount.vastfs $(DESTDIR)$(PREFIX)/sbin/mount.vastfs
 	install -D -m 755 $B/vastfs $(DESTDIR)$(PREFIX)/bin/vastfs
 	install -d $(DESTDIR)/sbin
-	ln -sf $(PREFIX)/sbin/mount.vastfs $(DESTDIR)/sbin/mount.vastfs
+	[ $(DESTDIR)/sbin -ef $(DESTDIR)$(PREFIX)/sbin ] || \
+		ln -sfr $(DESTDIR)$(PREFIX)/sbin/mount.vastfs $(DESTDIR)/sbin/mount.vastfs
 	install -D -m 644 doc/mount.vastfs.8 $(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8
 	install -D -m 644 doc/vastfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/vastfs.1
 	install -D -m 644 doc/vastfs.ini.5 $(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5
