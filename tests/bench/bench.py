@@ -22,12 +22,12 @@ args = None
 class Sizes:
     def __init__(self, quick):
         self.files = 400 if quick else 2000
-        self.slow_files = 40 if quick else 200  # for tools that wait for each file
-        self.patience = 8 if quick else 150  # seconds that a run with all files may take
-        self.big = (96 if quick else 1024) << 20
-        self.slow_big = (24 if quick else 256) << 20
-        self.zero = (256 if quick else 1024) << 20
-        self.names = 20_000 if quick else 1_000_000
+        self.slow_files = 12 if quick else 100  # for tools that wait for each file
+        self.patience = 6 if quick else 150  # seconds that a run with all files may take
+        self.big = (64 if quick else 1024) << 20
+        self.slow_big = (16 if quick else 256) << 20
+        self.zero = (128 if quick else 1024) << 20
+        self.names = 10_000 if quick else 1_000_000
 
 
 def row(name, words, unit="s", rtt=None):
@@ -171,13 +171,15 @@ class Scaled(float):
 
 
 def with_tree(function):
-    """A row about many small files: function(tool, files) is tried with few of them first, and with all if that would not take
-    too long."""
+    """A row about many small files: function(tool, files) is tried with some of them first; if all would take too long at that
+    rate, the figure is what the rate gives."""
     def measured(tool, sizes):
-        few = function(tool, sizes.slow_files)
-        factor = sizes.files / sizes.slow_files
-        if few is None or few * factor > sizes.patience:
-            return few if few is None else Scaled(few * factor)
+        half, some = function(tool, sizes.slow_files // 2), function(tool, sizes.slow_files)
+        if some is not None:
+            each = max(some - half, 0) / (sizes.slow_files - sizes.slow_files // 2)
+            projected = some + each * (sizes.files - sizes.slow_files)
+            if projected > sizes.patience:
+                return Scaled(projected)
         return function(tool, sizes.files)
     return measured
 
@@ -344,7 +346,7 @@ def _(tool, sizes):
         return None
     if args.quick and tool != "vastfs":
         return None  # the comparison is with the local disk
-    files = sizes.slow_files
+    files = 20 if args.quick else 200
     local = f"{W}/again"
     if not os.path.isdir(local):
         shutil.copytree(small_tree(f"{W}/small-{files}", files), local)
