@@ -160,9 +160,17 @@ static const char *first_line(const struct ssh_connection *c, char *buf, size_t 
 	return log_printable(buf, size, (const char *)c->first, len < 100 ? len : 100);
 }
 
+/* RFC 4253, 4.2: the banner begins a line, others may stand before it. A web server may quote ours
+ * back. */
 static bool spoke_ssh(const struct ssh_connection *c)
 {
-	return memmem(c->first, c->first_len, "SSH-", 4) != NULL;
+	const uint8_t *at = (const uint8_t *)c->first, *end = at + c->first_len;
+
+	while (at && end - at >= 4 && memcmp(at, "SSH-", 4)) {
+		at = memchr(at, '\n', (size_t)(end - at));
+		at = at ? at + 1 : NULL;
+	}
+	return at && end - at >= 4;
 }
 
 static int fail_handshake(struct ssh_connection *c, int err, struct ssh_error *error)
