@@ -196,11 +196,24 @@ static void on_linked(void *arg, int err)
 	request_end_entry(&change->request, change->inode);
 }
 
+/* W2: a file's data is there before another name of it is. */
+static void on_data_to_link(void *arg, int err)
+{
+	struct change *change = arg;
+
+	if (err)
+		request_end(&change->request, err);
+	else
+		remote_link(
+		    change->request.fs->remote, change->to_path, change->path, on_linked, change);
+}
+
 void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct inode *inode = fs_inode(fs, node);
 	struct change *change = change_new(req, parent, name, "link");
+	struct openfile *open = inode->open;
 	int err;
 
 	if (!change)
@@ -210,8 +223,10 @@ void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *nam
 	err = names_path(fs->names, inode, change->to_path, sizeof(change->to_path));
 	if (err)
 		request_end(&change->request, err == -ESTALE ? -ENOENT : err);
+	else if (open && content_dirty(open->content))
+		content_flush(open->content, on_data_to_link, change);
 	else
-		remote_link(fs->remote, change->to_path, change->path, on_linked, change);
+		on_data_to_link(change, 0);
 }
 
 /* --- unlink, rmdir --- */

@@ -4,13 +4,18 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+/* How long a daemon may take to say how it is; one that was stopped must not hide the others. */
+#define STATUS_SECONDS 5
 
 static int connect_to(const char *path)
 {
@@ -59,6 +64,7 @@ static char *read_all(int fd, size_t *len)
 
 int client_call(const char *path, const char *command, json_t **answer, struct conf_error *error)
 {
+	struct timeval limit = {.tv_sec = strcmp(command, "status") ? 0 : STATUS_SECONDS};
 	int fd = connect_to(path);
 	json_t *json;
 	size_t len;
@@ -68,6 +74,7 @@ int client_call(const char *path, const char *command, json_t **answer, struct c
 		*answer = NULL;
 	if (fd < 0)
 		return conf_fail(error, -fd, "%s: %s", path, strerror(-fd));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)); /* 0: none */
 	if (dprintf(fd, "{\"command\": \"%s\"}\n", command) < 0) {
 		close(fd);
 		return conf_fail(error, EIO, "%s: the daemon does not listen", path);
@@ -104,6 +111,15 @@ static int by_mountpoint(const void *a, const void *b)
 	return strcmp(text_of(a, "mountpoint"), text_of(b, "mountpoint"));
 }
 
+/* Sockets are called by their daemon's process id. */
+static int is_left_behind(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	int pid = atoi(slash ? slash + 1 : path);
+
+	return pid > 0 && kill(pid, 0) && errno == ESRCH;
+}
+
 /* Adds the mount behind one socket, if a daemon answers there. */
 static int add_mount(struct client_mount **mounts, int n, const char *path)
 {
@@ -112,7 +128,7 @@ static int add_mount(struct client_mount **mounts, int n, const char *path)
 	json_t *status = NULL;
 	int fd = connect_to(path);
 
-	if (fd == -ECONNREFUSED) { /* its daemon was killed */
+	if (fd == -ECONNREFUSED && is_left_behind(path)) { /* its daemon was killed */
 		unlink(path);
 		return n;
 	}
@@ -207,14 +223,14 @@ struct client_mount *client_choose(
     struct client_mount *mounts, int n, const char *which, struct conf_error *error)
 {
 	char *path = resolve(which);
-	struct client_mount *found = NULL;
+	struct client_mount *found = NULL, *below = NULL;
 	int i, same = 0;
 
 	for (i = 0; i < n; i++) {
+		/* in their order, a mount below another one comes behind it */
 		if (path && at_or_below(path, text_of(&mounts[i], "mountpoint"))) {
-			found = &mounts[i];
-			same = 1;
-			break;
+			below = &mounts[i];
+			continue;
 		}
 		if (!strcmp(which, text_of(&mounts[i], "id"))) {
 			found = &mounts[i];
@@ -222,6 +238,8 @@ struct client_mount *client_choose(
 		}
 	}
 	free(path);
+	if (below)
+		return below;
 	if (same == 1)
 		return found;
 	if (same > 1)

@@ -72,7 +72,17 @@ print(os.read(os.open(sys.argv[1], os.O_CREAT | os.O_RDONLY), 9).decode(), end="
 	eq "$(server_handles)" 0
 }
 
+# Another name of a file leads to all that was written before it was made.
+linked_with_data() {
+	"$PYTHON" -c 'import os, sys
+fd = os.open(sys.argv[1] + "/tmp", os.O_WRONLY | os.O_CREAT)
+os.write(fd, b"x" * 1000)
+os.link(sys.argv[1] + "/tmp", sys.argv[1] + "/final")
+assert os.stat(sys.argv[2] + "/final").st_size == 1000' "$MNT" "$REMOTE"
+}
+
 check "mounts" mount_fs
+check "data is there before another name of the file" linked_with_data
 check "a file created where a folder appeared" folder_instead
 check "a mapped page written after close" mapped_after_close
 check "chmod and rename right after close" changed_behind_a_close

@@ -44,7 +44,32 @@ status_of_odd_mountpoint() {
 	fusermount3 -u "$dir"
 }
 
+# A stopped daemon does not hide the others, a starting one keeps its socket, and the inner of two mounts is meant.
+several_mounts() {
+	local outer inner sock
+	mkdir -p "$MNT/d/inner"
+	timeout 60 "$BUILD/mount.vastfs" gpu "$MNT/d/inner"
+	outer=$(daemon_pid) inner=$(daemon_pid "$MNT/d/inner")
+	eq "$("$BUILD/vastfs" status --json "$MNT/d/inner/d" | grep -c "\"pid\": $inner")" 1
+	eq "$("$BUILD/vastfs" status --json "$MNT/d" | grep -c "\"pid\": $outer")" 1
+	kill -STOP "$inner"
+	timed "$BUILD/vastfs" status --json >"$W/status.out"
+	le "$MS_TAKEN" 8000 "milliseconds"
+	kill -CONT "$inner"
+	has "$(cat "$W/status.out")" "\"pid\": $outer"
+	umount_fs "$MNT/d/inner"
+	rmdir "$MNT/d/inner"
+	sock=$XDG_RUNTIME_DIR/vastfs/$$.sock
+	"$PYTHON" -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$sock" # not yet listening
+	"$BUILD/vastfs" status >/dev/null
+	[[ -S $sock ]] || die "the socket of a daemon that starts is gone"
+	mv "$sock" "$XDG_RUNTIME_DIR/vastfs/999999999.sock"
+	"$BUILD/vastfs" status >/dev/null
+	[[ ! -e $XDG_RUNTIME_DIR/vastfs/999999999.sock ]] || die "the socket of a dead daemon stays"
+}
+
 check_vastfs "mounts" mount_fs
+check_vastfs "status of several mounts, one of them stopped" several_mounts
 check_vastfs "names in a folder that can't be listed" names_in_a_closed_folder
 check_vastfs "a symlink with two names" linked_symlink
 check_vastfs "unmounts" umount_fs
