@@ -20,8 +20,9 @@
 
 /* Bytes posted and not yet taken by the core, above which a session's channels are not read. */
 #define SESSION_POSTED_MAX (64u * 1024 * 1024)
-/* Ciphertext waiting for the socket, above which nothing more is encrypted. */
-#define SESSION_QUEUED_MAX (2u * 1024 * 1024)
+/* Ciphertext waiting for the socket, above which nothing more is encrypted: what is sent next waits
+ * behind it. The kernel's buffer before it is what covers a long link. */
+#define SESSION_QUEUED_MAX (512u * 1024)
 /* The window that libssh2 opens a channel with and keeps by itself; ours (session_read.c) is far
  * above it. */
 #define CHANNEL_WINDOW_FIRST (64u * 1024)
