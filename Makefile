@@ -81,7 +81,7 @@ $B/tools/%: $B/obj/tests/tools/%.o
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 unit: $(UNIT)
-	@fail=0; for t in $(UNIT); do echo "== $$t"; $$t || fail=1; done; exit $$fail
+	@tests/unit/run $(UNIT)
 
 unit-build: $(UNIT)
 
