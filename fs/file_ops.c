@@ -233,6 +233,35 @@ static void on_ready_to_truncate(void *arg, int err)
 	send_open(open);
 }
 
+/* R5: with the link down what is cached can be read; what is not waits for the link. */
+static void open_offline(struct open *open)
+{
+	struct fs *fs = open->request.fs;
+	const struct attr *attr = &open->inode->attr;
+	struct rfile_owner owner = openfile_owner(fs, open->inode);
+	struct sftp_attr known = {
+	    .flags = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_UIDGID |
+		     SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME,
+	    .size = attr->size,
+	    .uid = attr->uid,
+	    .gid = attr->gid,
+	    .mode = attr->mode,
+	    .atime = attr->atime_there,
+	    .mtime = attr->mtime_there,
+	};
+	struct rfile *file = owner.arg ? rfile_open_later(fs->remote, &known, &owner) : NULL;
+	struct handle *handle = file ? handle_new(fs, open->inode, file, open->fi.flags) : NULL;
+
+	if (!handle) {
+		request_end(&open->request, -ENOMEM);
+		return;
+	}
+	open->fi.fh = (uint64_t)(uintptr_t)handle;
+	open->fi.keep_cache = 1;
+	if (!request_end_open(&open->request, &open->fi))
+		handle_put(handle);
+}
+
 void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
@@ -245,7 +274,9 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi = *fi;
 	request_pin(&open->request, open->inode);
 	openfile = open->inode->open;
-	if ((fi->flags & O_TRUNC) && openfile && content_dirty(openfile->content))
+	if (fs_offline(fs) && (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY)
+		open_offline(open);
+	else if ((fi->flags & O_TRUNC) && openfile && content_dirty(openfile->content))
 		content_flush(openfile->content, on_ready_to_truncate, open);
 	else
 		send_open(open);

@@ -28,6 +28,17 @@ fuse_ino_t fs_node(struct fs *fs, const struct inode *inode)
 	return inode == names_root(fs->names) ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)inode;
 }
 
+bool fs_offline(const struct fs *fs)
+{
+	return !pool_up(remote_pool(fs->remote));
+}
+
+bool fs_attr_believed(struct fs *fs, const struct inode *inode)
+{
+	return openfile_dirty(inode) || fs_offline(fs) ||
+	       names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
+}
+
 /* --- numbers of users and groups --- */
 
 uid_t fs_uid_here(const struct fs *fs, uint32_t uid)

@@ -62,6 +62,11 @@ uint64_t fs_now_ms(const struct fs *fs);
 int64_t fs_wall(void);
 uint32_t fs_attr_max_ms(const struct fs *fs);
 
+/* Is there no link to the instance? What is cached is then believed whatever its age (R5). */
+bool fs_offline(const struct fs *fs);
+/* May the inode's attributes be answered without asking? */
+bool fs_attr_believed(struct fs *fs, const struct inode *inode);
+
 /* The handlers' inode for a FUSE node id, and back. */
 struct inode *fs_inode(struct fs *fs, fuse_ino_t node);
 fuse_ino_t fs_node(struct fs *fs, const struct inode *inode);

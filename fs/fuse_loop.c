@@ -110,9 +110,9 @@ static void build_options(const struct fs *fs, char *out, size_t size)
 {
 	const struct profile *profile = fs->profile;
 
-	snprintf(out, size, "subtype=vastfs%s%s%s%s%s%s%s%s,fsname=",
-	    profile->nosuid ? ",nosuid" : ",suid", profile->nodev ? ",nodev" : ",dev",
-	    profile->allow_other ? ",allow_other" : "",
+	snprintf(out, size,
+	    "subtype=vastfs%s%s%s%s%s%s%s%s,fsname=", profile->nosuid ? ",nosuid" : ",suid",
+	    profile->nodev ? ",nodev" : ",dev", profile->allow_other ? ",allow_other" : "",
 	    profile->default_permissions ? ",default_permissions" : "",
 	    profile->read_only ? ",ro" : "", profile->noexec ? ",noexec" : "",
 	    profile->noatime ? ",noatime" : "", profile->sync ? ",sync" : "");

@@ -149,7 +149,8 @@ static void on_space(void *arg, int err, const struct statvfs *st)
 		end_allocate(allocate, 0);
 		return;
 	}
-	if (!err && st->f_frsize && (allocate->end - inode->attr.size) / st->f_frsize > st->f_bavail) {
+	if (!err && st->f_frsize &&
+	    (allocate->end - inode->attr.size) / st->f_frsize > st->f_bavail) {
 		end_allocate(allocate, -ENOSPC);
 		return;
 	}

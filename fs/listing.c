@@ -181,5 +181,7 @@ bool listing_ahead(struct fs *fs, struct inode *folder)
 
 bool listing_is_fresh(struct fs *fs, const struct inode *folder)
 {
+	if (fs_offline(fs) && folder->folder->complete)
+		return true;
 	return names_listing_fresh(folder, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
 }

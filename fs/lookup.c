@@ -22,12 +22,12 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 
 	*out = dentry;
 	if (dentry && dentry->inode)
-		return openfile_dirty(dentry->inode) ||
-		       names_attr_fresh(dentry->inode, now, fs_wall(), max);
+		return fs_attr_believed(fs, dentry->inode);
+	/* Without a link what is not known must not be taken for missing: that waits. */
 	if (dentry && dentry->checked_ms &&
 	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
 		return true;
-	return listing_is_fresh(fs, folder);
+	return names_listing_fresh(folder, now, fs_wall(), max);
 }
 
 /* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again.
@@ -149,8 +149,7 @@ void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	int err;
 
 	(void)fi;
-	if (nameless || openfile_dirty(inode) ||
-	    names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs))) {
+	if (nameless || fs_attr_believed(fs, inode)) {
 		openfile_looked_at(inode);
 		fs_stat(fs, inode, &st);
 		fuse_reply_attr(req, &st, fs_lifetime(fs, inode));

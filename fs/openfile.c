@@ -260,8 +260,8 @@ void openfile_take_own(
 	}
 }
 
-void openfile_truncated(struct fs *fs, struct inode *inode, const struct attr_report *report,
-    uint64_t sent_ms)
+void openfile_truncated(
+    struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms)
 {
 	struct openfile *open = inode->open;
 	struct handle *handle;

@@ -68,7 +68,8 @@ void openfile_take_own(
 /* Bytes were accepted from a program: the file's size and times are now ours to tell. */
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
 /* We set the file's size, to what the instance then reported. */
-void openfile_truncated(struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
+void openfile_truncated(
+    struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
 /* Owner, group or mode were set (those that attr->flags names). */
 void openfile_identity_changed(struct inode *inode, const struct sftp_attr *attr);
 /* Everything written is there: asks the instance for the attributes it now has, behind the caller's

@@ -21,8 +21,9 @@
 int symlink_contain(const char *target, const char *root, int depth, char *buf, size_t size);
 
 /*
- * The same for an absolute target that leads into the mount by the mountpoint's own path, as `ln -s ~/gpu/a ~/gpu/b` makes
- * it: passed on as it is, with ".." behind a name resolved. 0, -EACCES when it lies elsewhere, or -ENAMETOOLONG.
+ * The same for an absolute target that leads into the mount by the mountpoint's own path, as `ln -s
+ * ~/gpu/a ~/gpu/b` makes it: passed on as it is, with ".." behind a name resolved. 0, -EACCES when
+ * it lies elsewhere, or -ENAMETOOLONG.
  */
 int symlink_enter(const char *target, const char *mountpoint, char *buf, size_t size);
 

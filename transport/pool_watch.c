@@ -2,8 +2,7 @@
  * Dead links. A link that died says nothing, for ever; so a session that is silent is asked for a
  * sign of life:
  *
- *	something asked, silent for 5 s   → a ping
- *	nothing asked, silent for 15 s    → a ping
+ *	silent for 5 s                    → a ping
  *	ping unanswered for 10 s, or silent for 15 s with something asked → the session is dropped
  *	after a clock jump (suspend, SIGSTOP) → a ping at once, which has 3 s
  *
@@ -19,8 +18,7 @@
 
 #define TICK_MS 1000
 #define TICK_CREDIT_MS 1500
-#define ASK_BUSY_MS 5000
-#define ASK_IDLE_MS 15000
+#define ASK_MS 5000
 #define DEAD_ASKED_MS 15000
 #define DEAD_PING_MS 10000
 #define DEAD_URGENT_MS 3000
@@ -146,7 +144,7 @@ static void watch_session(struct pool_session *session, unsigned credit, bool ju
 	}
 	if (dead_after(watch))
 		drop_silent(session, dead_after(watch) / 1000);
-	else if (!watch->pinged && watch->silent >= (is_busy(session) ? ASK_BUSY_MS : ASK_IDLE_MS))
+	else if (!watch->pinged && watch->silent >= ASK_MS)
 		ping(session);
 }
 

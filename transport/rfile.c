@@ -62,6 +62,16 @@ static void rfile_free(struct rfile *file)
 	free(file);
 }
 
+struct rfile *rfile_open_later(
+    struct remote *remote, const struct sftp_attr *known, const struct rfile_owner *owner)
+{
+	struct rfile *file = rfile_new(remote, SSH_FXF_READ, owner, known);
+
+	if (file)
+		rfile_set_version(file, known->mtime, known->size);
+	return file;
+}
+
 struct rfile *rfile_get(struct rfile *file)
 {
 	file->users++;

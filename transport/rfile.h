@@ -39,6 +39,11 @@ typedef void rfile_open_done(void *arg, int err, struct rfile *file, const struc
  * round trip. */
 void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
     const struct rfile_owner *owner, rfile_open_done *done, void *arg);
+/* The same without asking, for reading while the link is down: what is known of the file (version
+ * and identity) stands for the open; it is opened, and checked to be that file, once the link is
+ * back. NULL when memory is out. */
+struct rfile *rfile_open_later(
+    struct remote *remote, const struct sftp_attr *known, const struct rfile_owner *owner);
 struct rfile *rfile_get(struct rfile *file);
 void rfile_put(struct rfile *file);
 
