@@ -297,8 +297,25 @@ struct flush {
 	bool sync;
 };
 
+/*
+ * W5: a child that inherited the file and closes it must not take the error away from the program
+ * that wrote. So each close tells it; an fsync, or the end of the last handle, ends it.
+ */
+static int due_error(struct flush *flush, int err)
+{
+	struct openfile *open = flush->handle->open;
+
+	if (err)
+		open->error = err;
+	err = open->error;
+	if (flush->sync)
+		open->error = 0;
+	return err;
+}
+
 static void end_flush(struct flush *flush, int err)
 {
+	err = due_error(flush, err);
 	openfile_refresh_after_write(flush->handle->open, flush->handle->file);
 	handle_put(flush->handle);
 	request_end(&flush->request, err);

@@ -97,6 +97,8 @@ void handle_put(struct handle *handle)
 	if (--handle->refs)
 		return;
 	LIST_REMOVE(handle, link);
+	if (LIST_EMPTY(&open->handles))
+		open->error = 0;
 	/* Mapped pages are written back after the last close(2), with no flush behind them. */
 	if (LIST_EMPTY(&open->handles) && !open->refreshing)
 		openfile_refresh_after_write(open, handle->file);

@@ -19,9 +19,10 @@ struct openfile {
 	struct inode *inode;
 	struct content *content;
 	LIST_HEAD(, handle) handles;
-	bool refreshing;   /* the question for the attributes is under way */
-	bool wrote;	   /* something was written since the instance last told the attributes */
-	bool suspect;	   /* data was read or written while the version was too young */
+	int error;	 /* of write-behind, told at each close until an fsync or the last close */
+	bool refreshing; /* the question for the attributes is under way */
+	bool wrote;	 /* something was written since the instance last told the attributes */
+	bool suspect;	 /* data was read or written while the version was too young */
 	bool kernel_stale; /* the kernel may hold pages of another version */
 };
 
