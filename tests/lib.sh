@@ -230,7 +230,9 @@ sshd_start() { # [PORT]
 	home=$(getent passwd "$(id -u)" | cut -d: -f6)
 	if [[ $(id -u) == 0 ]]; then
 		mkdir -p /run/sshd
-		own="mount --bind '$W/server-home' '$home'; ${SSHD_ENTER:-}"
+		# A copy of a FUSE mount in this namespace would keep its daemon alive after the unmount.
+		own="awk '\$3 ~ /^fuse/ { print \$2 }' /proc/self/mounts | xargs -r -n 1 umount -l;"
+		own+="mount --bind '$W/server-home' '$home'; ${SSHD_ENTER:-}"
 	fi
 	cat >"$W/sshd_config" <<-END
 		${SSHD_EXTRA:-}

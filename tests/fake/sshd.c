@@ -1,6 +1,7 @@
 #include "tests/fake/sshd.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -146,6 +147,20 @@ static void wait_until_up(struct test_sshd *sshd)
 	fail_msg("sshd does not come up; see %s", sshd->log);
 }
 
+/* A copy of a FUSE mount in this namespace would keep its daemon alive after the unmount. */
+static void leave_fuse_mounts(void)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "r");
+	struct mntent *entry;
+
+	while (mounts && (entry = getmntent(mounts))) {
+		if (!strncmp(entry->mnt_type, "fuse", 4))
+			umount2(entry->mnt_dir, MNT_DETACH);
+	}
+	if (mounts)
+		endmntent(mounts);
+}
+
 void test_sshd_start(struct test_sshd *sshd, const char *config)
 {
 	char path[160];
@@ -168,8 +183,10 @@ void test_sshd_start(struct test_sshd *sshd, const char *config)
 
 		setpgid(0, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (!unshare(CLONE_NEWNS))
+		if (!unshare(CLONE_NEWNS)) {
 			mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+			leave_fuse_mounts();
+		}
 		dup2(log, 1);
 		dup2(log, 2);
 		execl(SSHD, SSHD, "-D", "-e", "-f", path, (char *)NULL);
