@@ -3,6 +3,7 @@
 #include "transport/session_internal.h"
 #include <errno.h>
 #include <malloc.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -369,6 +370,9 @@ static void threads_add(int change)
 static void *thread_main(void *arg)
 {
 	session_main(arg);
+	/* The process may leave as soon as it is counted out: what OpenSSL keeps for this thread
+	 * goes before. */
+	OPENSSL_thread_stop();
 	threads_add(-1);
 	return NULL;
 }

@@ -1,10 +1,12 @@
 /*
  * Making an SSH connection with libssh2: resolve, connect, handshake, check the host key (S1), then
- * authenticate. Blocking with deadlines, on the calling thread (a session's or the forwards' own); every wait is
- * a poll on the socket and on a wake-up descriptor, so that ssh_cancel from another thread ends it at once.
+ * authenticate. Blocking with deadlines, on the calling thread (a session's or the forwards' own);
+ * every wait is a poll on the socket and on a wake-up descriptor, so that ssh_cancel from another
+ * thread ends it at once.
  *
  * After success the session is non-blocking and does its I/O through queues in user space
- * (LIBSSH2_CALLBACK_SEND and _RECV), so that libssh2 never meets a partial write (LIBSSH2.md, traps A and B).
+ * (LIBSSH2_CALLBACK_SEND and _RECV), so that libssh2 never meets a partial write (LIBSSH2.md, traps
+ * A and B).
  *
  * Errors come back as a kind, for the caller to decide whether to try again, and text for the user:
  * what happened, with the host and port, and what to do about it.
@@ -19,23 +21,25 @@
 
 enum ssh_failure {
 	SSH_OK,
-	SSH_UNRESOLVED,	       /* no such host name */
-	SSH_UNREACHABLE,       /* no route, timed out on connect */
-	SSH_REFUSED,	       /* nobody listens on that port */
-	SSH_NOT_SSH,	       /* something else answers there, or it closed before its banner */
-	SSH_NO_ALGORITHM,      /* nothing in common (RSA-only host keys with libssh2 1.10) */
-	SSH_HOST_KEY_UNKNOWN,  /* strict, or the user said no */
-	SSH_HOST_KEY_CHANGED,  /* refused for good */
-	SSH_NO_KEY,	       /* no usable private key and no agent: nothing was tried */
-	SSH_KEY_UNUSABLE,      /* encrypted, unreadable by others' right, unknown format, RSA on libssh2 1.10 */
-	SSH_DENIED,	       /* each key was refused */
-	SSH_DENIED_TRANSIENT,  /* refused, and the server's banner says to try again in a few seconds */
-	SSH_NO_SFTP,	       /* the sftp subsystem was refused, or ended at once */
-	SSH_NOISY_SHELL,       /* a login shell prints into the SFTP stream */
-	SSH_TIMEOUT,	       /* silent for too long */
-	SSH_LOST,	       /* the connection broke */
+	SSH_UNRESOLVED,	      /* no such host name */
+	SSH_UNREACHABLE,      /* no route, timed out on connect */
+	SSH_REFUSED,	      /* nobody listens on that port */
+	SSH_NOT_SSH,	      /* something else answers there, or it closed before its banner */
+	SSH_NO_ALGORITHM,     /* nothing in common (RSA-only host keys with libssh2 1.10) */
+	SSH_HOST_KEY_UNKNOWN, /* strict, or the user said no */
+	SSH_HOST_KEY_CHANGED, /* refused for good */
+	SSH_NO_KEY,	      /* no usable private key and no agent: nothing was tried */
+	SSH_KEY_UNUSABLE,     /* encrypted, unreadable by others' right, unknown format, RSA on
+				 libssh2 1.10 */
+	SSH_DENIED,	      /* each key was refused */
+	SSH_DENIED_TRANSIENT, /* refused, and the server's banner says to try again in a few seconds
+			       */
+	SSH_NO_SFTP,	      /* the sftp subsystem was refused, or ended at once */
+	SSH_NOISY_SHELL,      /* a login shell prints into the SFTP stream */
+	SSH_TIMEOUT,	      /* silent for too long */
+	SSH_LOST,	      /* the connection broke */
 	SSH_CANCELLED,
-	SSH_NO_PATH,	       /* the folder to mount is not there, or is no folder */
+	SSH_NO_PATH, /* the folder to mount is not there, or is no folder */
 };
 
 struct ssh_error {
@@ -44,8 +48,8 @@ struct ssh_error {
 	char text[1024];
 };
 
-/* Asks the user to accept an unknown host key: question is OpenSSH's text (authenticity, fingerprint,
- * "Are you sure…"). Returns true for yes. Called on the connecting thread. */
+/* Asks the user to accept an unknown host key: question is OpenSSH's text (authenticity,
+ * fingerprint, "Are you sure…"). Returns true for yes. Called on the connecting thread. */
 typedef bool ssh_ask(void *arg, const char *question, const char *fingerprint);
 
 struct ssh_target {
@@ -67,16 +71,18 @@ void ssh_cancel_fini(struct ssh_cancel *cancel);
 struct ssh_connection; /* socket, LIBSSH2_SESSION and the two I/O queues; one thread's */
 
 /* 0, or a negative errno with *error filled in. The connection is owned by the caller. */
-int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel, struct ssh_connection **out,
-    struct ssh_error *error);
+int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
+    struct ssh_connection **out, struct ssh_error *error);
 /* Shuts the socket down first, so that nothing of libssh2's can wait. */
 void ssh_close(struct ssh_connection *connection);
 
 LIBSSH2_SESSION *ssh_session(struct ssh_connection *connection);
 int ssh_socket(const struct ssh_connection *connection);
-/* Sends what is queued, as far as the socket takes it. 0, or a negative errno when the connection is lost. */
+/* Sends what is queued, as far as the socket takes it. 0, or a negative errno when the connection
+ * is lost. */
 int ssh_flush(struct ssh_connection *connection);
-/* Bytes queued and not yet taken by the socket; above a MiB or two, stop calling libssh2_channel_write. */
+/* Bytes queued and not yet taken by the socket; above a MiB or two, stop calling
+ * libssh2_channel_write. */
 size_t ssh_queued(const struct ssh_connection *connection);
 /* poll(2) events to wait for: POLLIN always, POLLOUT while something is queued. */
 short ssh_poll_events(const struct ssh_connection *connection);
