@@ -2,21 +2,21 @@
  * Names and inodes: what is known of the tree on the instance.
  *
  * An inode is a file as programs here know it (number, attributes); a dentry is a name in a folder
- *that leads to an inode, or is known to lead nowhere (negative). The instance tells no inode
- *numbers, so an inode is born with its first name, gets a number that is a hash of its path (so it
- *is the same after a remount), and keeps it through renames and further links made here.
+ * that leads to an inode, or is known to lead nowhere (negative). The instance tells no inode
+ * numbers, so an inode is born with its first name, gets a number that is a hash of its path (so it
+ * is the same after a remount), and keeps it through renames and further links made here.
  *
  *	folder inode ── children ──> dentry "a" ──> inode      one dentry for each name
  *	                             dentry "b" ──> inode <── dentry "c" (link(2) made here)
  *	                             dentry "x" ──> NULL       known not to exist
  *
  * Reports of the instance race with changes made here. Every request takes a tick when it is sent,
- *every local change takes one when it is done; a report is put aside where a change with a later
- *tick has happened since.
+ * every local change takes one when it is done; a report is put aside where a change with a later
+ * tick has happened since.
  *
  * Core only; no I/O. Owns inodes and dentries. An inode lives while the kernel knows it (lookups),
- *something pins it, or a name leads to it; beyond max_names the least recently used ones that
- *nobody holds are forgotten.
+ * something pins it, or a name leads to it; beyond max_names the least recently used ones that
+ * nobody holds are forgotten.
  */
 #ifndef VASTFS_CACHE_NAMES_H
 #define VASTFS_CACHE_NAMES_H

@@ -15,7 +15,7 @@ struct names {
 	uint64_t moved_tick; /* when a folder was last renamed here */
 	uint64_t max_names;
 	unsigned evict_pause; /* names_evict.c */
-	uint64_t seed; /* of the hashes; another one in each mount */
+	uint64_t seed;	      /* of the hashes; another one in each mount */
 	uint64_t n_dentries, n_inodes;
 	struct dentry **dentries;
 	struct inode **inodes;
@@ -33,7 +33,18 @@ struct dentry *table_find_dentry(struct names *names, struct inode *folder, cons
 void table_add_inode(struct names *names, struct inode *inode);
 void table_remove_inode(struct names *names, struct inode *inode);
 
-/* Takes a name away for good (names.c). */
+/* --- names.c --- */
+
+/* A name in the folder, negative; NULL when memory is out. */
+struct dentry *dentry_new(struct names *names, struct inode *folder, const char *name);
+/* Gives it an inode, or takes it away: then it is negative, and an inode that was held by nothing
+ * else is gone. */
+void dentry_bind(struct dentry *dentry, struct inode *inode);
+void dentry_unbind(struct names *names, struct dentry *dentry);
+/* Gives it a new inode, as reported. NULL when memory is out: the name is gone then too. */
+struct inode *bind_new(
+    struct names *names, struct dentry *dentry, const struct attr_report *report, uint64_t sent_ms);
+/* Takes a name away for good. */
 void dentry_free(struct names *names, struct dentry *dentry);
 /* Makes room for one more name in folder when there are too many (names_evict.c). */
 void make_room(struct names *names, const struct inode *folder);

@@ -244,7 +244,8 @@ static int on_entry(void *arg, const char *section, const char *name, const char
 
 	if (parser->rc)
 		return 0;
-	/* Where inih is built so, a new section comes without a name, and a missing value as NULL. */
+	/* Where inih is built so, a new section comes without a name, and a missing value as NULL.
+	 */
 	if (!name)
 		return 1;
 	return add_entry(parser, name, value ? value : "") == 0;

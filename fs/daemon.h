@@ -4,7 +4,7 @@
  *	connecting --ready--> mounted --unmount, signal--> draining --> gone
  *	     |                                                |
  *	     +--failed, signal--> gone                        +-- data that could not be sent: exit
- *code
+ * code
  *
  * Runs the core's loop on the calling thread.
  */

@@ -5,8 +5,9 @@
  *	                struct handle for each open(2): its file on the instance, its read-ahead
  *
  * Versions (R2): the kernel's pages and our blocks belong to one version (mtime, size) of the
- *remote file. Another version drops both. Data read while the version was younger than two seconds
- *is dropped at the next open, because a second change in the same second would not show. Core only.
+ * remote file. Another version drops both. Data read while the version was younger than two seconds
+ * is dropped at the next open, because a second change in the same second would not show. Core
+ * only.
  */
 #ifndef VASTFS_FS_OPENFILE_H
 #define VASTFS_FS_OPENFILE_H

@@ -5,9 +5,9 @@
  *	local program  <--write-- down[] <--channel_read--  instance
  *
  * Back-pressure: while up[] holds something, the local socket is not read; while down[] does, the
- *channel is not, and the instance stops when the channel's window is used up. Half-close: the end
- *of one direction is passed on when all before it has been, and the other direction goes on. When
- *both have ended, so does the connection.
+ * channel is not, and the instance stops when the channel's window is used up. Half-close: the end
+ * of one direction is passed on when all before it has been, and the other direction goes on. When
+ * both have ended, so does the connection.
  */
 #include "conf/log.h"
 #include "transport/forwards_internal.h"

@@ -5,7 +5,7 @@
  *	    \_________________^
  *
  * There is one, as a rule. Others are made while opens are slow (forward_open.c), and closed when
- *they idle.
+ * they idle.
  */
 #include "conf/log.h"
 #include "transport/forwards_internal.h"

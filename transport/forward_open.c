@@ -41,8 +41,8 @@ static bool put_string(struct forward_link *link, const char *text)
  * What follows the common fields of SSH_MSG_CHANNEL_OPEN:
  *
  *	direct-tcpip (RFC 4254, 7.2)		string host, uint32 port, string originator, uint32
- *its port direct-streamlocal@openssh.com		string path, string reserved, uint32
- *reserved (PROTOCOL of OpenSSH, 2.4)
+ * its port direct-streamlocal@openssh.com		string path, string reserved, uint32
+ * reserved (PROTOCOL of OpenSSH, 2.4)
  */
 static bool make_message(struct forward_link *link, struct forward_conn *conn)
 {

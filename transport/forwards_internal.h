@@ -1,27 +1,27 @@
 /*
  * What the parts of the forwards share; nobody else includes this. Unless said otherwise everything
- *runs on the forwards' own thread, on its libuv loop.
+ * runs on the forwards' own thread, on its libuv loop.
  *
  *	forwards.c          the handle, the thread, the work done once in each turn of the loop,
- *figures, warnings forward_listener.c  local ports forward_link.c      an SSH session: dialling,
- *life and death, what waits on its socket forward_open.c      opening channels, one at a time on
- *each session forward_conn.c      one forwarded connection: bytes both ways, half-close,
- *back-pressure
+ * figures, warnings forward_listener.c  local ports forward_link.c      an SSH session: dialling,
+ * life and death, what waits on its socket forward_open.c      opening channels, one at a time on
+ * each session forward_conn.c      one forwarded connection: bytes both ways, half-close,
+ * back-pressure
  *
  * Callbacks of libuv only move bytes and set flags (link->dirty); all that may end a session or a
- *connection's channel happens in forwards_work(), which runs before the loop goes to sleep. So
- *nothing is freed under a caller's feet.
+ * connection's channel happens in forwards_work(), which runs before the loop goes to sleep. So
+ * nothing is freed under a caller's feet.
  *
  * A connection's way:
  *
  *	WAITING ----------> OPENING ----------> OPEN ----------> CLOSING
  *	forwards->waiting   link->opening       link->conns      link->closing until libssh2 has
- *freed the channel ^                   | session lost                    (or nowhere, without a
- *channel), and libuv the handle
+ * freed the channel ^                   | session lost                    (or nowhere, without a
+ * channel), and libuv the handle
  *	   +-------------------+
  *
  * Nothing is read from a local program before its channel is open; so a session lost until then
- *costs it nothing but time.
+ * costs it nothing but time.
  */
 #ifndef VASTFS_TRANSPORT_FORWARDS_INTERNAL_H
 #define VASTFS_TRANSPORT_FORWARDS_INTERNAL_H

@@ -2,7 +2,8 @@
  * The way from the session threads to the core: a locked queue and a uv_async_t.
  *
  * Any thread posts; run() happens on the loop's thread, in the order of posting. A post after
- * mailbox_close, or still queued then, gets drop() instead of run(), on the closing or posting thread.
+ * mailbox_close, or still queued then, gets drop() instead of run(), on the closing or posting
+ * thread.
  */
 #ifndef VASTFS_TRANSPORT_MAILBOX_H
 #define VASTFS_TRANSPORT_MAILBOX_H

@@ -1,7 +1,7 @@
 /*
- * A whole SFTP packet: uint32 length, byte type, then for all but INIT and VERSION uint32 request-id
- * (draft-ietf-secsh-filexfer-02, section 3). Owned by whoever holds it; handing it on hands over
- * ownership. Any thread.
+ * A whole SFTP packet: uint32 length, byte type, then for all but INIT and VERSION uint32
+ * request-id (draft-ietf-secsh-filexfer-02, section 3). Owned by whoever holds it; handing it on
+ * hands over ownership. Any thread.
  */
 #ifndef VASTFS_TRANSPORT_PACKET_H
 #define VASTFS_TRANSPORT_PACKET_H

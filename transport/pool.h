@@ -73,7 +73,8 @@ struct sftp *pool_channel_sftp(struct pool_channel *channel);
 
 const struct sftp_features *pool_features(const struct pool *pool);
 uint32_t pool_min_rtt_us(const struct pool *pool);
-/* Is the instance so near (below 2 ms) that round trips cost nothing? False while nothing is known. */
+/* Is the instance so near (below 2 ms) that round trips cost nothing? False while nothing is known.
+ */
 bool pool_near(const struct pool *pool);
 bool pool_up(const struct pool *pool);
 unsigned pool_sessions(const struct pool *pool);

@@ -208,7 +208,8 @@ void pool_session_fill(struct pool_session *session)
 		return;
 	session->reopen_at = 0;
 	if (session->index) {
-		/* Far away a further channel takes five round trips, and an upload wants it at once. */
+		/* Far away a further channel takes five round trips, and an upload wants it at
+		 * once. */
 		unsigned wanted = pool_min_rtt_us(pool) > POOL_NEAR_US ? 2 : 1;
 
 		while (pool_session_count(session, LANE_BULK) < wanted)

@@ -241,7 +241,8 @@ static void lane_waited(void *arg, int err)
 	bool again = !err || err == -ETIMEDOUT;
 	rfile_fail_waiting(file, again ? -ETIMEDOUT : err, again);
 	rfile_pump(file);
-	/* Stripes may have done meanwhile what it was wanted for: the next operation will want it. */
+	/* Stripes may have done meanwhile what it was wanted for: the next operation will want it.
+	 */
 	if (!err && file->users)
 		rfile_want_primary(file);
 	rfile_drop(file);

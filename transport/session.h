@@ -1,9 +1,10 @@
 /*
  * An SSH session and its thread.
  *
- * The thread owns the LIBSSH2_SESSION, the socket and the channels: it connects, encrypts, decrypts, splits the
- * channels' bytes into SFTP packets and exchanges those with the core (stream.h). The core owns the
- * struct session handle and calls everything here on its loop. Events come through the mailbox.
+ * The thread owns the LIBSSH2_SESSION, the socket and the channels: it connects, encrypts,
+ * decrypts, splits the channels' bytes into SFTP packets and exchanges those with the core
+ * (stream.h). The core owns the struct session handle and calls everything here on its loop. Events
+ * come through the mailbox.
  */
 #ifndef VASTFS_TRANSPORT_SESSION_H
 #define VASTFS_TRANSPORT_SESSION_H
@@ -16,7 +17,8 @@ struct session;
 struct session_events {
 	/* Authenticated (error NULL), or the attempt failed (error borrowed); once. */
 	void (*connected)(void *arg, const struct ssh_error *error);
-	/* The established session is gone; its streams get closed first. Once, only after connected(NULL). */
+	/* The established session is gone; its streams get closed first. Once, only after
+	 * connected(NULL). */
 	void (*lost)(void *arg, const struct ssh_error *error);
 };
 
@@ -27,30 +29,33 @@ struct session_figures {
 	char cipher[48], peer[80];    /* "aes128-ctr", "SSH-2.0-OpenSSH_9.2p1"; printable */
 };
 
-/* Starts the thread, which dials at once. The target is borrowed until the session has ended. 0 or a negative errno. */
+/* Starts the thread, which dials at once. The target is borrowed until the session has ended. 0 or
+ * a negative errno. */
 int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
     const struct session_events *events, void *arg);
 
 /*
- * Opens a channel with the sftp subsystem. window: receive window in bytes (2 MiB for small operations, 32 MiB for
- * bulk). May be called before connected. The INIT packet is the caller's to send, after opened.
- * NULL only when memory is out.
+ * Opens a channel with the sftp subsystem. window: receive window in bytes (2 MiB for small
+ * operations, 32 MiB for bulk). May be called before connected. The INIT packet is the caller's to
+ * send, after opened. NULL only when memory is out.
  */
-struct stream *session_open_sftp(struct session *session, uint32_t window, const struct stream_events *events,
-    void *arg);
+struct stream *session_open_sftp(
+    struct session *session, uint32_t window, const struct stream_events *events, void *arg);
 
 /* A snapshot of the thread's counters. */
 void session_figures(struct session *session, struct session_figures *out);
 
-/* Asks the SSH server for a sign of life (keepalive@openssh.com with want_reply), for the rare case where all
- * channels are busy with slow requests. The answer shows in heard_ms only. */
+/* Asks the SSH server for a sign of life (keepalive@openssh.com with want_reply), for the rare case
+ * where all channels are busy with slow requests. The answer shows in heard_ms only. */
 void session_ping(struct session *session);
 
-/* Ends it: shuts the socket down, tells the thread, gives up the handle; never waits. No events come afterwards. The
- * thread frees the rest. Streams still open get no events either and must still be stream_close()d, before or after. */
+/* Ends it: shuts the socket down, tells the thread, gives up the handle; never waits. No events
+ * come afterwards. The thread frees the rest. Streams still open get no events either and must
+ * still be stream_close()d, before or after. */
 void session_free(struct session *session);
 
-/* Waits for all session threads of the process to end, at most timeout_ms; for a clean exit. Returns how many are left. */
+/* Waits for all session threads of the process to end, at most timeout_ms; for a clean exit.
+ * Returns how many are left. */
 int session_join_all(unsigned timeout_ms);
 
 #endif

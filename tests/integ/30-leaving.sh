@@ -73,10 +73,10 @@ unsent_data_is_told() {
 		fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 		open(sys.argv[2], "w").write("opened")
 		while open(sys.argv[2]).read() != "go":
-		    time.sleep(0.01)
+		    time.sleep(0.01) # sleep: polls
 		os.write(fd, bytes(300000))
 		open(sys.argv[2], "w").write("written")
-		time.sleep(60)
+		time.sleep(60) # sleep: until it is killed
 	END
 	writer=$!
 	wait_for 5 grep -q opened "$W/written"

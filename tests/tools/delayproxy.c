@@ -5,28 +5,28 @@
  *	delayproxy --send SOCKET COMMAND...
  *
  * PORT 0 takes any free one; "port N" is printed once it listens on 127.0.0.1. The delay is one
- *way, the rate in bytes a second (K, M and G are allowed) for each direction, shared by all
- *connections.
+ * way, the rate in bytes a second (K, M and G are allowed) for each direction, shared by all
+ * connections.
  *
  *	       read()            chunks in a queue, each with its due time        write()
  *	client ------> [due 25.0 ms][due 25.1 ms][due 26 ms]… ------------------> target
  *
  * Each chunk leaves (delay after it came in, or after the link was done with the one before it when
- *there is a rate), so delay costs no bandwidth. A connection may have 64 MiB under way each way;
- *then it is not read any more. With a rate, the queue in front of the link holds the data of one
- *round trip (50 ms at least), as a decent router does. Connecting takes the two round trips until a
- *server's first byte that a real link costs.
+ * there is a rate), so delay costs no bandwidth. A connection may have 64 MiB under way each way;
+ * then it is not read any more. With a rate, the queue in front of the link holds the data of one
+ * round trip (50 ms at least), as a decent router does. Connecting takes the two round trips until
+ * a server's first byte that a real link costs.
  *
  * Commands over the control socket, a line each; answers are "ok …" or "error …":
  *	stall, resume      keep everything that is under way or comes, and let it go on
  *	blackhole          drop everything in silence, accept nothing; resume resets those that lost
- *data cut, close         end all connections with RST, with FIN dribble N          write at most N
- *bytes at a time (0: as they come) delay MS, rate N   change them (rate 0: none) refuse on|off
- *reset new connections at once count              "ok connections=OPEN total=EVER up=BYTES
- *down=BYTES" (up: towards the target)
+ * data cut, close         end all connections with RST, with FIN dribble N          write at most N
+ * bytes at a time (0: as they come) delay MS, rate N   change them (rate 0: none) refuse on|off
+ * reset new connections at once count              "ok connections=OPEN total=EVER up=BYTES
+ * down=BYTES" (up: towards the target)
  *
  * One thread, one libuv loop; the sockets are ours (uv_poll), so that nothing is buffered
- *elsewhere.
+ * elsewhere.
  */
 #include "tests/tools/delayproxy.h"
 

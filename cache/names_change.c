@@ -1,0 +1,168 @@
+/* What happens to names when a change made here was confirmed. */
+#include "cache/names_table.h"
+#include <stddef.h>
+
+void names_changed(struct names *names, struct inode *inode)
+{
+	inode->changed_tick = names_tick(names);
+}
+
+/* A folder's times move with its names: ask again when somebody wants to know. */
+static void folder_changed(struct names *names, struct inode *folder)
+{
+	names_changed(names, folder);
+	folder->checked_ms = 0;
+}
+
+struct inode *names_created(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t now_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+	struct inode *inode;
+
+	if (!dentry) {
+		make_room(names, folder);
+		dentry = dentry_new(names, folder, name);
+	}
+	if (!dentry) {
+		folder->folder->complete = false;
+		return NULL;
+	}
+	if (dentry->inode)
+		dentry_unbind(names, dentry);
+	inode = bind_new(names, dentry, report, now_ms);
+	if (!inode)
+		return NULL;
+	folder_changed(names, folder);
+	dentry->tick = names_tick(names);
+	if (S_ISDIR(report->mode)) { /* nobody else has had time to put anything there */
+		inode->folder->complete = true;
+		inode->folder->listed_ms = now_ms;
+		inode->attr.nlink = 2;
+		if (folder->attr.nlink >= 2)
+			folder->attr.nlink++;
+	} else if (!inode->attr.nlink) {
+		inode->attr.nlink = 1;
+	}
+	return inode;
+}
+
+void names_linked(struct names *names, struct inode *inode, struct inode *folder, const char *name)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (!dentry)
+		dentry = dentry_new(names, folder, name);
+	if (!dentry) {
+		folder->folder->complete = false;
+		return;
+	}
+	names_pin(inode);
+	if (dentry->inode)
+		dentry_unbind(names, dentry);
+	dentry_bind(dentry, inode);
+	dentry->tick = names_tick(names);
+	inode->attr.nlink = inode->attr.nlink ? inode->attr.nlink + 1 : 2;
+	names_changed(names, inode);
+	folder_changed(names, folder);
+	names_unpin(names, inode);
+}
+
+void names_removed(struct names *names, struct inode *folder, const char *name, uint64_t now_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	folder_changed(names, folder);
+	if (!dentry)
+		dentry = dentry_new(names, folder, name);
+	if (!dentry)
+		return;
+	if (dentry->inode) {
+		struct inode *inode = dentry->inode;
+
+		if (inode->folder && folder->attr.nlink > 2)
+			folder->attr.nlink--;
+		if (!inode->folder && inode->attr.nlink > 1)
+			inode->attr.nlink--;
+		names_changed(names, inode);
+		dentry_unbind(names, dentry);
+	}
+	dentry->tick = names_tick(names);
+	dentry->checked_ms = now_ms;
+}
+
+/* A name changed in a way that can't be followed: the instance must be asked again. */
+static void unsure(struct names *names, struct inode *folder, const char *name)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	folder_changed(names, folder);
+	folder->folder->complete = false;
+	folder->folder->lossy = true;
+	folder->folder->lost_tick = names_tick(names);
+	if (dentry)
+		dentry_free(names, dentry);
+}
+
+/* A folder below itself: the kernel refuses it, but its view and the instance's may differ. */
+static bool is_below(const struct inode *folder, const struct inode *above)
+{
+	for (; folder; folder = names_parent(folder)) {
+		if (folder == above)
+			return true;
+	}
+	return false;
+}
+
+void names_renamed(struct names *names, struct inode *folder, const char *name,
+    struct inode *to_folder, const char *to_name, uint64_t now_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+	struct inode *inode = dentry ? dentry->inode : NULL;
+	struct dentry *to;
+
+	if (!inode || (inode->folder && is_below(to_folder, inode))) {
+		names_pin(to_folder);
+		unsure(names, folder, name);
+		unsure(names, to_folder, to_name);
+		names_unpin(names, to_folder);
+		return;
+	}
+	names_pin(inode);
+	to = table_find_dentry(names, to_folder, to_name);
+	if (to && to->inode == inode) /* two names of one file: rename(2) does nothing */
+		goto done;
+	if (!to)
+		to = dentry_new(names, to_folder, to_name);
+	if (to && to->inode) {
+		if (to->inode->folder && to_folder->attr.nlink > 2)
+			to_folder->attr.nlink--;
+		if (!to->inode->folder && to->inode->attr.nlink > 1)
+			to->inode->attr.nlink--;
+		names_changed(names, to->inode);
+		dentry_unbind(names, to);
+	}
+	/* Bind the new name first: an inode without a name would lose its children. */
+	if (to) {
+		dentry_bind(to, inode);
+		to->tick = names_tick(names);
+	} else {
+		to_folder->folder->complete = false;
+	}
+	dentry_unbind(names, dentry);
+	dentry->tick = names_tick(names);
+	dentry->checked_ms = now_ms;
+	if (inode->folder)
+		names->moved_tick = names_tick(names);
+	if (inode->folder && folder != to_folder) {
+		if (folder->attr.nlink > 2)
+			folder->attr.nlink--;
+		if (to_folder->attr.nlink >= 2)
+			to_folder->attr.nlink++;
+	}
+	names_changed(names, inode);
+	folder_changed(names, folder);
+	folder_changed(names, to_folder);
+done:
+	names_unpin(names, inode);
+}
