@@ -20,7 +20,7 @@
 enum host_key_policy { HOST_KEY_ASK, HOST_KEY_ACCEPT_NEW, HOST_KEY_STRICT };
 enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
 
-/* DESIGN.md 3.3: whose files are whose. IDMAP_USER: the login user's files appear as the mounting
+/* Whose files are whose. IDMAP_USER: the login user's files appear as the mounting
  * user's and the other way round; IDMAP_NONE: numbers as the server sends them. */
 enum idmap_policy { IDMAP_USER, IDMAP_NONE };
 

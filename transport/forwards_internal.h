@@ -47,7 +47,7 @@
 #define FORWARD_WINDOW_MIN (256u * 1024)
 #define FORWARD_WINDOW_MAX (2048u * 1024)
 _Static_assert(FORWARD_WINDOW_FIRST / 4 * 3 + FORWARD_BUFFER <= FORWARD_WINDOW_MIN / 4 * 3, "");
-#define FORWARD_PACKET 32768u /* LIBSSH2.md: more breaks under backlog */
+#define FORWARD_PACKET 32768u /* measured: more breaks under backlog */
 
 #define FORWARD_CONNS_MAX 1000
 #define FORWARD_LINKS_MAX 4

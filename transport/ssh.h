@@ -5,8 +5,8 @@
  * thread ends it at once.
  *
  * After success the session is non-blocking and does its I/O through queues in user space
- * (LIBSSH2_CALLBACK_SEND and _RECV), so that libssh2 never meets a partial write (LIBSSH2.md, traps
- * A and B).
+ * (LIBSSH2_CALLBACK_SEND and _RECV), so that libssh2 never meets a partial write: with one
+ * pending, 1.10 fails other channels with -39 or -7, and a rekey kills or hangs the session.
  *
  * Errors come back as a kind, for the caller to decide whether to try again, and text for the user:
  * what happened, with the host and port, and what to do about it.

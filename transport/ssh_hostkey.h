@@ -1,5 +1,5 @@
 /*
- * Whether a server's host key is the right one (DESIGN.md, S1), by a file in the form of OpenSSH's
+ * Whether a server's host key is the right one (S1), by a file in the form of OpenSSH's
  * known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): hashed names, patterns, [host]:port and the
  * markers are understood.
  *
