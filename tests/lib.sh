@@ -272,7 +272,7 @@ known_host() { echo "[127.0.0.1]:$1 $(cut -d' ' -f1,2 <"${HOST_KEY:-$W/host_key}
 sshd_kill() {
 	local pid sshd
 	sshd=$(pid_of sshd)
-	for pid in $(descendants "$sshd") "$sshd"; do kill -KILL "$pid" 2>/dev/null; done
+	for pid in $(descendants "$sshd") "$sshd"; do kill -KILL "$pid" 2>/dev/null || true; done
 	wait_for 10 gone "$sshd"
 }
 
