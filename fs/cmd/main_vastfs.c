@@ -115,6 +115,11 @@ static int unmount(const char *mountpoint, struct conf_error *error)
 		    "%s is in use; close the programs that have it open (`fuser -vm %s` lists "
 		    "them) and try again",
 		    mountpoint, mountpoint);
+	if (err == -EINVAL)
+		return conf_fail(error, EINVAL,
+		    "%s is not mounted any more; its daemon ends with the last program that has a "
+		    "file of it open",
+		    mountpoint);
 	if (err)
 		return conf_fail(error, -err, "%s: %s", mountpoint, strerror(-err));
 	return 0;
