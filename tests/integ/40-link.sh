@@ -55,15 +55,15 @@ ls_beside_copy() {
 		import os, sys, time
 		path, rtt, pid = sys.argv[1], float(sys.argv[2]) / 1000, sys.argv[3]
 		taken = []
-		while len(taken) < 40 and os.path.exists(f"/proc/{pid}"):
+		while len(taken) < 200 and os.path.exists(f"/proc/{pid}"):
 		    begin = time.monotonic()
 		    os.listdir(path)
 		    os.stat(f"{path}/{len(taken) % 20 + 1}")
 		    taken.append((time.monotonic() - begin) / rtt)
-		    time.sleep(0.05)  # sleep: between two looks
+		    time.sleep(0.02)  # sleep: between two looks
 		taken.sort()
 		print(f"{len(taken)} looks, median {taken[len(taken) // 2]:.1f}, worst {taken[-1]:.1f} round trips")
-		assert len(taken) >= 10, "the copy was over too soon"
+		assert len(taken) >= 50, "the copy was over too soon"
 		assert taken[int(len(taken) * 0.99)] <= 3.5, "p99 above 3 round trips"
 	END
 	wait "$copy"
