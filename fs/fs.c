@@ -145,6 +145,14 @@ struct fuse_entry_param fs_entry(struct fs *fs, const struct inode *inode)
 	return entry;
 }
 
+void fs_keep_unsent(const struct inode *inode, struct attr_report *report)
+{
+	if (openfile_dirty(inode)) {
+		report->size = inode->attr.size;
+		report->mtime = inode->attr.mtime_there;
+	}
+}
+
 void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *attr,
     uint64_t sent_tick, uint64_t sent_ms)
 {
@@ -152,10 +160,7 @@ void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *
 
 	if (!attr->flags)
 		return;
-	if (openfile_dirty(inode)) {
-		report.size = inode->attr.size;
-		report.mtime = inode->attr.mtime_there;
-	}
+	fs_keep_unsent(inode, &report);
 	names_report_inode(fs->names, inode, &report, sent_tick, sent_ms);
 }
 

@@ -78,6 +78,8 @@ void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st);
 double fs_lifetime(struct fs *fs, const struct inode *inode);
 struct fuse_entry_param fs_entry(struct fs *fs, const struct inode *inode);
 
+/* Bytes written here and not yet there make the report's size and time out of date: ours stay. */
+void fs_keep_unsent(const struct inode *inode, struct attr_report *report);
 /* Takes over what the instance said of an inode at sent_tick; knows that bytes written here and not
  * yet there make its size and time out of date. */
 void fs_take_report(struct fs *fs, struct inode *inode, const struct sftp_attr *attr,

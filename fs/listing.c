@@ -85,10 +85,8 @@ static void take_over(struct listing *listing)
 		struct dentry *known = names_find(fs->names, folder, name);
 		struct inode *inode;
 
-		if (known && known->inode && openfile_dirty(known->inode)) {
-			report.size = known->inode->attr.size;
-			report.mtime = known->inode->attr.mtime_there;
-		}
+		if (known && known->inode)
+			fs_keep_unsent(known->inode, &report);
 		inode =
 		    names_report(fs->names, folder, name, &report, listing->tick, listing->sent_ms);
 		if (inode && inode->folder)

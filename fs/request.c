@@ -66,11 +66,6 @@ struct timespec request_clock(void)
 	return now;
 }
 
-bool request_gone(const struct request *request)
-{
-	return !request->fuse;
-}
-
 /* Leaves the lists of those who wait; what remains is the handler's. */
 static fuse_req_t request_take(struct request *request)
 {

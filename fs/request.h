@@ -37,8 +37,6 @@ void request_pin(struct request *request, struct inode *inode);
 void request_sent(struct request *request);
 /* The wall clock, for times that a local change sets. */
 struct timespec request_clock(void);
-/* Has it been answered before its end (interrupt, timeout)? */
-bool request_gone(const struct request *request);
 
 /* err: 0 or a negative errno. */
 void request_end(struct request *request, int err);
