@@ -7,6 +7,9 @@
 
 #define BURST 3 /* look-ups within BURST_MS that make a listing worth its while */
 #define BURST_MS 1000
+/* That many of them also ask for themselves, and take what comes first: a listing of a large folder
+ * takes several round trips. */
+#define IMPATIENT 16
 #define LARGE_FOLDER 5000 /* names: a listing costs more than a few LSTATs */
 
 struct refresh {
@@ -15,14 +18,26 @@ struct refresh {
 	refresh_done *done;
 	void *arg;
 	uint64_t tick, sent_ms;
+	unsigned pending; /* LSTAT, listing or both */
+	bool told;
 	char name[];
 };
 
+/* One of the answers is there; when both are awaited, the first that says something counts. */
 static void end(struct refresh *refresh, int err)
 {
-	refresh->done(refresh->arg, err);
+	bool last = !--refresh->pending;
+
+	if (!refresh->told && (!err || last)) {
+		refresh->told = true;
+		refresh->done(refresh->arg, err);
+	}
+	if (!last)
+		return;
 	if (refresh->folder)
 		names_unpin(refresh->fs->names, refresh->folder);
+	if (refresh->inode)
+		names_unpin(refresh->fs->names, refresh->inode);
 	free(refresh);
 }
 
@@ -79,7 +94,7 @@ static void on_listed(void *arg, int err)
 	struct refresh *refresh = arg;
 	char path[PATH_MAX];
 
-	if (err == -EACCES) {
+	if (err == -EACCES && refresh->pending == 1 && !refresh->told) {
 		err = refresh_path(refresh, path, sizeof(path));
 		if (!err) {
 			send_lstat(refresh, path);
@@ -89,9 +104,10 @@ static void on_listed(void *arg, int err)
 	end(refresh, err);
 }
 
-/* By a listing of the folder, or by one LSTAT. */
+enum way { ONE_LSTAT, LISTING, BOTH };
+
 static int ask(struct fs *fs, struct inode *folder, const char *name, struct inode *inode,
-    bool listing, refresh_done *done, void *arg)
+    enum way way, refresh_done *done, void *arg)
 {
 	struct refresh *refresh = malloc(sizeof(*refresh) + strlen(name) + 1);
 	char path[PATH_MAX];
@@ -102,40 +118,44 @@ static int ask(struct fs *fs, struct inode *folder, const char *name, struct ino
 	*refresh =
 	    (struct refresh){.fs = fs, .folder = folder, .inode = inode, .done = done, .arg = arg};
 	strcpy(refresh->name, name);
-	err = listing ? listing_wait(fs, folder, on_listed, refresh)
-		      : refresh_path(refresh, path, sizeof(path));
+	err = way == LISTING ? 0 : refresh_path(refresh, path, sizeof(path));
+	if (!err && way != ONE_LSTAT)
+		err = listing_wait(fs, folder, on_listed, refresh);
 	if (err) {
 		free(refresh);
 		return err;
 	}
+	refresh->pending = way == BOTH ? 2 : 1;
 	if (folder)
 		names_pin(folder);
-	if (!listing)
+	if (inode)
+		names_pin(inode);
+	if (way != LISTING)
 		send_lstat(refresh, path);
 	return 0;
 }
 
 /* Does one more look-up in this folder make a listing the cheaper way? */
-static bool burst(struct fs *fs, struct inode *inode)
+static enum way cheapest(struct fs *fs, struct inode *inode)
 {
 	struct folder *folder = inode->folder;
 	uint64_t now = fs_now_ms(fs);
 
-	if (folder->listing)
-		return true;
-	if (folder->refused)
-		return false;
 	if (now - folder->misses_ms > BURST_MS) {
 		folder->misses_ms = now;
 		folder->misses = 0;
 	}
-	return ++folder->misses >= BURST && folder->n_children < LARGE_FOLDER;
+	folder->misses++;
+	if (!folder->listing &&
+	    (folder->refused || folder->misses < BURST || folder->n_children >= LARGE_FOLDER))
+		return ONE_LSTAT;
+	return folder->misses <= IMPATIENT ? BOTH : LISTING;
 }
 
 int refresh_name(
     struct fs *fs, struct inode *folder, const char *name, refresh_done *done, void *arg)
 {
-	return ask(fs, folder, name, NULL, burst(fs, folder), done, arg);
+	return ask(fs, folder, name, NULL, cheapest(fs, folder), done, arg);
 }
 
 int refresh_inode(struct fs *fs, struct inode *inode, refresh_done *done, void *arg)
@@ -143,5 +163,5 @@ int refresh_inode(struct fs *fs, struct inode *inode, refresh_done *done, void *
 	struct inode *folder = names_parent(inode);
 
 	return ask(fs, folder, folder ? LIST_FIRST(&inode->names)->name : "", inode,
-	    folder && !inode->folder && burst(fs, folder), done, arg);
+	    folder && !inode->folder ? cheapest(fs, folder) : ONE_LSTAT, done, arg);
 }
