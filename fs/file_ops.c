@@ -1,25 +1,10 @@
-/* CREATE, OPEN, RELEASE, FLUSH, FSYNC. */
+/* CREATE, RELEASE, FLUSH, FSYNC. */
 #include "conf/log.h"
 #include "fs/openfile.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-
-static uint32_t sftp_flags(int flags)
-{
-	uint32_t out = SSH_FXF_READ;
-
-	if ((flags & O_ACCMODE) == O_WRONLY)
-		out = SSH_FXF_WRITE;
-	else if ((flags & O_ACCMODE) == O_RDWR)
-		out = SSH_FXF_READ | SSH_FXF_WRITE;
-	if ((flags & O_APPEND) && (out & SSH_FXF_WRITE))
-		out |= SSH_FXF_APPEND;
-	if (flags & O_TRUNC)
-		out |= SSH_FXF_TRUNC;
-	return out;
-}
 
 /* --- create --- */
 
@@ -112,8 +97,8 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		/* Somebody there was faster; without O_EXCL that file is meant. */
 		create->existed = true;
 		request_sent(&create->request);
-		rfile_open(fs->remote, create->path, sftp_flags(create->fi.flags), 0, &nobody_yet,
-		    on_created, create);
+		rfile_open(fs->remote, create->path, openfile_sftp_flags(create->fi.flags), 0,
+		    &nobody_yet, on_created, create);
 		return;
 	}
 	if (err) {
@@ -157,129 +142,9 @@ void fs_create(
 	}
 	request_sent(&create->request);
 	rfile_open(fs->remote, create->path,
-	    (sftp_flags(fi->flags) & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT | SSH_FXF_EXCL,
+	    (openfile_sftp_flags(fi->flags) & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT |
+		SSH_FXF_EXCL,
 	    mode & 07777, &nobody_yet, on_created, create);
-}
-
-/* --- open --- */
-
-struct open {
-	struct request request;
-	struct inode *inode; /* pinned */
-	struct fuse_file_info fi;
-};
-
-static void take_opened(struct open *open, const struct sftp_attr *attr)
-{
-	struct fs *fs = open->request.fs;
-	struct inode *inode = open->inode;
-	struct attr_report report = fs_report(attr, 0);
-
-	if (!attr->flags)
-		return;
-	if (!(open->fi.flags & O_TRUNC)) {
-		fs_take_report(fs, inode, attr, open->request.tick, open->request.sent_ms);
-		return;
-	}
-	openfile_truncated(fs, inode, &report, open->request.sent_ms);
-	names_changed(fs->names, inode);
-}
-
-static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
-{
-	struct open *open = arg;
-	struct fs *fs = open->request.fs;
-	struct handle *handle;
-
-	if (err) {
-		open->inode->checked_ms = 0;
-		request_end(&open->request, err);
-		return;
-	}
-	take_opened(open, attr);
-	handle = handle_new(fs, open->inode, file, open->fi.flags);
-	if (!handle) {
-		request_end(&open->request, -ENOMEM);
-		return;
-	}
-	handle_tell_version(handle);
-	open->fi.fh = (uint64_t)(uintptr_t)handle;
-	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
-	if (!request_end_open(&open->request, &open->fi))
-		handle_put(handle);
-}
-
-static void send_open(struct open *open)
-{
-	struct fs *fs = open->request.fs;
-	struct rfile_owner owner = openfile_owner(fs, open->inode);
-	char path[PATH_MAX];
-	int err = owner.arg ? names_path(fs->names, open->inode, path, sizeof(path)) : -ENOMEM;
-
-	if (err) {
-		request_end(&open->request, err);
-		return;
-	}
-	request_sent(&open->request);
-	rfile_open(fs->remote, path, sftp_flags(open->fi.flags), 0, &owner, on_opened, open);
-}
-
-static void on_ready_to_truncate(void *arg, int err)
-{
-	struct open *open = arg;
-
-	if (err)
-		log_debug("data written before a truncating open was lost: %s", strerror(-err));
-	send_open(open);
-}
-
-/* R5: with the link down what is cached can be read; what is not waits for the link. */
-static void open_offline(struct open *open)
-{
-	struct fs *fs = open->request.fs;
-	const struct attr *attr = &open->inode->attr;
-	struct rfile_owner owner = openfile_owner(fs, open->inode);
-	struct sftp_attr known = {
-	    .flags = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_UIDGID |
-		     SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME,
-	    .size = attr->size,
-	    .uid = attr->uid,
-	    .gid = attr->gid,
-	    .mode = attr->mode,
-	    .atime = attr->atime_there,
-	    .mtime = attr->mtime_there,
-	};
-	struct rfile *file = owner.arg ? rfile_open_later(fs->remote, &known, &owner) : NULL;
-	struct handle *handle = file ? handle_new(fs, open->inode, file, open->fi.flags) : NULL;
-
-	if (!handle) {
-		request_end(&open->request, -ENOMEM);
-		return;
-	}
-	open->fi.fh = (uint64_t)(uintptr_t)handle;
-	open->fi.keep_cache = 1;
-	if (!request_end_open(&open->request, &open->fi))
-		handle_put(handle);
-}
-
-void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
-{
-	struct fs *fs = fuse_req_userdata(req);
-	struct open *open = request_new(req, sizeof(*open), "open");
-	struct openfile *openfile;
-
-	if (!open)
-		return;
-	open->inode = fs_inode(fs, node);
-	open->fi = *fi;
-	request_pin(&open->request, open->inode);
-	openfile = open->inode->open;
-	if (fs_offline(fs) && (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY)
-		open_offline(open);
-	else if ((fi->flags & O_TRUNC) && openfile && content_dirty(openfile->content))
-		content_flush(openfile->content, on_ready_to_truncate, open);
-	else
-		send_open(open);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)

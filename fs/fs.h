@@ -4,12 +4,12 @@
  * Everything in fs/ runs on the core, one libuv loop; a handler answers from the cache or sends a
  * request to the instance and returns. struct fs is the root object; it owns the modules below it.
  *
- *	fuse_loop.c the FUSE session on the loop: receives requests, dispatches them to the handlers
- *	request.c   one object for each waiting request: exactly one reply, interrupts, the timeout
- *	lookup.c attr_ops.c dir_ops.c name_ops.c file_ops.c io_ops.c     the handlers
- *	listing.c walk.c refresh.c    folders and attributes brought up to date, folders listed
- * ahead openfile.c  open files: handles, content, versions notify.c    tells the kernel what
- * changed behind it control.c status.c            the control socket of `vastfs`
+ *	fuse_loop.c    the FUSE session on the loop: receives requests, calls the handlers
+ *	request.c      one object for each waiting request: exactly one reply, interrupts, the
+ *timeout lookup.c attr_ops.c dir_ops.c name_ops.c file_ops.c open.c io_ops.c    the handlers
+ *	listing.c refresh.c walk.c    folders and attributes brought up to date, folders listed
+ *ahead openfile.c     open files: handles, content, versions notify.c       tells the kernel what
+ *changed behind it control.c status.c    the control socket of `vastfs`
  */
 #ifndef VASTFS_FS_FS_H
 #define VASTFS_FS_FS_H

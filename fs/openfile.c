@@ -63,6 +63,21 @@ struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode)
 	return (struct rfile_owner){.path = owner_path, .arg = openfile_of(fs, inode)};
 }
 
+uint32_t openfile_sftp_flags(int flags)
+{
+	uint32_t out = SSH_FXF_READ;
+
+	if ((flags & O_ACCMODE) == O_WRONLY)
+		out = SSH_FXF_WRITE;
+	else if ((flags & O_ACCMODE) == O_RDWR)
+		out = SSH_FXF_READ | SSH_FXF_WRITE;
+	if ((flags & O_APPEND) && (out & SSH_FXF_WRITE))
+		out |= SSH_FXF_APPEND;
+	if (flags & O_TRUNC)
+		out |= SSH_FXF_TRUNC;
+	return out;
+}
+
 struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file, int flags)
 {
 	struct openfile *open = openfile_of(fs, inode);

@@ -54,6 +54,9 @@ void handle_tell_version(struct handle *handle);
 /* Who gives rfile the inode's path. */
 struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode);
 
+/* open(2)'s flags as SFTP's (SSH_FXF_*), without those that create. */
+uint32_t openfile_sftp_flags(int flags);
+
 /* A path function for files that have no inode (yet). */
 bool openfile_no_path(void *arg, char *buf, size_t size);
 
