@@ -1,0 +1,100 @@
+/* The changes that could not be done, by file. */
+#include "cache/spool_impl.h"
+#include "conf/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct failure *failure_of(struct spool *spool, const char *path)
+{
+	struct failure *failure;
+
+	TAILQ_FOREACH (failure, &spool->failures, link) {
+		if (!strcmp(failure->path, path))
+			return failure;
+	}
+	failure = calloc(1, sizeof(*failure) + strlen(path) + 1);
+	if (!failure)
+		return NULL;
+	strcpy(failure->path, path);
+	TAILQ_INSERT_TAIL(&spool->failures, failure, link);
+	spool->n_failures++;
+	return failure;
+}
+
+static void failure_free(struct spool *spool, struct failure *failure)
+{
+	TAILQ_REMOVE(&spool->failures, failure, link);
+	spool->n_failures--;
+	free(failure->sequences);
+	free(failure);
+}
+
+static bool reserve(struct failure *failure, size_t n)
+{
+	size_t room = failure->room ? failure->room : 16;
+	uint64_t *grown;
+
+	if (failure->n + n <= failure->room)
+		return true;
+	while (room < failure->n + n)
+		room *= 2;
+	grown = realloc(failure->sequences, room * sizeof(*grown));
+	if (!grown)
+		return false;
+	failure->sequences = grown;
+	failure->room = room;
+	return true;
+}
+
+void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, const char *path)
+{
+	struct failure *failure = failure_of(spool, path);
+
+	if (!failure || !reserve(failure, n)) /* it stays all the same */
+		return;
+	if (!failure->err)
+		log_error("%s: could not be written to the instance: %s; it stays in %s", path,
+		    strerror(-err), spool_path(spool));
+	failure->err = err;
+	while (n--)
+		failure->sequences[failure->n++] = first++;
+}
+
+unsigned spool_forget_failures(struct spool *spool, const char *path, bool done)
+{
+	struct failure *failure, *next;
+	unsigned files = 0;
+	size_t i;
+
+	for (failure = TAILQ_FIRST(&spool->failures); failure; failure = next) {
+		next = TAILQ_NEXT(failure, link);
+		if (path && strcmp(failure->path, path))
+			continue;
+		for (i = 0; done && i < failure->n; i++)
+			spool_done(spool, failure->sequences[i], 1);
+		failure_free(spool, failure);
+		files++;
+	}
+	return files;
+}
+
+unsigned spool_discard(struct spool *spool, const char *path)
+{
+	return spool_forget_failures(spool, path, true);
+}
+
+void spool_failures(const struct spool *spool,
+    void (*each)(void *arg, const char *path, int err, uint64_t changes), void *arg)
+{
+	const struct failure *failure;
+
+	TAILQ_FOREACH (failure, &spool->failures, link)
+		each(arg, failure->path, failure->err, failure->n);
+}
+
+void spool_failures_free(struct spool *spool)
+{
+	while (!TAILQ_EMPTY(&spool->failures))
+		failure_free(spool, TAILQ_FIRST(&spool->failures));
+}
