@@ -214,7 +214,7 @@ static bool quoted_word(const char *text, char *buf, size_t size)
 
 static void test_commands(void **state)
 {
-	static const char call[] = "strcmp(command, \"";
+	static const char call[] = "\n    {\"";
 	char word[64], head[80];
 	int found = 0;
 

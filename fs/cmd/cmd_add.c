@@ -1,0 +1,198 @@
+/* vastfs add: the console's connection string becomes a section of the profile. */
+#include "conf/profile_edit.h"
+#include "conf/sshline.h"
+#include "fs/cmd/commands.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int no_memory(struct conf_error *error)
+{
+	return conf_fail(error, ENOMEM, "out of memory");
+}
+
+/* --- an alias of ~/.ssh/config ------------------------------------------------------ */
+
+/* Standard output of `ssh -G -- host`, owned; NULL when it can't be had. */
+static char *ask_ssh(const char *host)
+{
+	char *text = NULL;
+	size_t size, n = 0;
+	int fds[2], status;
+	char buf[4096];
+	ssize_t got;
+	FILE *out;
+	pid_t child;
+
+	if (pipe(fds))
+		return NULL;
+	child = fork();
+	if (child == 0) {
+		dup2(fds[1], STDOUT_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		if (!freopen("/dev/null", "w", stderr))
+			_exit(127);
+		execlp("ssh", "ssh", "-G", "--", host, (char *)NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	out = open_memstream(&text, &size);
+	while (child > 0 && out && (got = read(fds[0], buf, sizeof(buf))) > 0)
+		n += fwrite(buf, 1, (size_t)got, out);
+	close(fds[0]);
+	if (out)
+		fclose(out);
+	if (child < 0 || waitpid(child, &status, 0) < 0 || status || !n) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+/* "gpu" alone may be an alias of ~/.ssh/config: ssh knows what it stands for. */
+static int complete(struct sshline *line, struct conf_error *error)
+{
+	char *answer = line->plain ? ask_ssh(line->host) : NULL;
+	int rc = answer ? sshline_complete(line, answer, error) : 0;
+
+	free(answer);
+	return rc;
+}
+
+/* --- the section ----------------------------------------------------------------------- */
+
+static int put_line(FILE *to, const char *key, const char *value, struct conf_error *error)
+{
+	/* inih takes " ;" for a comment, quotes or not. */
+	if (strstr(value, " ;") || strpbrk(value, "\n\r\"") || strstr(value, "\t;"))
+		return conf_fail(error, EINVAL,
+		    "%s \"%s\" can't be written to the profile: it holds a quote, a newline or "
+		    "\" ;\"",
+		    key, value);
+	fprintf(to, strpbrk(value, " \t#") ? "%s = \"%s\"\n" : "%s = %s\n", key, value);
+	return 0;
+}
+
+static int put_lines(FILE *to, const struct sshline *line, struct conf_error *error)
+{
+	int rc = put_line(to, "host", line->host, error);
+
+	fprintf(to, "port = %u\n", line->port ? line->port : 22);
+	if (!rc && line->user)
+		rc = put_line(to, "user", line->user, error);
+	for (size_t i = 0; !rc && i < line->n_keys; i++) {
+		char *path = profile_absolute(line->keys[i], NULL);
+
+		rc = path ? put_line(
+				to, "key", line->keys[i][0] == '~' ? line->keys[i] : path, error)
+			  : no_memory(error);
+		free(path);
+	}
+	if (!rc && line->path)
+		rc = put_line(to, "path", line->path, error);
+	if (!rc && line->known_hosts)
+		rc = put_line(to, "known_hosts", line->known_hosts, error);
+	if (!rc && line->host_key)
+		rc = put_line(to, "host_key", line->host_key, error);
+	for (size_t i = 0; !rc && i < line->n_forwards; i++)
+		rc = put_line(to, "forward", line->forwards[i], error);
+	return rc;
+}
+
+static int make_lines(const struct sshline *line, char **out, struct conf_error *error)
+{
+	size_t size;
+	FILE *to = open_memstream(out, &size);
+	int rc;
+
+	if (!to)
+		return no_memory(error);
+	rc = put_lines(to, line, error);
+	if (fclose(to) && !rc)
+		rc = no_memory(error);
+	if (rc) {
+		free(*out);
+		*out = NULL;
+	}
+	return rc;
+}
+
+static int store(
+    const char *config, const char *id, const char *lines, bool force, struct conf_error *error)
+{
+	const struct ini_section *there;
+	struct profile_edit *edit;
+	int rc = profile_edit_open(&edit, config, PROFILE_EDIT_CHANGE, error);
+
+	if (rc)
+		return rc;
+	there = ini_file_find(profile_edit_file(edit), id);
+	if (there && !force)
+		rc = conf_fail(error, EEXIST,
+		    "[%s] is at line %u of %s already; --force changes it, or take another name",
+		    id, there->line, profile_edit_name(edit));
+	if (!rc)
+		rc = profile_edit_put(edit, id, lines, error);
+	if (!rc)
+		rc = profile_edit_save(edit, error);
+	if (!rc) {
+		printf(
+		    "%s [%s] in %s:\n", there ? "Changed" : "Added", id, profile_edit_name(edit));
+		for (const char *p = lines; *p; p += strcspn(p, "\n") + 1)
+			printf("    %.*s\n", (int)strcspn(p, "\n"), p);
+	}
+	profile_edit_free(edit);
+	return rc;
+}
+
+static void say_next(const char *id, const struct sshline *line)
+{
+	for (size_t i = 0; i < line->n_ignored; i++)
+		printf("Not used: %s\n", line->ignored[i]);
+	printf("Mount it with:\n    mkdir -p ~/gpu && mount.vastfs %s ~/gpu\n", id);
+}
+
+static int add(const char *config, bool force, const char *id, size_t n, char **words,
+    struct conf_error *error)
+{
+	struct sshline line;
+	char *lines = NULL;
+	int rc = profile_edit_check_id(id, error);
+
+	if (rc)
+		return rc;
+	rc = sshline_parse(n, words, &line, error);
+	if (!rc)
+		rc = complete(&line, error);
+	if (!rc)
+		rc = make_lines(&line, &lines, error);
+	if (!rc)
+		rc = store(config, id, lines, force, error);
+	if (!rc)
+		say_next(id, &line);
+	free(lines);
+	sshline_fini(&line);
+	return rc;
+}
+
+int cmd_add(int argc, char **argv)
+{
+	struct conf_error error = {.text = ""};
+	const char *config = command_config(&argc, &argv);
+	bool force = false;
+
+	while (argc > 0 && (!strcmp(argv[0], "--force") || !strcmp(argv[0], "-f"))) {
+		force = true;
+		argc--;
+		argv++;
+	}
+	if (argc < 2 || argv[0][0] == '-')
+		return command_usage("add");
+	if (add(config, force, argv[0], (size_t)argc - 1, argv + 1, &error))
+		return command_fail("add", &error);
+	return 0;
+}

@@ -1,0 +1,101 @@
+/* vastfs sync and vastfs umount. */
+#include "fs/cmd/client.h"
+#include "fs/cmd/commands.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define END_TIMEOUT_MS (120 * 1000)
+
+/* Runs fusermount3 -u, for users who may not call umount(2). */
+static int fusermount(const char *mountpoint)
+{
+	pid_t child = fork();
+	int result;
+
+	if (child == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "--", mountpoint, (char *)NULL);
+		fprintf(stderr, "vastfs umount: fusermount3: %s; install the package fuse3\n",
+		    strerror(errno));
+		_exit(127);
+	}
+	if (child < 0 || waitpid(child, &result, 0) < 0)
+		return -errno;
+	return WIFEXITED(result) && WEXITSTATUS(result) == 0 ? 0 : -EBUSY;
+}
+
+static int unmount(const char *mountpoint, struct conf_error *error)
+{
+	int err = umount2(mountpoint, UMOUNT_NOFOLLOW) ? -errno : 0;
+
+	if (err == -EPERM)
+		err = fusermount(mountpoint);
+	if (err == -EBUSY)
+		return conf_fail(error, EBUSY,
+		    "%s is in use; close the programs that have it open (`fuser -vm %s` lists "
+		    "them) and try again",
+		    mountpoint, mountpoint);
+	if (err == -EINVAL)
+		return conf_fail(error, EINVAL,
+		    "%s is not mounted any more; its daemon ends with the last program that has a "
+		    "file of it open",
+		    mountpoint);
+	if (err)
+		return conf_fail(error, -err, "%s: %s", mountpoint, strerror(-err));
+	return 0;
+}
+
+static int umount_mount(const struct client_mount *mount, struct conf_error *error)
+{
+	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
+	int pid = (int)json_integer_value(json_object_get(mount->status, "pid"));
+	struct conf_error lost = {.text = ""};
+	int unsent = client_call(mount->socket, "sync", NULL, &lost);
+	int err = unmount(mountpoint, error);
+
+	if (err)
+		return err;
+	if (client_wait_end(pid, END_TIMEOUT_MS))
+		return conf_fail(
+		    error, ETIMEDOUT, "unmounted, but process %d has not ended yet", pid);
+	if (unsent)
+		return conf_fail(
+		    error, EIO, "unmounted, but not all data could be sent: %s", lost.text);
+	return 0;
+}
+
+static int on_one(const char *what, int argc, char **argv)
+{
+	struct conf_error error = {.text = ""};
+	struct client_mount *mounts, *mount;
+	int n, code = 0;
+
+	if (argc != 1 || argv[0][0] == '-') {
+		fprintf(stderr, "usage: vastfs %s MOUNTPOINT|ID\n", what);
+		return 1;
+	}
+	n = client_mounts(&mounts, &error);
+	if (n < 0)
+		return command_fail(what, &error);
+	mount = client_choose(mounts, n, argv[0], &error);
+	if (!mount)
+		code = command_fail(what, &error);
+	else if (!strcmp(what, "sync") ? client_call(mount->socket, "sync", NULL, &error)
+				       : umount_mount(mount, &error))
+		code = command_fail(what, &error);
+	client_mounts_free(mounts, n);
+	return code;
+}
+
+int cmd_sync(int argc, char **argv)
+{
+	return on_one("sync", argc, argv);
+}
+
+int cmd_umount(int argc, char **argv)
+{
+	return on_one("umount", argc, argv);
+}
