@@ -15,6 +15,14 @@ static bool before(struct timespec a, struct timespec b)
 	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
+/* Can both be the time of one change, told by two clocks? */
+static bool near(uint32_t there, struct timespec here)
+{
+	int64_t apart = (int64_t)there - (int64_t)here.tv_sec;
+
+	return apart >= -2 && apart <= 2;
+}
+
 static struct timespec whole(uint32_t seconds)
 {
 	return (struct timespec){.tv_sec = seconds};
@@ -51,9 +59,11 @@ bool attr_update(struct attr *attr, const struct attr_report *report)
 
 	take_plain(attr, report);
 	if (attr->mtime_there != report->mtime) {
+		if (!attr->own_times || !near(report->mtime, attr->mtime))
+			attr->mtime = whole(report->mtime);
 		attr->mtime_there = report->mtime;
-		attr->mtime = whole(report->mtime);
 	}
+	attr->own_times = false;
 	if (changed && before(attr->ctime, attr->mtime))
 		attr->ctime = attr->mtime;
 	return other;
@@ -61,9 +71,7 @@ bool attr_update(struct attr *attr, const struct attr_report *report)
 
 void attr_update_after_write(struct attr *attr, const struct attr_report *report)
 {
-	int64_t apart = (int64_t)report->mtime - (int64_t)attr->mtime.tv_sec;
-
-	if (apart >= -2 && apart <= 2)
+	if (near(report->mtime, attr->mtime))
 		attr->mtime_there = report->mtime;
 	attr_update(attr, report);
 }
@@ -77,6 +85,12 @@ void attr_touch_content(struct attr *attr, struct timespec now)
 void attr_touch_change(struct attr *attr, struct timespec now)
 {
 	attr->ctime = now;
+}
+
+void attr_touch_names(struct attr *attr, struct timespec now)
+{
+	attr_touch_content(attr, now);
+	attr->own_times = true;
 }
 
 uint32_t attr_lifetime_ms(int64_t age, uint32_t max_ms)

@@ -23,6 +23,7 @@ struct attr {
 	uint32_t
 	    mtime_there; /* the second that the instance says; with size it is the file's version */
 	uint32_t atime_there;
+	bool own_times; /* a folder: its times are those of a change of names made here */
 };
 
 /* What one answer of the instance says of a file. */
@@ -51,6 +52,10 @@ void attr_update_after_write(struct attr *attr, const struct attr_report *report
 /* A local change: content (mtime and ctime) or attributes (ctime only) changed at `now`. */
 void attr_touch_content(struct attr *attr, struct timespec now);
 void attr_touch_change(struct attr *attr, struct timespec now);
+/* A name in the folder changed here at `now`. The next report's mtime, when it is within two
+ * seconds of it, is taken for the same change, so that the times do not step back to the whole
+ * second. */
+void attr_touch_names(struct attr *attr, struct timespec now);
 
 /*
  * For how many milliseconds a report may be believed: a tenth of the file's age when it was

@@ -10,6 +10,10 @@ void names_changed(struct names *names, struct inode *inode)
 /* A folder's times move with its names: ask again when somebody wants to know. */
 static void folder_changed(struct names *names, struct inode *folder)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	attr_touch_names(&folder->attr, now);
 	names_changed(names, folder);
 	folder->checked_ms = 0;
 }

@@ -160,6 +160,29 @@ static void test_touch(void **state)
 	assert_int_equal(attr.mtime_there, 60); /* not yet heard from there */
 }
 
+static void test_own_name_keeps_its_time(void **state)
+{
+	struct attr_report report = first;
+	struct attr attr;
+
+	report.mode = S_IFDIR | 0755;
+	attr_init(&attr, &report);
+	attr_touch_names(&attr, (struct timespec){1000, 500});
+	assert_int_equal(attr.ctime.tv_sec, 1000);
+	report.mtime = 1001; /* another clock, the same change */
+	attr_update(&attr, &report);
+	assert_int_equal(attr.mtime.tv_sec, 1000);
+	assert_int_equal(attr.mtime.tv_nsec, 500);
+	report.mtime = 1002; /* somebody else's */
+	attr_update(&attr, &report);
+	assert_int_equal(attr.mtime.tv_sec, 1002);
+	assert_int_equal(attr.mtime.tv_nsec, 0);
+	attr_touch_names(&attr, (struct timespec){2000, 7});
+	report.mtime = 1500;
+	attr_update(&attr, &report);
+	assert_int_equal(attr.mtime.tv_sec, 1500);
+}
+
 static void test_lifetime(void **state)
 {
 	assert_int_equal(attr_lifetime_ms(INT64_MIN, 30000), 1000);
@@ -198,6 +221,7 @@ int main(void)
 	    cmocka_unit_test(test_nanoseconds_stay),
 	    cmocka_unit_test(test_own_write_keeps_its_time),
 	    cmocka_unit_test(test_touch),
+	    cmocka_unit_test(test_own_name_keeps_its_time),
 	    cmocka_unit_test(test_lifetime),
 	    cmocka_unit_test(test_settled),
 	};
