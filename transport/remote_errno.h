@@ -34,6 +34,9 @@ enum remote_asked {
 };
 
 /* Whether a look could tell more than err already does (err as in sftp_reply.err). */
+/* What a size or a write's end beyond every file system's files was refused with: -EFBIG; else err.
+ */
+int remote_errno_of_size(int err, uint64_t end);
 bool remote_errno_is_vague(enum remote_asked asked, int err);
 
 /*

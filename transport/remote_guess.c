@@ -25,6 +25,14 @@ bool remote_errno_is_vague(enum remote_asked asked, int err)
 	}
 }
 
+/* The largest file of ext4 and of overlays on it; XFS goes beyond, and then does not fail. */
+#define LARGEST_FILE (((uint64_t)1 << 44) - 4096)
+
+int remote_errno_of_size(int err, uint64_t end)
+{
+	return (err == -EIO || err == -EINVAL) && end > LARGEST_FILE ? -EFBIG : err;
+}
+
 int remote_check_path(const char *path)
 {
 	const char *at = path;

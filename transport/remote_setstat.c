@@ -21,6 +21,8 @@ static void all_set(struct remote_op *op)
 {
 	for (unsigned i = 0; i < PARTS; i++)
 		if (op->errs[i]) {
+			if (i == PART_SIZE)
+				op->errs[i] = remote_errno_of_size(op->errs[i], op->attr.size);
 			remote_settle(op, op->errs[i]);
 			return;
 		}

@@ -95,6 +95,10 @@ void rfile_op_error(struct rfile_op *op, int err)
 {
 	if (err == -ENOENT)
 		err = -ESTALE; /* what EBADF looks like: the server does not know the handle */
+	if (op->kind == RFILE_WRITE)
+		err = remote_errno_of_size(err, op->offset + op->len);
+	else if (op->kind == RFILE_FSETSTAT && (op->attr.flags & SSH_FILEXFER_ATTR_SIZE))
+		err = remote_errno_of_size(err, op->attr.size);
 	if (op->kind == RFILE_FSETSTAT && err == -EACCES)
 		err = -EPERM; /* only open(2) and path look-ups say EACCES */
 	if (op->kind != RFILE_READ && op->kind != RFILE_FSTAT &&

@@ -173,6 +173,11 @@ int remote_check_path(const char *path)
 	return path[0] == '/' ? 0 : -EINVAL;
 }
 
+int remote_errno_of_size(int err, uint64_t end)
+{
+	return err;
+}
+
 bool remote_errno_is_vague(enum remote_asked asked, int err)
 {
 	return err == -EIO;

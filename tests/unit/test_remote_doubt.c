@@ -614,6 +614,16 @@ static void test_late_handle(void **unused)
 /* --- what is judged without a server
  * ------------------------------------------------------------------- */
 
+static void test_errno_of_size(void **unused)
+{
+	assert_int_equal(remote_errno_of_size(-EIO, 1), -EIO);
+	assert_int_equal(remote_errno_of_size(-EIO, (1ull << 44) - 4096), -EIO);
+	assert_int_equal(remote_errno_of_size(-EIO, (1ull << 44)), -EFBIG);
+	assert_int_equal(remote_errno_of_size(-EINVAL, INT64_MAX), -EFBIG);
+	assert_int_equal(remote_errno_of_size(-EACCES, INT64_MAX), -EACCES);
+	assert_int_equal(remote_errno_of_size(0, INT64_MAX), 0);
+}
+
 static void test_guess(void **unused)
 {
 	struct remote_looks looks = {0};
@@ -673,6 +683,7 @@ int main(void)
 	    cmocka_unit_test(test_listings),
 	    cmocka_unit_test(test_late_handle),
 	    cmocka_unit_test(test_guess),
+	    cmocka_unit_test(test_errno_of_size),
 	    cmocka_unit_test(test_check_path),
 	};
 
