@@ -10,6 +10,8 @@ struct open {
 	struct request request;
 	struct inode *inode; /* pinned */
 	struct fuse_file_info fi;
+	struct rfile *file;
+	struct sftp_attr attr;
 };
 
 static void take_opened(struct open *open, const struct sftp_attr *attr)
@@ -28,19 +30,13 @@ static void take_opened(struct open *open, const struct sftp_attr *attr)
 	names_changed(fs->names, inode);
 }
 
-static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
+static void end_open(struct open *open)
 {
-	struct open *open = arg;
 	struct fs *fs = open->request.fs;
 	struct handle *handle;
 
-	if (err) {
-		open->inode->checked_ms = 0;
-		request_end(&open->request, err);
-		return;
-	}
-	take_opened(open, attr);
-	handle = handle_new(fs, open->inode, file, open->fi.flags);
+	take_opened(open, &open->attr);
+	handle = handle_new(fs, open->inode, open->file, open->fi.flags);
 	if (!handle) {
 		request_end(&open->request, -ENOMEM);
 		return;
@@ -50,6 +46,49 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
+}
+
+static void on_unprivileged(void *arg, int err)
+{
+	struct open *open = arg;
+
+	if (err)
+		log_debug("clearing setuid and setgid at a truncating open: %s", strerror(-err));
+	else
+		open->attr.mode &= ~(uint32_t)(S_ISUID | S_ISGID);
+	end_open(open);
+}
+
+/* Truncation takes setuid and setgid away unless root does it. Who does it is known here only: the
+ * server may see root. (At each other change the kernel asks for it.) */
+static bool takes_privileges(const struct open *open)
+{
+	const uint32_t with_group = S_ISGID | S_IXGRP;
+	uint32_t mode = open->attr.mode;
+
+	return (open->fi.flags & O_TRUNC) && open->request.uid &&
+	       (open->attr.flags & SSH_FILEXFER_ATTR_PERMISSIONS) &&
+	       ((mode & S_ISUID) || (mode & with_group) == with_group);
+}
+
+static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
+{
+	struct open *open = arg;
+	struct sftp_attr mode = {.flags = SSH_FILEXFER_ATTR_PERMISSIONS};
+
+	if (err) {
+		open->inode->checked_ms = 0;
+		request_end(&open->request, err);
+		return;
+	}
+	open->file = file;
+	open->attr = *attr;
+	if (!takes_privileges(open)) {
+		end_open(open);
+		return;
+	}
+	mode.mode = attr->mode & 07777 & ~(uint32_t)(S_ISUID | S_ISGID);
+	rfile_fsetstat(file, &mode, on_unprivileged, open);
 }
 
 static void send_open(struct open *open)
