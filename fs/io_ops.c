@@ -3,6 +3,7 @@
 #include "fs/request.h"
 #include <errno.h>
 #include <linux/falloc.h>
+#include <string.h>
 
 static struct handle *handle_of(const struct fuse_file_info *fi)
 {
@@ -72,7 +73,9 @@ void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
 struct write {
 	struct request request;
 	struct handle *handle; /* counted */
+	uint64_t offset;
 	size_t size;
+	char data[]; /* while a handle that can take it is being opened */
 };
 
 static void on_written(void *arg, int err)
@@ -87,29 +90,70 @@ static void on_written(void *arg, int err)
 	handle_put(handle);
 }
 
+static void take_bytes(struct write *write, struct handle *handle, const char *data)
+{
+	int accepted = content_write(
+	    handle->open->content, handle, write->offset, data, write->size, on_written, write);
+
+	if (accepted < 0) {
+		request_end(&write->request, accepted);
+		return;
+	}
+	openfile_wrote(write->request.fs, handle->open, write->offset + write->size);
+	if (accepted)
+		request_end_count(&write->request, write->size);
+	else
+		write->handle = handle_get(handle);
+}
+
+static void on_placed(void *arg, int err)
+{
+	struct write *write = arg;
+	struct handle *handle = write->handle;
+
+	write->handle = NULL;
+	if (err)
+		request_end(&write->request, err);
+	else
+		take_bytes(write, handle_placing(handle), write->data);
+	handle_put(handle);
+}
+
+/* The data is libfuse's until this returns. */
+static void keep_data(struct write *write, struct handle *handle, const char *data)
+{
+	int err = handle_open_placing(handle, on_placed, write);
+
+	if (err) {
+		request_end(&write->request, err);
+		return;
+	}
+	memcpy(write->data, data, write->size);
+	write->handle = handle_get(handle);
+}
+
+/*
+ * The server puts what comes through an appending handle at the end. But the kernel writes mapped
+ * pages back through any open file it likes, and fcntl(2) can take O_APPEND away: those bytes have
+ * their place.
+ */
 void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, off_t offset,
     struct fuse_file_info *fi)
 {
-	struct fs *fs = fuse_req_userdata(req);
 	struct handle *handle = handle_of(fi);
-	struct write *write = request_new(req, sizeof(*write), "write");
-	int accepted;
+	bool placed = handle->append && (fi->writepage || !(fi->flags & O_APPEND));
+	bool keep = placed && !handle_placing(handle);
+	struct write *write = request_new(req, sizeof(*write) + (keep ? size : 0), "write");
 
 	(void)node;
 	if (!write)
 		return;
 	write->size = size;
-	accepted = content_write(
-	    handle->open->content, handle, (uint64_t)offset, data, size, on_written, write);
-	if (accepted < 0) {
-		request_end(&write->request, accepted);
-		return;
-	}
-	openfile_wrote(fs, handle->open, (uint64_t)offset + size);
-	if (accepted)
-		request_end_count(&write->request, size);
+	write->offset = (uint64_t)offset;
+	if (keep)
+		keep_data(write, handle, data);
 	else
-		write->handle = handle_get(handle);
+		take_bytes(write, placed ? handle_placing(handle) : handle, data);
 }
 
 /* --- fallocate: the size is set; SFTP can't reserve, so the free space is checked --- */

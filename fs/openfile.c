@@ -2,6 +2,7 @@
 #include "fs/notify.h"
 #include "fs/request.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 struct openfile *openfile_of(struct fs *fs, struct inode *inode)
@@ -108,6 +109,7 @@ void handle_put(struct handle *handle)
 {
 	struct openfile *open = handle->open;
 	struct fs *fs = open->fs;
+	struct handle *placing;
 
 	if (--handle->refs)
 		return;
@@ -117,10 +119,69 @@ void handle_put(struct handle *handle)
 	/* Mapped pages are written back after the last close(2), with no flush behind them. */
 	if (LIST_EMPTY(&open->handles) && !open->refreshing)
 		openfile_refresh_after_write(open, handle->file);
+	placing = handle->placing;
 	rfile_put(handle->file);
 	free(handle);
 	fs->open_files--;
+	if (placing)
+		handle_put(placing);
 	names_unpin(fs->names, open->inode);
+}
+
+/* --- writes at their place beside an appending handle --- */
+
+struct handle *handle_placing(struct handle *handle)
+{
+	struct handle *other;
+
+	LIST_FOREACH (other, &handle->open->handles, link) {
+		if (other->writable && !other->append)
+			return other;
+	}
+	return NULL;
+}
+
+struct placing {
+	struct handle *handle;
+	void (*done)(void *arg, int err);
+	void *arg;
+};
+
+static void on_placing_open(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
+{
+	struct placing *placing = arg;
+	struct handle *handle = placing->handle;
+
+	(void)attr;
+	if (!err && handle->placing) { /* two asked for it */
+		rfile_put(file);
+	} else if (!err) {
+		handle->placing = handle_new(handle->open->fs, handle->open->inode, file, O_WRONLY);
+		if (handle->placing)
+			handle_tell_version(handle->placing);
+		else
+			err = -ENOMEM;
+	}
+	placing->done(placing->arg, err);
+	free(placing);
+}
+
+int handle_open_placing(struct handle *handle, void (*done)(void *arg, int err), void *arg)
+{
+	struct openfile *open = handle->open;
+	struct rfile_owner owner = openfile_owner(open->fs, open->inode);
+	struct placing *placing;
+	char path[PATH_MAX];
+	int err = names_path(open->fs->names, open->inode, path, sizeof(path));
+
+	if (err)
+		return err;
+	placing = malloc(sizeof(*placing));
+	if (!placing)
+		return -ENOMEM;
+	*placing = (struct placing){.handle = handle, .done = done, .arg = arg};
+	rfile_open(open->fs->remote, path, SSH_FXF_WRITE, 0, &owner, on_placing_open, placing);
+	return 0;
 }
 
 /* --- the content cache's way to the instance --- */

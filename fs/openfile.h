@@ -34,6 +34,7 @@ struct handle {
 	struct readahead ahead;
 	unsigned refs; /* one for the open(2), one for each transfer of the content cache */
 	bool append, writable;
+	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
 
 /* The inode's openfile, made when missing. NULL: memory is out. */
@@ -47,6 +48,12 @@ bool openfile_dirty(const struct inode *inode);
 struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file, int flags);
 struct handle *handle_get(struct handle *handle);
 void handle_put(struct handle *handle);
+/* For a write at an offset that came through an appending handle: another writable handle of the
+ * file that does not append, or NULL. */
+struct handle *handle_placing(struct handle *handle);
+/* Opens one, which lives as long as `handle`, which the caller holds. 0: done(err) will be called,
+ * later; -ESTALE when the file has no name any more, or -ENOMEM. */
+int handle_open_placing(struct handle *handle, void (*done)(void *arg, int err), void *arg);
 /* How the content cache reaches the instance; its `file` is a struct handle. */
 extern const struct content_source openfile_source;
 /* The file was just opened: what is known of its version is told to it. */
