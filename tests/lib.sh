@@ -8,7 +8,7 @@
 #	check "what is tested" function args…
 #	finish                  # prints "N passed, N failed, N skipped"
 #
-# Environment: BUILD (folder of the programs), MOUNT_WITH (vastfs, or sshfs to compare), KEEP=1 (leave $W behind),
+# Environment: BUILD (folder of the programs), MOUNT_WITH (vastfs, or sshfs or local to compare), KEEP=1 (leave $W behind),
 # ONLY (a regular expression: run only the checks whose words match), DAEMON_LOG=1 (the daemon stays in the
 # foreground of a background job, with -vv, and its words are shown when a check fails).
 #
@@ -361,7 +361,9 @@ daemon_pid() { # [MOUNTPOINT]
 # Mounts gpu at $MNT; arguments go to the program.
 mount_fs() { # [OPTION…]
 	local rc=0
-	if [[ $MOUNT_WITH == sshfs ]]; then
+	if [[ $MOUNT_WITH == local ]]; then
+		mount --bind "$REMOTE" "$MNT"
+	elif [[ $MOUNT_WITH == sshfs ]]; then
 		setsid -w sshfs -o "IdentityFile=$W/key,UserKnownHostsFile=$W/known_hosts,Port=${PROXY_PORT:-$SSHD_PORT}" \
 			"$(id -un)@127.0.0.1:$REMOTE" "$MNT"
 	elif [[ -n ${DAEMON_LOG:-} ]]; then
@@ -379,6 +381,10 @@ mount_fs() { # [OPTION…]
 # Unmounts and waits until the daemon is gone.
 umount_fs() { # [MOUNTPOINT]
 	local dir=${1:-$MNT} pid
+	if [[ $MOUNT_WITH == local ]]; then
+		umount "$dir"
+		return
+	fi
 	pid=$(daemon_pid "$dir")
 	if [[ $MOUNT_WITH == vastfs ]]; then
 		timeout 60 "$BUILD/vastfs" umount "$dir" || return
