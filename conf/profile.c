@@ -329,8 +329,10 @@ static int apply_spec(struct draft *draft, const struct spec *spec, const char *
 		rc = profile_key_set(draft, profile_key_find("user"), spec->user, &origin, error);
 	if (!rc && spec->path)
 		rc = profile_key_set(draft, profile_key_find("path"), spec->path, &origin, error);
-	if (!rc && spec->port)
+	if (!rc && spec->port) {
 		p->port = spec->port;
+		p->port_given = true;
+	}
 	return rc;
 }
 

@@ -18,6 +18,8 @@
 #include <stddef.h>
 
 enum host_key_policy { HOST_KEY_ASK, HOST_KEY_ACCEPT_NEW, HOST_KEY_STRICT };
+/* Who speaks SSH: the library, or processes of ssh(1). */
+enum transport_kind { TRANSPORT_AUTO, TRANSPORT_LIBSSH2, TRANSPORT_SSH };
 enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
 
 /* Whose files are whose. IDMAP_USER: the login user's files appear as the mounting
@@ -29,6 +31,7 @@ struct profile {
 	char *host; /* name or address, without brackets */
 	unsigned port;
 	char *user;
+	bool port_given, user_given, known_hosts_given; /* else the built-in default */
 	/* Private key files to try in turn, absolute; n_keys. Only those that can be used: default
 	 * keys that are missing and encrypted ones (left to ssh-agent) are not in it, so it may be
 	 * empty. */
@@ -41,6 +44,7 @@ struct profile {
 	char *known_hosts; /* absolute path */
 	enum host_key_policy host_key;
 	bool host_key_given;
+	enum transport_kind transport;
 	unsigned connections;  /* SSH sessions, 1 to 16 */
 	unsigned timeout;      /* seconds, 1 to 3600 */
 	unsigned attr_timeout; /* seconds, 0 to 3600 */

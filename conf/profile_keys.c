@@ -52,6 +52,8 @@ static const struct profile_key keys[] = {
     FILE_KEY("known_hosts", KEY_PATH, 0, 0, NULL, "~/.ssh/known_hosts", "file of known host keys"),
     FILE_KEY("host_key", KEY_CHOICE, 0, 0, "ask|accept-new|strict",
 	"ask; strict without a terminal", "what to do about an unknown host key"),
+    FILE_KEY("transport", KEY_CHOICE, 0, 0, "auto|libssh2|ssh", "auto",
+	"who speaks SSH: the library, or the ssh command with all of ~/.ssh/config"),
     FILE_KEY("connections", KEY_NUMBER, 1, 16, NULL, "4", "SSH connections to use"),
     FILE_KEY("timeout", KEY_NUMBER, 1, 3600, NULL, "60", "seconds after which a request fails"),
     FILE_KEY("attr_timeout", KEY_NUMBER, 0, 3600, NULL, "30",
@@ -106,10 +108,10 @@ static const struct profile_key keys[] = {
 	}
 
 /* One for each key, in the order of the table above. */
-static const struct slot slots[] = {VALUE(host), VALUE(port), VALUE(user), NOTHING /* key */,
-    VALUE(path), NOTHING /* forward */, VALUE(known_hosts), GIVEN(host_key), VALUE(connections),
-    VALUE(timeout), VALUE(attr_timeout), VALUE(symlinks), VALUE(idmap), NOTHING /* config */,
-    SETS(read_only, true), SETS(read_only, false), SETS(allow_other, true),
+static const struct slot slots[] = {VALUE(host), GIVEN(port), GIVEN(user), NOTHING /* key */,
+    VALUE(path), NOTHING /* forward */, GIVEN(known_hosts), GIVEN(host_key), VALUE(transport),
+    VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(symlinks), VALUE(idmap),
+    NOTHING /* config */, SETS(read_only, true), SETS(read_only, false), SETS(allow_other, true),
     SETS(default_permissions, true), SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false),
     SETS(nodev, true), SETS(nodev, false), SETS(noexec, true), SETS(noexec, false),
     SETS(noatime, true), SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING,
@@ -117,9 +119,9 @@ static const struct slot slots[] = {VALUE(host), VALUE(port), VALUE(user), NOTHI
     VALUE(fsname), NOTHING /* subtype */, NOTHING};
 _Static_assert(
     sizeof(slots) / sizeof(*slots) == sizeof(keys) / sizeof(*keys), "a slot for each key");
-_Static_assert(sizeof(enum host_key_policy) == sizeof(int) &&
-		   sizeof(enum symlink_policy) == sizeof(int) &&
-		   sizeof(enum idmap_policy) == sizeof(int),
+_Static_assert(
+    sizeof(enum host_key_policy) == sizeof(int) && sizeof(enum symlink_policy) == sizeof(int) &&
+	sizeof(enum transport_kind) == sizeof(int) && sizeof(enum idmap_policy) == sizeof(int),
     "set_choice writes enums as int");
 
 const struct profile_key *profile_keys(void)
@@ -408,11 +410,14 @@ int profile_key_set(struct draft *draft, const struct profile_key *key, const ch
 		return 0;
 	switch (key->type) {
 	case KEY_STRING:
-		return set_string(draft->profile, key, (char **)(void *)(base + slot->at), value,
+		rc = set_string(draft->profile, key, (char **)(void *)(base + slot->at), value,
 		    origin->where, error);
+		break;
 	case KEY_PATH:
 		rc = absolute(&path, value, origin, error);
-		return rc ? rc : replace((char **)(void *)(base + slot->at), path, error);
+		if (!rc)
+			rc = replace((char **)(void *)(base + slot->at), path, error);
+		break;
 	case KEY_NUMBER:
 		rc = set_number(
 		    key, (unsigned *)(void *)(base + slot->at), value, origin->where, error);

@@ -9,6 +9,7 @@
 #	finish                  # prints "N passed, N failed, N skipped"
 #
 # Environment: BUILD (folder of the programs), MOUNT_WITH (vastfs, or sshfs or local to compare), KEEP=1 (leave $W behind),
+# TRANSPORT (who speaks SSH: the profile's key of that name),
 # ONLY (a regular expression: run only the checks whose words match), DAEMON_LOG=1 (the daemon stays in the
 # foreground of a background job, with -vv, and its words are shown when a check fails).
 #
@@ -330,7 +331,7 @@ write_profile() { # [LINE…]
 	{
 		echo "[gpu]"
 		for line in "host = 127.0.0.1" "port = ${PROXY_PORT:-$SSHD_PORT}" "user = $(id -un)" "key = $W/key" \
-			"path = $REMOTE" "known_hosts = $W/known_hosts"; do
+			"path = $REMOTE" "known_hosts = $W/known_hosts" ${TRANSPORT:+"transport = $TRANSPORT"}; do
 			[[ $'\n'$(printf '%s\n' "$@") == *$'\n'"${line%% *} ="* ]] || echo "$line"
 		done
 		[[ $# == 0 ]] || printf '%s\n' "$@"

@@ -37,7 +37,7 @@
  */
 struct pool_maker {
 	int (*start)(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
-	    const struct session_events *events, void *arg);
+	    unsigned flags, const struct session_events *events, void *arg);
 	struct stream *(*open_sftp)(struct session *session, uint32_t window,
 	    const struct stream_events *events, void *arg);
 	void (*figures)(struct session *session, struct session_figures *out);

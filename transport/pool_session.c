@@ -178,12 +178,21 @@ static void on_lost(void *arg, const struct ssh_error *error)
 
 static const struct session_events session_events = {.connected = on_connected, .lost = on_lost};
 
+/* Who makes the connection, and may it ask? Once the mount is live nobody sits there to answer. */
+static unsigned session_flags(const struct pool_session *session)
+{
+	const struct pool *pool = session->pool;
+
+	return (pool->target->profile->transport == TRANSPORT_SSH ? SESSION_BY_PROCESS : 0) |
+	       (pool->told ? 0 : SESSION_MAY_ASK);
+}
+
 void pool_session_dial(struct pool_session *session)
 {
 	struct pool *pool = session->pool;
 	struct ssh_error error = {.kind = SSH_LOST};
-	int err = pool->maker->start(
-	    &session->session, pool->mailbox, pool->target, &session_events, session);
+	int err = pool->maker->start(&session->session, pool->mailbox, pool->target,
+	    session_flags(session), &session_events, session);
 
 	if (!err) {
 		session->state = POOL_DIALLING;

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -59,7 +60,9 @@ void channel_put(struct channel *channel)
 	free_packets(&channel->outbox);
 	free_packets(&channel->sending);
 	packet_free(channel->reading);
+	packet_free(channel->version);
 	free(channel->stage);
+	free(channel->answer);
 	session_put(channel->session);
 	free(channel);
 }
@@ -288,6 +291,7 @@ struct stream *session_open_sftp(
 	channel->events = events;
 	channel->arg = arg;
 	channel->window = window;
+	channel->to = channel->from = channel->mux = -1;
 	STAILQ_INIT(&channel->outbox);
 	STAILQ_INIT(&channel->sending);
 	atomic_init(&channel->refs, 2);
@@ -369,7 +373,10 @@ static void threads_add(int change)
 
 static void *thread_main(void *arg)
 {
-	session_main(arg);
+	if (((struct session *)arg)->flags & SESSION_BY_PROCESS)
+		sshproc_main(arg);
+	else
+		session_main(arg);
 	/* The process may leave as soon as it is counted out: what OpenSSL keeps for this thread
 	 * goes before. */
 	OPENSSL_thread_stop();
@@ -399,8 +406,9 @@ static int start_thread(struct session *session)
 }
 
 int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
-    const struct session_events *events, void *arg)
+    unsigned flags, const struct session_events *events, void *arg)
 {
+	const char *host = target->profile->host;
 	struct session *session = calloc(1, sizeof(*session));
 	int err;
 
@@ -414,6 +422,9 @@ int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_
 	}
 	session->mailbox = mailbox_get(mailbox);
 	session->target = target;
+	session->flags = flags;
+	snprintf(session->where, sizeof(session->where), strchr(host, ':') ? "[%s]:%u" : "%s:%u",
+	    host, target->profile->port);
 	session->events = events;
 	session->arg = arg;
 	atomic_init(&session->refs, 2);

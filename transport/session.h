@@ -3,8 +3,9 @@
  *
  * The thread owns the LIBSSH2_SESSION, the socket and the channels: it connects, encrypts,
  * decrypts, splits the channels' bytes into SFTP packets and exchanges those with the core
- * (stream.h). The core owns the struct session handle and calls everything here on its loop. Events
- * come through the mailbox.
+ * (stream.h). With SESSION_BY_PROCESS an ssh(1) process does the SSH part, and the thread owns that
+ * process and its pipes (sshproc.h). The core owns the struct session handle and calls everything
+ * here on its loop. Events come through the mailbox.
  */
 #ifndef VASTFS_TRANSPORT_SESSION_H
 #define VASTFS_TRANSPORT_SESSION_H
@@ -29,10 +30,15 @@ struct session_figures {
 	char cipher[48], peer[80];    /* "aes128-ctr", "SSH-2.0-OpenSSH_9.2p1"; printable */
 };
 
+enum session_flags {
+	SESSION_BY_PROCESS = 1, /* ssh(1) makes the connection */
+	SESSION_MAY_ASK = 2,	/* ssh(1) may ask on the terminal (target->ask asks for libssh2) */
+};
+
 /* Starts the thread, which dials at once. The target is borrowed until the session has ended. 0 or
  * a negative errno. */
 int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
-    const struct session_events *events, void *arg);
+    unsigned flags, const struct session_events *events, void *arg);
 
 /*
  * Opens a channel with the sftp subsystem. window: receive window in bytes (2 MiB for small

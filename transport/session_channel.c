@@ -20,34 +20,7 @@
 /* A channel's share of one turn. */
 #define TURN_WRITE (256u * 1024)
 
-void channel_end(struct channel *channel, const struct ssh_error *error)
-{
-	if (!channel->reported) {
-		channel->reported = true;
-		if (channel->is_open)
-			channel_post_closed(channel, error);
-		else
-			channel_post_opened(channel, error);
-	}
-	channel->state = channel->raw ? CHANNEL_FREEING : CHANNEL_DEAD;
-}
-
 /* --- the beginning ------------------------------------------------------------------------ */
-
-static bool fail_late(struct channel *channel)
-{
-	struct ssh_error error;
-
-	if (channel->reported || ssh_now() < channel->deadline)
-		return false;
-	channel->reported = true;
-	ssh_fail(&error, SSH_TIMEOUT, ETIMEDOUT,
-	    "%s: the server did not open an SFTP channel within the time. It may be overloaded, or "
-	    "the link hangs",
-	    channel->session->connection->where);
-	channel_post_opened(channel, &error);
-	return true;
-}
 
 static bool serve_opening(struct channel *channel)
 {
@@ -62,14 +35,14 @@ static bool serve_opening(struct channel *channel)
 			return false;
 		}
 		if (session->opening)
-			return fail_late(channel);
+			return channel_fail_late(channel);
 		session->opening = channel;
 	}
 	channel->raw = libssh2_channel_open_ex(c->session, "session", sizeof("session") - 1,
 	    CHANNEL_WINDOW_FIRST, CHANNEL_PACKET, NULL, 0);
 	rc = channel->raw ? 0 : libssh2_session_last_errno(c->session);
 	if (rc == LIBSSH2_ERROR_EAGAIN)
-		return fail_late(channel);
+		return channel_fail_late(channel);
 	session->opening = NULL;
 	if (channel->raw) {
 		channel->state =
@@ -99,7 +72,7 @@ static bool serve_starting(struct channel *channel)
 	}
 	rc = libssh2_channel_subsystem(channel->raw, "sftp");
 	if (rc == LIBSSH2_ERROR_EAGAIN)
-		return fail_late(channel);
+		return channel_fail_late(channel);
 	if (!rc) {
 		channel->state = CHANNEL_RUNNING;
 		channel->is_open = true;
@@ -114,7 +87,7 @@ static bool serve_starting(struct channel *channel)
 	    "%s: the server has no SFTP: it refuses the subsystem. Add the line \"Subsystem sftp "
 	    "internal-sftp\" to "
 	    "/etc/ssh/sshd_config on the instance and restart sshd",
-	    channel->session->connection->where);
+	    channel->session->where);
 	channel_end(channel, &error);
 	return true;
 }
@@ -177,20 +150,6 @@ static void bytes_taken(struct channel *channel, size_t n)
 	channel->sent = 0;
 	STAILQ_REMOVE_HEAD(&channel->sending, link);
 	packet_free(packet);
-}
-
-void channel_drop_unsent(struct channel *channel)
-{
-	struct packet *packet;
-
-	channel->session->written += channel->stage_len - channel->stage_at;
-	channel->stage_at = channel->stage_len = 0;
-	while ((packet = STAILQ_FIRST(&channel->sending))) {
-		channel->session->written += packet->len - channel->sent;
-		channel->sent = 0;
-		STAILQ_REMOVE_HEAD(&channel->sending, link);
-		packet_free(packet);
-	}
 }
 
 static bool write_some(struct channel *channel)

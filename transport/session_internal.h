@@ -1,10 +1,12 @@
 /*
- * What session.c (the core's side), session_thread.c and session_channel.c (the thread's side)
- * share. Nobody else includes this.
+ * What the two sides of a session share: the core's (session.c), and its thread's, which is either
+ * libssh2's (session_thread.c, session_channel.c, session_read.c) or an ssh process' (sshproc*.c);
+ * session_turn.c and session_packets.c serve both. Nobody else includes this.
  *
  *	core                                         session thread
  *	stream_send ──► channel.outbox ──(lock)────► channel.sending ──► libssh2 ──► socket
  *	events.packet ◄── mailbox ◄── delivery ◄──── channel.reading ◄── libssh2 ◄── socket
+ *	                                                            or: pipes of an ssh process
  *
  * References: a session is held by the core's handle, its thread and each channel; a channel by the
  * core until stream_close, by the thread until it is off its list, and by each mail on its way.
@@ -80,12 +82,22 @@ struct channel {
 	struct packet *reading; /* being filled up to reading_len bytes */
 	size_t reading_len;
 	struct delivery *delivery; /* packets read and not yet posted, or NULL */
+
+	/* The thread's, with an ssh process: our ends of the channel's pipes, and the connection to
+	 * the process' control socket; -1 when there is none. */
+	int to, from, mux;
+	bool stuffed;		/* `to` takes no more now */
+	bool readable;		/* poll said so of `from` */
+	struct packet *version; /* the greeting that came before the core asked for it */
+	struct mux_answer *answer;
 };
 TAILQ_HEAD(channel_list, channel);
 
 struct session {
 	struct mailbox *mailbox; /* counted */
 	const struct ssh_target *target;
+	unsigned flags;		  /* enum session_flags */
+	char where[320];	  /* "host:port" or "[v6]:port", for people */
 	struct ssh_cancel cancel; /* its descriptor is also what wakes the sleeping thread */
 	atomic_uint refs;
 	struct notice connected, lost;
@@ -110,7 +122,8 @@ struct session {
 	atomic_bool paused;   /* the thread waits for posted to fall */
 
 	/* The thread's. */
-	struct ssh_connection *connection;
+	struct ssh_connection *connection; /* libssh2's, or NULL */
+	struct sshproc *process;	   /* or NULL */
 	struct channel_list channels;
 	struct channel *opening; /* libssh2 opens one channel at a time */
 	size_t written;		 /* or dropped: to be taken off out_bytes */
@@ -138,6 +151,40 @@ void *session_main(void *arg);
  * end. */
 void session_break(struct session *session, int rc, const char *step);
 
+/* session_turn.c: what both kinds of threads do. */
+/* Takes what the core has left for us, and leaves the counters for it: those in *figures but for
+ * the words. Whether the core wants a ping. */
+bool session_take(struct session *session, const struct session_figures *figures);
+/* Before a sleep: leaves the counters, and says that whoever kicks must wake us. False when there
+ * is work already. */
+bool session_may_sleep(struct session *session, const struct session_figures *figures);
+/* Lets go of a channel that is dead and no longer wanted. Whether it was. */
+bool session_forget(struct session *session, struct channel *channel);
+/* The first channel becomes the last, so that each is served first in its turn. */
+void session_rotate(struct session *session);
+/* A reader that was stopped goes on once the core has caught up. */
+void session_look_at_pause(struct session *session);
+/* Nothing more is taken from the core; every channel learns why (session->error). */
+void session_finish(struct session *session);
+
+/* session_packets.c: cuts a channel's bytes into SFTP packets for the core. */
+/* Reads at most room bytes of the channel: their number, 0 when there is nothing now, -1 when the
+ * channel or session ended. */
+typedef ssize_t channel_reader(struct channel *channel, void *to, size_t room);
+/* The number of bytes of this turn; *ended when the channel ended. */
+size_t channel_split(struct channel *channel, channel_reader *reader, bool *ended);
+/* The stream ended; words say how the server's program did, " (exit status 1)", or "". */
+void channel_end_of_stream(struct channel *channel, const char *words);
+/* Fills *error for a stream that begins with what is no SFTP: a login shell that prints. */
+void session_fail_noisy(
+    const struct session *session, const void *bytes, size_t len, struct ssh_error *error);
+/* The same for a stream that ends before it began. */
+void session_fail_no_sftp(
+    const struct session *session, const char *words, struct ssh_error *error);
+
+/* sshproc.c: as session_main, with an ssh process. */
+void *sshproc_main(void *arg);
+
 /* session_read.c: reads a channel's share of a turn. Whether anything moved. */
 bool channel_read_some(struct channel *channel);
 /* A call of libssh2's on the channel failed for good (step names it): ends the channel, or the
@@ -146,9 +193,13 @@ void channel_fail(struct channel *channel, int rc, const char *step);
 
 /* session_channel.c: does what can be done now without waiting. Whether there was anything. */
 bool channel_serve(struct channel *channel);
+
+/* session_turn.c */
 /* Frees what nobody will send any more, and takes it off the bytes that wait. */
 void channel_drop_unsent(struct channel *channel);
 /* Reports the end (once) and has libssh2 forget the channel. */
 void channel_end(struct channel *channel, const struct ssh_error *error);
+/* Reports that the server did not open it in time, once that is so. */
+bool channel_fail_late(struct channel *channel);
 
 #endif

@@ -34,46 +34,27 @@ void session_break(struct session *session, int rc, const char *step)
 	log_verbose("%s", session->error.text);
 }
 
-/* With the lock held: the counters, for the core to see. */
-static void publish_locked(struct session *session)
+static struct session_figures figures_now(const struct session *session)
 {
-	struct ssh_connection *c = session->connection;
+	const struct ssh_connection *c = session->connection;
+	struct session_figures figures = {.bytes_in = ssh_bytes_in(c),
+	    .bytes_out = ssh_bytes_out(c),
+	    .heard_ms = ssh_last_heard(c),
+	    .queued = ssh_queued(c)};
 
-	session->out_bytes -= session->written;
-	session->written = 0;
-	session->figures.bytes_in = ssh_bytes_in(c);
-	session->figures.bytes_out = ssh_bytes_out(c);
-	session->figures.heard_ms = ssh_last_heard(c);
-	session->figures.queued = ssh_queued(c);
+	return figures;
 }
 
-/* Takes what the core has left for us, and leaves the counters for it. */
 static void exchange(struct session *session)
 {
-	struct ssh_connection *c = session->connection;
-	struct channel *channel;
-	bool ping;
+	struct session_figures figures = figures_now(session);
 
-	pthread_mutex_lock(&session->lock);
-	session->kicked = session->sleeping = false;
-	ping = session->ping;
-	session->ping = false;
-	publish_locked(session);
-	while ((channel = TAILQ_FIRST(&session->incoming))) {
-		TAILQ_REMOVE(&session->incoming, channel, link);
-		channel->deadline = ssh_deadline(session->target);
-		TAILQ_INSERT_TAIL(&session->channels, channel, link);
-	}
-	TAILQ_FOREACH (channel, &session->channels, link) {
-		STAILQ_CONCAT(&channel->sending, &channel->outbox);
-		channel->closing = channel->close_asked;
-	}
-	pthread_mutex_unlock(&session->lock);
-	if (ping) {
+	if (session_take(session, &figures)) {
 		int next;
 
-		libssh2_keepalive_config(c->session, 1, 2);
-		if (libssh2_keepalive_send(c->session, &next) == LIBSSH2_ERROR_SOCKET_SEND)
+		libssh2_keepalive_config(session->connection->session, 1, 2);
+		if (libssh2_keepalive_send(session->connection->session, &next) ==
+		    LIBSSH2_ERROR_SOCKET_SEND)
 			session_break(session, LIBSSH2_ERROR_SOCKET_SEND, "keepalive");
 	}
 }
@@ -92,21 +73,12 @@ static bool serve(struct session *session)
 		next = TAILQ_NEXT(channel, link);
 		moved |= channel_serve(channel);
 		channel_post_delivery(channel);
-		if (channel->state >= CHANNEL_FREEING)
-			channel_drop_unsent(channel);
-		if (channel->state == CHANNEL_DEAD && channel->closing) {
-			TAILQ_REMOVE(&session->channels, channel, link);
-			channel_put(channel);
-		}
+		session_forget(session, channel);
 		/* Keep the wire busy while the next channel's bytes are encrypted. */
 		if (ssh_flush(session->connection))
 			session_break(session, LIBSSH2_ERROR_SOCKET_SEND, "write");
 	}
-	channel = TAILQ_FIRST(&session->channels);
-	if (channel && TAILQ_NEXT(channel, link)) {
-		TAILQ_REMOVE(&session->channels, channel, link);
-		TAILQ_INSERT_TAIL(&session->channels, channel, link);
-	}
+	session_rotate(session);
 	return moved;
 }
 
@@ -142,20 +114,14 @@ static void wait_for_work(struct session *session)
 	struct ssh_connection *c = session->connection;
 	struct pollfd fds[2] = {
 	    {.fd = ssh_socket(c)}, {.fd = session->cancel.event_fd, .events = POLLIN}};
+	struct session_figures figures = figures_now(session);
 	uint64_t count;
 	int timeout;
-	bool work;
 
 	fds[0].events = sleep_terms(session, &timeout);
 	if (!fds[0].events)
 		fds[0].fd = -1;
-	pthread_mutex_lock(&session->lock);
-	/* What came last may have been nobody's data: the answer to a ping. */
-	publish_locked(session);
-	work = session->kicked;
-	session->sleeping = !work;
-	pthread_mutex_unlock(&session->lock);
-	if (work)
+	if (!session_may_sleep(session, &figures))
 		return;
 	if (poll(fds, 2, timeout) < 0 && errno != EINTR)
 		session_break(session, LIBSSH2_ERROR_SOCKET_RECV, "poll");
@@ -170,17 +136,10 @@ static void wait_for_work(struct session *session)
 	ssh_readable(c);
 }
 
-/* A reader that was stopped goes on once the core has caught up. */
-static void look_at_pause(struct session *session)
-{
-	if (atomic_load(&session->paused) && atomic_load(&session->posted) < SESSION_POSTED_MAX)
-		atomic_store(&session->paused, false);
-}
-
 static void loop(struct session *session)
 {
 	while (!session->broken && !atomic_load(&session->cancel.cancelled)) {
-		look_at_pause(session);
+		session_look_at_pause(session);
 		exchange(session);
 		if (!serve(session)) {
 			if (!session->broken)
@@ -214,20 +173,11 @@ static void publish_peer(struct session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
-/* Nothing more is taken from the core; every channel learns why. */
 static void finish(struct session *session)
 {
 	struct channel *channel;
 
-	pthread_mutex_lock(&session->lock);
-	session->ended = true;
-	session->why = session->error;
-	session->out_bytes = session->written = 0;
-	session->figures.queued = 0;
-	TAILQ_CONCAT(&session->channels, &session->incoming, link);
-	pthread_mutex_unlock(&session->lock);
-	TAILQ_FOREACH (channel, &session->channels, link)
-		channel_end(channel, &session->error);
+	session_finish(session);
 	/* Frees libssh2's side of the channels too. */
 	ssh_close(session->connection);
 	session->connection = NULL;

@@ -39,6 +39,7 @@ enum ssh_failure {
 	SSH_TIMEOUT,	      /* silent for too long */
 	SSH_LOST,	      /* the connection broke */
 	SSH_CANCELLED,
+	SSH_CONFIG,  /* ssh(1) is not there, or its configuration is wrong */
 	SSH_NO_PATH, /* the folder to mount is not there, or is no folder */
 };
 

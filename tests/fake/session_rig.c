@@ -88,6 +88,8 @@ static void on_watchdog(uv_timer_t *timer)
 	fail_msg("nothing happened for a minute");
 }
 
+unsigned session_rig_flags;
+
 void session_rig_start(struct rig *rig, const struct profile *profile, unsigned connect_timeout)
 {
 	memset(rig, 0, sizeof(*rig));
@@ -95,8 +97,9 @@ void session_rig_start(struct rig *rig, const struct profile *profile, unsigned 
 	assert_int_equal(uv_loop_init(&rig->loop), 0);
 	uv_timer_init(&rig->loop, &rig->watchdog);
 	assert_int_equal(mailbox_new(&rig->mailbox, &rig->loop), 0);
-	assert_int_equal(
-	    session_new(&rig->session, rig->mailbox, &rig->target, &session_events, rig), 0);
+	assert_int_equal(session_new(&rig->session, rig->mailbox, &rig->target, session_rig_flags,
+			     &session_events, rig),
+	    0);
 }
 
 void session_rig_until(struct rig *rig, const bool *flag)

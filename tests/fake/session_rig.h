@@ -37,6 +37,9 @@ struct chan {
 	unsigned packets; /* that came */
 };
 
+/* session_new's flags for what starts next. */
+extern unsigned session_rig_flags;
+
 /* Starts the session; does not wait. */
 void session_rig_start(struct rig *rig, const struct profile *profile, unsigned connect_timeout);
 /* Runs the loop until the flag is set, for at most a minute. */

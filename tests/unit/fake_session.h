@@ -64,7 +64,7 @@ static uint64_t fake_now_ms(void)
 /* --- session.h's functions --- */
 
 static int fake_session_new(struct session **out, struct mailbox *mailbox,
-    const struct ssh_target *target, const struct session_events *events, void *arg)
+    const struct ssh_target *target, unsigned flags, const struct session_events *events, void *arg)
 {
 	struct session *session = calloc(1, sizeof(*session));
 

@@ -1,0 +1,105 @@
+/*
+ * A session whose SSH is spoken by a process of ssh(1), with all that it knows: ~/.ssh/config,
+ * certificates, FIDO keys, jump hosts, ciphers.
+ *
+ *	our thread                      ssh -M -S CONTROL -s -- HOST sftp
+ *	first channel  ─ pipes ───────► its own session
+ *	other channels ─ pipes ───────► sessions asked for through CONTROL (PROTOCOL.mux of
+ *OpenSSH), which carries the pipes' other ends to the process what it says   ◄ pipe ─────────
+ *stderr: facts ("debug1: …"), and why it fails
+ *
+ * No shell sees a word of ours. The process can't outlive our thread, and is waited for by it. The
+ * session counts as connected when the SFTP server has greeted, to which end the INIT is sent
+ * here and the core's first INIT is dropped: what stands on its way (authentication, a subsystem
+ * that is missing, a shell that prints) is so known without reading ssh's mind.
+ *
+ * Between the parts of sshproc*.c; all of it runs on the session's thread.
+ */
+#ifndef VASTFS_TRANSPORT_SSHPROC_H
+#define VASTFS_TRANSPORT_SSHPROC_H
+
+#include "transport/session_internal.h"
+
+/* What ssh said so far on stderr, told apart. */
+struct sshsays {
+	char line[512]; /* the one to come */
+	size_t line_len;
+	bool long_line;
+	bool authenticated;
+	char peer[80], cipher[48]; /* as in session_figures */
+	char host_key[80];	   /* SHA256:… of the server's key */
+	char host_key_type[32];	   /* "ssh-ed25519" */
+	char offered[400];	   /* the keys that were tried */
+	bool denied, transient;	   /* each key was refused; the banner says to try again */
+	unsigned failure;	   /* 1 + its row in sshproc_says.c; 0: none that we know */
+	char text[800];		   /* all that is no debugging, on one line: the end of it */
+};
+
+struct sshproc {
+	struct session *session;
+	pid_t pid;		       /* 0 before the start and once waited for */
+	int pid_fd, said_fd, said_end; /* said_end: what ssh writes to */
+	int first_to, first_from;      /* the pipes of its own session until a channel takes them */
+	struct packet *version;	       /* its greeting until then */
+	char control[108];	       /* its control socket, or "" */
+	char folder[32];	       /* made for that socket alone, or "" */
+	struct sshsays says;
+	uint64_t heard_ms, bytes_in, bytes_out;
+};
+
+/* --- sshproc_args.c --- */
+
+/* The command line, as execv takes it; freed with sshproc_args_free. NULL when memory is out.
+ * may_ask: ssh may use the terminal. pinned: this session's host key is known by the instance's
+ * alias. */
+char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned);
+void sshproc_args_free(char **args);
+
+/* --- sshproc_spawn.c --- */
+
+/* Both ends of two pipes for a channel: ours do not block. 0 or a negative errno. */
+struct pipe_pair {
+	int to, from; /* ours */
+	int in, out;  /* the other side's stdin and stdout */
+};
+int pipe_pair_make(struct pipe_pair *pair);
+void pipe_pair_close(struct pipe_pair *pair);
+
+/* Starts ssh with its first channel and its control folder. 0 or a negative errno with *error. */
+int sshproc_start(struct sshproc *process, struct ssh_error *error);
+/* Ends the process if it runs, throws away what it has sent and the far side has not acknowledged,
+ * waits for it and closes everything. */
+void sshproc_stop(struct sshproc *process);
+/* After it ended by itself: waits for it. */
+void sshproc_reap(struct sshproc *process);
+
+/* --- sshproc_says.c --- */
+
+/* Takes what is there to read. */
+void sshsays_read(struct sshproc *process);
+/* Why the process ended, by what it said. */
+void sshsays_error(const struct sshproc *process, struct ssh_error *error);
+
+/* --- sshproc_channel.c --- */
+
+/* Does what can be done now without waiting. Whether anything moved. */
+bool pipe_channel_serve(struct channel *channel);
+/* Closes the ends of a channel that is dead. */
+void pipe_channel_close(struct channel *channel);
+
+/* --- sshproc_mux.c --- */
+
+/* Asks the process for another session; sets channel->mux. 0 or a negative errno. */
+int mux_ask(struct channel *channel, struct pipe_pair *pair);
+/* Reads what it answers: 1 it runs, 0 nothing yet, or a negative errno: it was refused. words gets
+ * the server's exit status once it is known. */
+int mux_answer(struct channel *channel, char *words, size_t size);
+
+/* --- the host key, in sshproc_pin.c --- */
+
+/* Is the instance known by its alias? (Then ssh must find it under that name only.) */
+bool sshproc_is_pinned(const struct profile *profile);
+/* Writes the key that was found under the address down under the alias too. */
+void sshproc_pin(const struct profile *profile, const char *fingerprint);
+
+#endif

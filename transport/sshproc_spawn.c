@@ -1,0 +1,310 @@
+/*
+ * Starting and ending the ssh process.
+ *
+ * It is started with vfork(2), so that a daemon with much memory does not copy its page tables.
+ * The kernel ends it when our thread ends (PR_SET_PDEATHSIG), whatever the reason. It gets no
+ * descriptor but its pipes. Ctrl-C and a hang-up of the terminal that the mount was made on are not
+ * its business: they stay ignored in it.
+ */
+#include "conf/log.h"
+#include "conf/paths.h"
+#include "transport/sshproc.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Two requests of the size that OpenSSH takes; the kernel may allow less. */
+#define PIPE_BYTES (512 * 1024)
+#define END_MS 500
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* --- pipes ------------------------------------------------------------------------------- */
+
+static int one_pipe(int *reader, int *writer, int ours_is_reader)
+{
+	int ends[2], ours;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	*reader = ends[0];
+	*writer = ends[1];
+	ours = ours_is_reader ? ends[0] : ends[1];
+	if (fcntl(ours, F_SETFL, O_NONBLOCK))
+		return -errno;
+	/* Less is only slower. */
+	if (fcntl(ours, F_SETPIPE_SZ, PIPE_BYTES) < 0)
+		log_debug("F_SETPIPE_SZ: %s", strerror(errno));
+	return 0;
+}
+
+int pipe_pair_make(struct pipe_pair *pair)
+{
+	int err;
+
+	*pair = (struct pipe_pair){-1, -1, -1, -1};
+	err = one_pipe(&pair->in, &pair->to, 0);
+	if (!err)
+		err = one_pipe(&pair->from, &pair->out, 1);
+	if (err)
+		pipe_pair_close(pair);
+	return err;
+}
+
+void pipe_pair_close(struct pipe_pair *pair)
+{
+	close_fd(&pair->to);
+	close_fd(&pair->from);
+	close_fd(&pair->in);
+	close_fd(&pair->out);
+}
+
+/* --- starting ---------------------------------------------------------------------------- */
+
+/* Where ssh is: in $PATH, or where every distribution has it (systemd mounts without PATH). The
+ * caller frees; NULL when there is none. */
+static char *find_ssh(void)
+{
+	const char *path = getenv("PATH");
+
+	for (const char *at = path ? path : ""; *at;) {
+		size_t len = strcspn(at, ":");
+		char *file = NULL;
+
+		if (len && asprintf(&file, "%.*s/ssh", (int)len, at) >= 0) {
+			if (!access(file, X_OK))
+				return file;
+			free(file);
+		}
+		at += len + (at[len] == ':');
+	}
+	return access("/usr/bin/ssh", X_OK) ? NULL : strdup("/usr/bin/ssh");
+}
+
+/*
+ * The control socket's name, in a folder that is the user's alone. Without one there is one channel
+ * a session. ssh adds a dot and 16 letters to it while it binds.
+ */
+static void name_control(struct sshproc *process)
+{
+	const size_t longest = sizeof(process->control) - 1 - 17;
+	static atomic_uint count;
+	struct conf_error why = {.text = ""};
+	char *folder = NULL;
+	int len = -1;
+
+	if (!paths_runtime_dir(&folder, &why))
+		len = snprintf(process->control, sizeof(process->control), "%s/ssh-%d-%u", folder,
+		    (int)getpid(), atomic_fetch_add(&count, 1));
+	free(folder);
+	if (len > 0 && (size_t)len <= longest) {
+		/* Left by an earlier process of that number. */
+		if (unlink(process->control) && errno != ENOENT)
+			log_debug("%s: %s", process->control, strerror(errno));
+		return;
+	}
+	process->control[0] = '\0';
+	snprintf(process->folder, sizeof(process->folder), "/tmp/vastfs-ssh.XXXXXX");
+	if (mkdtemp(process->folder)) {
+		snprintf(process->control, sizeof(process->control), "%s/c", process->folder);
+	} else {
+		log_verbose("%s: no folder for ssh's control socket", process->session->where);
+		process->folder[0] = '\0';
+	}
+}
+
+/* In the child, whose memory is the parent's: system calls only. */
+static void become_ssh(const char *file, char **args, const int fds[3], pid_t parent)
+{
+	static const int deaf[] = {SIGINT, SIGQUIT, SIGHUP, SIGTSTP};
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int signal_number = 1; signal_number < 32; signal_number++)
+		sigaction(signal_number, &action, NULL);
+	action.sa_handler = SIG_IGN;
+	for (size_t i = 0; i < sizeof(deaf) / sizeof(*deaf); i++)
+		sigaction(deaf[i], &action, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
+		_exit(255);
+	for (int i = 0; i < 3; i++) {
+		if (dup2(fds[i], i) < 0)
+			_exit(255);
+	}
+	if (syscall(SYS_close_range, 3, ~0u, 0))
+		_exit(255);
+	execv(file, args);
+	_exit(255);
+}
+
+/* Returns in the parent only: the process, or a negative errno. */
+static pid_t __attribute__((noinline))
+start_child(const char *file, char **args, const int fds[3], pid_t parent)
+{
+	pid_t pid = vfork();
+
+	if (pid == 0)
+		become_ssh(file, args, fds, parent);
+	return pid < 0 ? -errno : pid;
+}
+
+static int spawn(struct sshproc *process, const char *file, char **args, const int fds[3])
+{
+	int low[3] = {-1, -1, -1}, err = 0;
+
+	/* Above 2, so that none is overwritten before its turn. */
+	for (int i = 0; i < 3 && !err; i++) {
+		low[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (low[i] < 0)
+			err = -errno;
+	}
+	if (!err) {
+		pid_t pid = start_child(file, args, low, getpid());
+
+		if (pid > 0)
+			process->pid = pid;
+		else
+			err = pid;
+	}
+	for (int i = 0; i < 3; i++)
+		close_fd(&low[i]);
+	if (err)
+		return err;
+	process->pid_fd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+	return process->pid_fd < 0 ? -errno : 0;
+}
+
+int sshproc_start(struct sshproc *process, struct ssh_error *error)
+{
+	struct session *session = process->session;
+	struct pipe_pair pair = {-1, -1, -1, -1};
+	char *file = find_ssh(), **args = NULL;
+	int err;
+
+	if (!file)
+		return ssh_fail(error, SSH_CONFIG, ENOENT,
+		    "there is no ssh command, which transport=ssh needs: install openssh-client");
+	name_control(process);
+	args = sshproc_args(
+	    process, session->flags & SESSION_MAY_ASK, sshproc_is_pinned(session->target->profile));
+	err = args ? pipe_pair_make(&pair) : -ENOMEM;
+	if (!err)
+		err = one_pipe(&process->said_fd, &process->said_end, 1);
+	if (!err) {
+		const int fds[3] = {pair.in, pair.out, process->said_end};
+
+		err = spawn(process, file, args, fds);
+	}
+	if (!err) {
+		process->first_to = pair.to;
+		process->first_from = pair.from;
+		pair.to = pair.from = -1;
+	}
+	pipe_pair_close(&pair);
+	sshproc_args_free(args);
+	free(file);
+	if (err)
+		return ssh_fail(error, SSH_LOST, -err, "%s: can't start ssh: %s", session->where,
+		    strerror(-err));
+	process->heard_ms = ssh_now();
+	return 0;
+}
+
+/* --- ending ------------------------------------------------------------------------------ */
+
+/*
+ * Bytes that the other side has not acknowledged must not arrive after the connection was given up:
+ * once the link is back, the kernel would deliver old requests behind their repetitions on a new
+ * connection. The socket is ssh's, but its parent may have a copy of the descriptor, and with
+ * SO_LINGER at 0 seconds its end throws the bytes away.
+ */
+static void discard_unsent(const struct sshproc *process)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+	char folder[64];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(folder, sizeof(folder), "/proc/%d/fd", (int)process->pid);
+	dir = opendir(folder);
+	while (dir && (entry = readdir(dir))) {
+		int fd = atoi(entry->d_name), domain = 0, unsent = 0, copy;
+		socklen_t len = sizeof(domain);
+
+		if (fd < 3)
+			continue;
+		copy = (int)syscall(SYS_pidfd_getfd, process->pid_fd, fd, 0);
+		if (copy < 0)
+			continue;
+		if (!getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain != AF_UNIX &&
+		    !ioctl(copy, SIOCOUTQ, &unsent) && unsent &&
+		    setsockopt(copy, SOL_SOCKET, SO_LINGER, &now, sizeof(now)))
+			log_debug("SO_LINGER: %s", strerror(errno));
+		close(copy);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void sshproc_reap(struct sshproc *process)
+{
+	int status = 0;
+
+	if (!process->pid)
+		return;
+	while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	process->pid = 0;
+	log_debug("%s: ssh ended with status %#x", process->session->where, (unsigned)status);
+}
+
+static void end_process(struct sshproc *process)
+{
+	struct pollfd ended = {.fd = process->pid_fd, .events = POLLIN};
+
+	if (process->pid_fd >= 0)
+		discard_unsent(process);
+	kill(process->pid, SIGTERM);
+	if (process->pid_fd < 0 || poll(&ended, 1, END_MS) <= 0)
+		kill(process->pid, SIGKILL);
+	sshproc_reap(process);
+}
+
+void sshproc_stop(struct sshproc *process)
+{
+	if (process->pid)
+		end_process(process);
+	close_fd(&process->first_to);
+	close_fd(&process->first_from);
+	close_fd(&process->said_fd);
+	close_fd(&process->said_end);
+	close_fd(&process->pid_fd);
+	packet_free(process->version);
+	process->version = NULL;
+	if (process->control[0] && unlink(process->control) && errno != ENOENT)
+		log_debug("%s: %s", process->control, strerror(errno));
+	if (process->folder[0] && rmdir(process->folder))
+		log_debug("%s: %s", process->folder, strerror(errno));
+	process->folder[0] = process->control[0] = '\0';
+}
