@@ -90,6 +90,23 @@ bool peer_send(int fd, uint64_t bytes)
 	return true;
 }
 
+ssize_t peer_recv(int fd, void *buf, size_t size, int flags)
+{
+	size_t got = 0;
+
+	for (;;) {
+		ssize_t n = recv(fd, (uint8_t *)buf + got, size - got, flags);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return got ? (ssize_t)got : n;
+		got += (size_t)n;
+		if (got == size || !(flags & MSG_WAITALL))
+			return (ssize_t)got;
+	}
+}
+
 int64_t peer_receive(int fd)
 {
 	static _Thread_local uint8_t buf[PIECE];

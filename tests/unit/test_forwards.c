@@ -92,7 +92,7 @@ static void each_kind_of_address(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
 	memset(page, 0, sizeof(page));
-	assert_true(recv(fd, page, sizeof(page) - 1, MSG_WAITALL) > 0);
+	assert_true(peer_recv(fd, page, sizeof(page) - 1, MSG_WAITALL) > 0);
 	assert_non_null(strstr(page, "\r\n\r\nhello\n"));
 	close(fd);
 	RIG_WAIT(rig_figures(&rig, 5).connections == 0, 5000);
@@ -201,10 +201,10 @@ static void half_closed_by_the_local_side(void **state)
 		peer_fill(buf, MIB, at);
 		hash = peer_hash(hash, buf, MIB);
 	}
-	assert_int_equal(recv(fd, answer, sizeof(answer), MSG_WAITALL), sizeof(answer));
+	assert_int_equal(peer_recv(fd, answer, sizeof(answer), MSG_WAITALL), sizeof(answer));
 	assert_int_equal(answer[0], total);
 	assert_int_equal(answer[1], hash);
-	assert_int_equal(recv(fd, answer, 1, 0), 0);
+	assert_int_equal(peer_recv(fd, answer, 1, 0), 0);
 	close(fd);
 	free(buf);
 	assert_int_equal(rig_figures(&rig, 0).bytes_out, total);
@@ -254,7 +254,7 @@ static void far_program_gone(void **state)
 	fd = peer_connect(rig.ports[0], false);
 	assert_true(fd >= 0);
 	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
-	while ((n = recv(fd, page, sizeof(page), 0)) > 0)
+	while ((n = peer_recv(fd, page, sizeof(page), 0)) > 0)
 		;
 	assert_int_equal(n, 0);
 	/* Its socket is closed: what we send now meets a reset there. */
@@ -284,9 +284,9 @@ static void local_program_gone(void **state)
 		    two = peer_connect(rig.ports[1], false);
 
 		assert_true(one >= 0 && two >= 0);
-		assert_int_equal(recv(one, &byte, 1, 0), 1);
+		assert_int_equal(peer_recv(one, &byte, 1, 0), 1);
 		assert_int_equal(send(two, &byte, 1, 0), 1);
-		assert_int_equal(recv(two, &byte, 1, 0), 1);
+		assert_int_equal(peer_recv(two, &byte, 1, 0), 1);
 		setsockopt(two, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 		close(one);
 		close(two);
@@ -340,7 +340,7 @@ static void a_reader_that_stops(void **state)
 
 		assert_true(got && right);
 		peer_fill(right, 8 * MIB, 0);
-		assert_int_equal(recv(fds[0], got, 8 * MIB, MSG_WAITALL), 8 * MIB);
+		assert_int_equal(peer_recv(fds[0], got, 8 * MIB, MSG_WAITALL), 8 * MIB);
 		assert_memory_equal(got, right, 8 * MIB);
 		free(got);
 		free(right);

@@ -49,7 +49,7 @@ static void nobody_listens_there(void **state)
 			int fd = peer_connect(rig.ports[forward], false);
 
 			assert_true(fd >= 0);
-			assert_int_equal(recv(fd, &byte, 1, 0), 0);
+			assert_int_equal(peer_recv(fd, &byte, 1, 0), 0);
 			close(fd);
 		}
 		RIG_WAIT(rig_figures(&rig, forward).connections == 0, 5000);
@@ -186,10 +186,10 @@ static void link_lost_and_rebuilt(void **state)
 	fd = peer_connect(rig.ports[0], false);
 	assert_true(fd >= 0);
 	assert_int_equal(send(fd, &byte, 1, 0), 1);
-	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	assert_int_equal(peer_recv(fd, &byte, 1, 0), 1);
 	test_sshd_kill(&sshd);
 	/* Cut off, which is no proper end of the data. */
-	assert_int_equal(recv(fd, &byte, 1, 0), -1);
+	assert_int_equal(peer_recv(fd, &byte, 1, 0), -1);
 	assert_int_equal(errno, ECONNRESET);
 	close(fd);
 	RIG_WAIT(!forwards_up(rig.forwards), 1000);
@@ -198,7 +198,7 @@ static void link_lost_and_rebuilt(void **state)
 	/* Down: accepted and closed, with a word of it. */
 	late = peer_connect(rig.ports[0], false);
 	assert_true(late >= 0);
-	assert_int_equal(recv(late, &byte, 1, 0), 0);
+	assert_int_equal(peer_recv(late, &byte, 1, 0), 0);
 	close(late);
 	assert_int_equal(rig_warned("there is no link to the instance", NULL), 1);
 	start_again();
@@ -223,14 +223,14 @@ static void link_goes_silent(void **state)
 	fd = peer_connect(rig.ports[0], false);
 	assert_true(fd >= 0);
 	assert_int_equal(send(fd, &byte, 1, 0), 1);
-	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	assert_int_equal(peer_recv(fd, &byte, 1, 0), 1);
 	/* Silent, but alive: pings keep it. Ended early, so as not to cost the suite much. */
 	start = rig_now_ms();
 	RIG_WAIT(rig_now_ms() - start > 7000, 8000);
 	assert_true(forwards_up(rig.forwards));
 	signal_children(sshd.pid, SIGSTOP);
 	start = rig_now_ms();
-	assert_int_equal(recv(fd, &byte, 1, 0), -1);
+	assert_int_equal(peer_recv(fd, &byte, 1, 0), -1);
 	assert_int_equal(errno, ECONNRESET);
 	print_message("a silent link is noticed after %u ms\n", (unsigned)(rig_now_ms() - start));
 	assert_true(rig_now_ms() - start < 17000);
@@ -240,7 +240,7 @@ static void link_goes_silent(void **state)
 	/* And the end does not wait for a link that has just gone silent. */
 	fd = peer_connect(rig.ports[0], false);
 	assert_int_equal(send(fd, &byte, 1, 0), 1);
-	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	assert_int_equal(peer_recv(fd, &byte, 1, 0), 1);
 	signal_children(sshd.pid, SIGSTOP);
 	assert_int_equal(send(fd, &byte, 1, 0), 1);
 	rig_stop(&rig);
@@ -266,7 +266,7 @@ static void ends_while_dialling(void **state)
 	assert_true(fd >= 0);
 	assert_false(forwards_up(rig.forwards));
 	/* It is held for ten seconds, then closed. */
-	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+	assert_int_equal(peer_recv(fd, &byte, 1, 0), 0);
 	close(fd);
 	assert_int_equal(rig_figures(&rig, 0).connections, 0);
 	rig_stop(&rig);
