@@ -48,8 +48,9 @@ bool peer_send(int fd, uint64_t bytes);
 /* Reads to the end and compares with the stream from its start: the number of bytes, or -1 on an
  * error, timeout or difference. */
 int64_t peer_receive(int fd);
-/* recv(2) that no signal cuts short. (With a time-out on the socket it is not restarted; and the kernel
- * interrupts it, without a signal handler, for what a loop made by this thread asked through io_uring.) */
+/* recv(2) that no signal cuts short. (With a time-out on the socket it is not restarted; and the
+ * kernel interrupts it, without a signal handler, for what a loop made by this thread asked through
+ * io_uring.) */
 ssize_t peer_recv(int fd, void *buf, size_t size, int flags);
 
 #endif
