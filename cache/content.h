@@ -128,6 +128,13 @@ int content_read(struct content *content, void *file, struct readahead *ra, uint
  * 256 KiB). */
 void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len);
 
+/* Is all of it in memory? (Meant for small files: it looks at each block.) */
+bool content_whole(const struct content *content);
+/* All len bytes of the file, read by somebody who knows that they are of the present version; what
+ * is there or under way already stays as it is. 0, -ESTALE when the size is another one or
+ * something was written, -ENOMEM. */
+int content_fill(struct content *content, const uint8_t *data, size_t len);
+
 /*
  * Accepts len bytes at offset; the size grows to cover them. data is borrowed for the call (copied
  * when the write has to wait). 1: accepted now; 0: done will be called when it has been accepted,

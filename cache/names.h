@@ -61,6 +61,7 @@ struct inode {
 	uint64_t changed_tick; /* last local change */
 	uint64_t lookups;      /* the kernel's references */
 	uint32_t pins;	       /* ours: open handles, requests under way */
+	uint32_t ahead;	       /* fs/ahead.c: for whom it was fetched ahead; 0: for nobody */
 	struct folder *folder; /* NULL for all but folders */
 	void *open;	       /* fs/openfile.c: content and handles, or NULL */
 };

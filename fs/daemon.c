@@ -1,5 +1,6 @@
 #include "fs/daemon.h"
 #include "conf/log.h"
+#include "fs/ahead.h"
 #include "fs/control.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
@@ -151,7 +152,8 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 
 	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &names_events, fs);
 	fs->contents = content_pool_new(&daemon->loop, &openfile_source, CONTENT_LIMIT);
-	if (!fs->names || !fs->contents)
+	fs->ahead = ahead_new(fs);
+	if (!fs->names || !fs->contents || !fs->ahead)
 		return -ENOMEM;
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
@@ -251,11 +253,17 @@ static int begin(struct daemon *daemon)
  * not be brought to their end in time know of names and contents. */
 static void free_caches(struct fs *fs, bool late)
 {
-	if (late || fs->requests_alive || fs->open_files) {
+	struct ahead_figures figures = {0};
+
+	if (fs->ahead)
+		ahead_figures(fs->ahead, &figures);
+	if (late || fs->requests_alive || fs->open_files || figures.underway) {
 		log_debug("%u files were open, %u requests under way", fs->open_files,
 		    fs->requests_alive);
 		return;
 	}
+	ahead_free(fs->ahead);
+	fs->ahead = NULL;
 	names_free(fs->names);
 	fs->names = NULL;
 	if (fs->contents)

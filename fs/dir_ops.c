@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SORT_MAX 100000u /* names: more are taken as they were listed */
+
 /*
  * An open folder. Its names are noted when reading begins (and again after rewinddir), so that
  * offsets mean the same names however the folder changes meanwhile: offset n is what follows the
@@ -43,34 +45,46 @@ static void folder_handle_free(struct fs *fs, struct folder_handle *handle)
 	free(handle);
 }
 
+static int by_number(const void *left, const void *right)
+{
+	const struct dentry *a = *(const struct dentry *const *)left;
+	const struct dentry *b = *(const struct dentry *const *)right;
+
+	return a->inode->ino < b->inode->ino ? -1 : a->inode->ino > b->inode->ino;
+}
+
+/* The names by inode number: cp and tar sort them so, the others take them as they come, and what
+ * is read ahead (ahead_order.c) is what all of them want next. */
 static int note_names(struct folder_handle *handle)
 {
 	struct folder *folder = handle->folder->folder;
-	struct dentry *dentry;
-	size_t len = 0, n = 0;
+	struct dentry **sorted = calloc(folder->n_children + 1, sizeof(*sorted)), *dentry;
+	size_t len = 0, n = 0, i;
 
 	folder_handle_clear(handle);
 	TAILQ_FOREACH (dentry, &folder->children, sibling) {
-		if (dentry->inode) {
+		if (sorted && dentry->inode) {
 			len += strlen(dentry->name) + 1;
-			n++;
+			sorted[n++] = dentry;
 		}
 	}
 	handle->names = malloc(len + 1);
 	handle->starts = calloc(n + 1, sizeof(*handle->starts));
-	if (!handle->names || !handle->starts) {
+	if (!sorted || !handle->names || !handle->starts) {
 		folder_handle_clear(handle);
+		free(sorted);
 		return -ENOMEM;
 	}
-	len = 0;
-	TAILQ_FOREACH (dentry, &folder->children, sibling) {
-		if (!dentry->inode)
-			continue;
-		handle->starts[handle->n++] = (uint32_t)len;
-		strcpy(handle->names + len, dentry->name);
-		len += strlen(dentry->name) + 1;
+	if (n <= SORT_MAX)
+		qsort(sorted, n, sizeof(*sorted), by_number);
+	for (i = 0, len = 0; i < n; i++) {
+		handle->starts[i] = (uint32_t)len;
+		strcpy(handle->names + len, sorted[i]->name);
+		len += strlen(sorted[i]->name) + 1;
 	}
+	handle->n = n;
 	handle->noted = true;
+	free(sorted);
 	return 0;
 }
 

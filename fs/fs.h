@@ -5,11 +5,13 @@
  * request to the instance and returns. struct fs is the root object; it owns the modules below it.
  *
  *	fuse_loop.c    the FUSE session on the loop: receives requests, calls the handlers
- *	request.c      one object for each waiting request: exactly one reply, interrupts, the
- *timeout lookup.c attr_ops.c dir_ops.c name_ops.c file_ops.c open.c io_ops.c    the handlers
- *	listing.c refresh.c walk.c    folders and attributes brought up to date, folders listed
- *ahead openfile.c     open files: handles, content, versions notify.c       tells the kernel what
- *changed behind it control.c status.c    the control socket of `vastfs`
+ *	request.c      a waiting request: exactly one reply, interrupts, the timeout
+ *	*_ops.c lookup.c open.c    the handlers
+ *	listing.c refresh.c walk.c    folders and attributes, up to date and ahead
+ *	ahead*.c       small files fetched before they are opened
+ *	openfile.c     open files: handles, content, versions
+ *	notify.c       tells the kernel what changed behind it
+ *	control.c status.c    the control socket of `vastfs`
  */
 #ifndef VASTFS_FS_FS_H
 #define VASTFS_FS_FS_H
@@ -54,6 +56,7 @@ struct fs {
 	uint64_t walk_active_ms; /* when a program last opened a folder in a walk */
 	uint64_t listed_ahead, listed_ahead_used;
 
+	struct ahead *ahead; /* fs/ahead.h */
 	unsigned open_files;
 };
 

@@ -1,5 +1,6 @@
 #include "fs/listing.h"
 #include "conf/log.h"
+#include "fs/ahead.h"
 #include "fs/openfile.h"
 #include "fs/walk.h"
 #include <errno.h>
@@ -117,6 +118,7 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 	if (was_unread && !folder->folder->ahead)
 		fs->walk_unread--;
 	walk_listed(fs, listing->began_ahead, folder->folder->ahead && !was_unread);
+	ahead_listed(fs);
 	while ((waiter = STAILQ_FIRST(&listing->waiters))) {
 		STAILQ_REMOVE_HEAD(&listing->waiters, link);
 		waiter->done(waiter->arg, err);
@@ -174,7 +176,11 @@ int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *
 
 bool listing_ahead(struct fs *fs, struct inode *folder)
 {
-	return !folder->folder->listing && !begin(fs, folder, true);
+	if (folder->folder->listing || begin(fs, folder, true))
+		return false;
+	fs->walk_flying++;
+	fs->listed_ahead++;
+	return true;
 }
 
 bool listing_is_fresh(struct fs *fs, const struct inode *folder)

@@ -13,8 +13,8 @@ typedef void listing_done(void *arg, int err);
 /* Joins the listing under way, or starts one. 0: done is called once, later; or a negative errno.
  */
 int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *arg);
-/* Starts a listing that nobody waits for (walk.c). False when one is under way already or none
- * could be started. */
+/* Starts a listing that nobody waits for (walk.c, ahead.c). False when one is under way already or
+ * none could be started. */
 bool listing_ahead(struct fs *fs, struct inode *folder);
 /* May what is known of the folder's names be answered without asking? */
 bool listing_is_fresh(struct fs *fs, const struct inode *folder);

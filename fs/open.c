@@ -1,5 +1,6 @@
 /* OPEN. */
 #include "conf/log.h"
+#include "fs/ahead.h"
 #include "fs/openfile.h"
 #include "fs/request.h"
 #include <errno.h>
@@ -42,6 +43,8 @@ static void end_open(struct open *open)
 		return;
 	}
 	handle_tell_version(handle);
+	if (open->attr.flags && rfile_readable(open->file))
+		openfile_opened(open->inode);
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))
@@ -116,8 +119,12 @@ static void on_ready_to_truncate(void *arg, int err)
 	send_open(open);
 }
 
-/* R5: with the link down what is cached can be read; what is not waits for the link. */
-static void open_offline(struct open *open)
+/*
+ * Without asking: what is known stands for the open, and the instance's file is opened when
+ * something is read that is not here. So small files fetched ahead cost no round trip; and with the
+ * link down what is cached can be read (R5), what is not waits for the link.
+ */
+static void open_unasked(struct open *open, bool keep_cache)
 {
 	struct fs *fs = open->request.fs;
 	const struct attr *attr = &open->inode->attr;
@@ -140,25 +147,60 @@ static void open_offline(struct open *open)
 		return;
 	}
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
-	open->fi.keep_cache = 1;
+	open->fi.keep_cache = keep_cache;
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
+}
+
+static void open_here(struct open *open)
+{
+	open_unasked(open, openfile_keeps_cache(open->request.fs, open->inode));
+}
+
+static void on_fetched(void *arg)
+{
+	struct open *open = arg;
+
+	if (openfile_is_current(open->request.fs, open->inode, OPENFILE_CHECKED_MS))
+		open_here(open);
+	else
+		send_open(open);
+}
+
+static void open_to_read(struct open *open)
+{
+	switch (ahead_opened(open->request.fs, open->inode, open->request.pid)) {
+	case AHEAD_HERE:
+		open_here(open);
+		break;
+	case AHEAD_UNDERWAY:
+		if (ahead_wait(open->inode, on_fetched, open))
+			break;
+		/* fall through */
+	case AHEAD_ABSENT:
+		send_open(open);
+		break;
+	}
 }
 
 void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct open *open = request_new(req, sizeof(*open), "open");
+	bool reads = (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
 	struct openfile *openfile;
 
 	if (!open)
 		return;
 	open->inode = fs_inode(fs, node);
 	open->fi = *fi;
+	open->fi.noflush = reads;
 	request_pin(&open->request, open->inode);
 	openfile = open->inode->open;
-	if (fs_offline(fs) && (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY)
-		open_offline(open);
+	if (reads && fs_offline(fs))
+		open_unasked(open, true);
+	else if (reads)
+		open_to_read(open);
 	else if ((fi->flags & O_TRUNC) && openfile && content_dirty(openfile->content))
 		content_flush(openfile->content, on_ready_to_truncate, open);
 	else

@@ -1,4 +1,5 @@
 #include "fs/openfile.h"
+#include "fs/ahead.h"
 #include "fs/notify.h"
 #include "fs/request.h"
 #include <errno.h>
@@ -298,6 +299,32 @@ bool openfile_keeps_cache(struct fs *fs, struct inode *inode)
 		open->suspect = false;
 	}
 	return keeps;
+}
+
+void openfile_opened(struct inode *inode)
+{
+	struct openfile *open = inode->open;
+
+	open->mode = inode->attr.mode;
+	open->uid = inode->attr.uid;
+	open->gid = inode->attr.gid;
+}
+
+bool openfile_is_whole(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+	const struct attr *attr = &inode->attr;
+
+	return open && open->mode == attr->mode && open->uid == attr->uid &&
+	       open->gid == attr->gid && attr->size <= AHEAD_FILE_MAX && !open->suspect &&
+	       !openfile_dirty(inode) && content_size(open->content) == attr->size &&
+	       content_whole(open->content);
+}
+
+bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
+{
+	return inode->checked_ms && fs_now_ms(fs) - inode->checked_ms < checked_ms &&
+	       !LIST_EMPTY(&inode->names) && openfile_is_whole(inode);
 }
 
 void openfile_used(struct fs *fs, struct openfile *open)

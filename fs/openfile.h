@@ -24,6 +24,9 @@ struct openfile {
 	bool refreshing; /* the question for the attributes is under way */
 	bool wrote;	 /* something was written since the instance last told the attributes */
 	bool suspect;	 /* data was read or written while the version was too young */
+	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
+	/* It was opened for reading when it had these; else mode is 0. */
+	uint32_t mode, uid, gid;
 	bool kernel_stale; /* the kernel may hold pages of another version */
 };
 
@@ -71,6 +74,14 @@ bool openfile_no_path(void *arg, char *buf, size_t size);
 void openfile_version_changed(struct inode *inode);
 /* At open: may the kernel keep its pages? Drops what may not be trusted. */
 bool openfile_keeps_cache(struct fs *fs, struct inode *inode);
+/* The instance let us open the file for reading. */
+void openfile_opened(struct inode *inode);
+/* Is all of a small file here that an open for reading would bring: permitted, of the version that
+ * is known, and trusted? */
+bool openfile_is_whole(const struct inode *inode);
+/* And is that version known to be the instance's, not longer than that ago? R2 allows a second. */
+#define OPENFILE_CHECKED_MS 1000
+bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms);
 /* Data of the present version is being read or written. */
 void openfile_used(struct fs *fs, struct openfile *open);
 /* We changed the file ourselves and the instance then reported this: what is cached of it stays

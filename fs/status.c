@@ -1,6 +1,7 @@
 /* What `vastfs status --json` shows; `vastfs status` prints the same for people
  * (fs/cmd/status_text.c). */
 #include "conf/log.h"
+#include "fs/ahead.h"
 #include "fs/control.h"
 #include <stdlib.h>
 #include <string.h>
@@ -51,17 +52,21 @@ static json_t *sessions(struct fs *fs)
 static json_t *cache(struct fs *fs)
 {
 	struct content_figures figures;
+	struct ahead_figures ahead;
 
 	content_pool_figures(fs->contents, &figures);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "names",
-	    (json_int_t)names_count(fs->names), "present_bytes", (json_int_t)figures.present_bytes,
-	    "limit_bytes", (json_int_t)figures.limit_bytes, "hit_bytes",
-	    (json_int_t)figures.hit_bytes, "miss_bytes", (json_int_t)figures.miss_bytes,
-	    "fetched_bytes", (json_int_t)figures.fetched_bytes, "wasted_bytes",
-	    (json_int_t)figures.wasted_bytes, "dirty_bytes", (json_int_t)figures.dirty_bytes,
-	    "dirty_limit_bytes", (json_int_t)figures.dirty_limit_bytes, "folders_listed_ahead",
+	ahead_figures(fs->ahead, &ahead);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	    "names", (json_int_t)names_count(fs->names), "present_bytes",
+	    (json_int_t)figures.present_bytes, "limit_bytes", (json_int_t)figures.limit_bytes,
+	    "hit_bytes", (json_int_t)figures.hit_bytes, "miss_bytes",
+	    (json_int_t)figures.miss_bytes, "fetched_bytes", (json_int_t)figures.fetched_bytes,
+	    "wasted_bytes", (json_int_t)figures.wasted_bytes, "dirty_bytes",
+	    (json_int_t)figures.dirty_bytes, "dirty_limit_bytes",
+	    (json_int_t)figures.dirty_limit_bytes, "folders_listed_ahead",
 	    (json_int_t)fs->listed_ahead, "folders_listed_ahead_used",
-	    (json_int_t)fs->listed_ahead_used);
+	    (json_int_t)fs->listed_ahead_used, "files_read_ahead", (json_int_t)ahead.files,
+	    "files_read_ahead_used", (json_int_t)ahead.used);
 }
 
 static json_t *forwards(struct fs *fs)

@@ -43,7 +43,7 @@ void walk_forget(struct fs *fs, struct inode *inode)
 		fs->walk_unread--;
 }
 
-static bool active(const struct fs *fs)
+bool walk_active(const struct fs *fs)
 {
 	return fs->walk_active_ms && fs_now_ms(fs) - fs->walk_active_ms < WALK_ENDS_MS;
 }
@@ -52,15 +52,12 @@ static void go_ahead(struct fs *fs)
 {
 	struct folder *folder;
 
-	while (active(fs) && fs->walk_flying < fs->walk_window && fs->walk_unread < UNREAD_MAX &&
-	       (folder = TAILQ_FIRST(&fs->walk_queue))) {
+	while (walk_active(fs) && fs->walk_flying < fs->walk_window &&
+	       fs->walk_unread < UNREAD_MAX && (folder = TAILQ_FIRST(&fs->walk_queue))) {
 		leave_queue(fs, folder);
 		if (listing_is_fresh(fs, folder->inode))
 			continue;
-		if (listing_ahead(fs, folder->inode)) {
-			fs->walk_flying++;
-			fs->listed_ahead++;
-		}
+		listing_ahead(fs, folder->inode);
 	}
 }
 
@@ -105,7 +102,7 @@ void walk_opened(struct fs *fs, struct inode *inode)
 	folder->opened_ms = now;
 	if (parent && parent->folder->opened_ms &&
 	    now - parent->folder->opened_ms < PARENT_OPENED_MS) {
-		if (!active(fs)) {
+		if (!walk_active(fs)) {
 			struct folder *old;
 
 			while ((old = TAILQ_FIRST(&fs->walk_queue)))

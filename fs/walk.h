@@ -16,6 +16,8 @@
 void walk_init(struct fs *fs);
 /* A program opens the folder. */
 void walk_opened(struct fs *fs, struct inode *folder);
+/* Is a walk going on? */
+bool walk_active(const struct fs *fs);
 /* A listing named this folder. */
 void walk_found(struct fs *fs, struct inode *folder);
 /* A listing has ended: was it one of ours, and is its folder now listed ahead and not yet looked

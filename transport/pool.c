@@ -44,8 +44,11 @@ bool pool_near(const struct pool *pool)
 	return rtt && rtt < POOL_NEAR_US;
 }
 
+/* What a request weighs beside the bytes in flight: many small ones are spread too. */
+#define REQUEST_COSTS 4096u
+
 struct bulk_view {
-	struct pool_channel *best; /* ready, with the fewest bytes in flight */
+	struct pool_channel *best; /* ready, with the least in flight */
 	size_t least;
 	unsigned open, opening;
 };
@@ -68,7 +71,8 @@ static void view_session(struct pool_session *session, bool only_one, struct bul
 		if (only_one && seen)
 			continue;
 		seen = true;
-		load = sftp_bytes_in_flight(channel->sftp);
+		load = sftp_bytes_in_flight(channel->sftp) +
+		       sftp_requests_in_flight(channel->sftp) * REQUEST_COSTS;
 		if (!view->best || load < view->least) {
 			view->best = channel;
 			view->least = load;

@@ -44,6 +44,9 @@ void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_
  * back. NULL when memory is out. */
 struct rfile *rfile_open_later(
     struct remote *remote, const struct sftp_attr *known, const struct rfile_owner *owner);
+/* rfile_open for reading a small file that nobody waits for: on a bulk channel, where it and what
+ * is read through it delay no small operation. A lost link ends it: -ESTALE. */
+void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *done, void *arg);
 struct rfile *rfile_get(struct rfile *file);
 void rfile_put(struct rfile *file);
 

@@ -28,6 +28,7 @@ struct opening {
 	struct pool *pool;
 	struct pool_channel *channel; /* counted, while requests are out */
 	char *path;
+	enum lane lane;
 	uint32_t flags, mode;
 	uint32_t file_flags; /* as the caller gave them */
 	struct rfile_owner owner;
@@ -82,7 +83,7 @@ static void opening_fail_later_done(void *arg, int err)
 static void opening_fail_later(struct opening *opening, int err)
 {
 	opening->err = err;
-	pool_wait(opening->pool, LANE_FILES, 0, opening_fail_later_done, opening);
+	pool_wait(opening->pool, opening->lane, 0, opening_fail_later_done, opening);
 }
 
 static void opening_waited(void *arg, int err)
@@ -277,11 +278,11 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 static void opening_start(struct opening *opening)
 {
 	uint64_t now = rfile_now_ms();
-	struct pool_channel *channel = pool_channel(opening->pool, LANE_FILES, false);
+	struct pool_channel *channel = pool_channel(opening->pool, opening->lane, false);
 
 	if (!channel) {
 		unsigned left = now < opening->deadline ? (unsigned)(opening->deadline - now) : 0;
-		pool_wait(opening->pool, LANE_FILES, left, opening_waited, opening);
+		pool_wait(opening->pool, opening->lane, left, opening_waited, opening);
 		return;
 	}
 	if (opening->channel)
@@ -290,8 +291,8 @@ static void opening_start(struct opening *opening)
 	opening_send(opening, pool_channel_sftp(channel));
 }
 
-void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
-    const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+static void open_on(struct remote *remote, enum lane lane, const char *path, uint32_t flags,
+    uint32_t mode, const struct rfile_owner *owner, rfile_open_done *done, void *arg)
 {
 	struct opening *opening = calloc(1, sizeof(*opening));
 	char *copy = opening ? strdup(path) : NULL;
@@ -305,6 +306,7 @@ void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_
 	opening->remote = remote_get(remote);
 	opening->pool = remote_pool(remote);
 	opening->path = copy;
+	opening->lane = lane;
 	opening->flags = flags;
 	opening->file_flags = flags;
 	opening->mode = mode;
@@ -318,4 +320,17 @@ void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_
 		opening_fail_later(opening, err);
 	else
 		opening_start(opening);
+}
+
+void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
+    const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+{
+	open_on(remote, LANE_FILES, path, flags, mode, owner, done, arg);
+}
+
+void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *done, void *arg)
+{
+	static const struct rfile_owner nobody = {.path = NULL};
+
+	open_on(remote, LANE_BULK, path, SSH_FXF_READ, 0, &nobody, done, arg);
 }

@@ -116,6 +116,10 @@ void status_text_print(const json_t *status)
 	    number(cache, "names"), bytes(number(cache, "present_bytes")),
 	    bytes(number(cache, "limit_bytes")), bytes(number(cache, "hit_bytes")),
 	    bytes(number(cache, "fetched_bytes")));
+	printf("  ahead       %lld folders, %lld used; %lld small files, %lld used; %s not used\n",
+	    number(cache, "folders_listed_ahead"), number(cache, "folders_listed_ahead_used"),
+	    number(cache, "files_read_ahead"), number(cache, "files_read_ahead_used"),
+	    bytes(number(cache, "wasted_bytes")));
 	printf("  unsent      %s of at most %s\n", bytes(number(cache, "dirty_bytes")),
 	    bytes(number(cache, "dirty_limit_bytes")));
 	print_forwards(json_object_get(status, "forwards"));

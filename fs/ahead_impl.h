@@ -1,0 +1,91 @@
+/* What the ahead*.c files share; nobody else includes this. */
+#ifndef VASTFS_FS_AHEAD_IMPL_H
+#define VASTFS_FS_AHEAD_IMPL_H
+
+#include "fs/ahead.h"
+
+#define AHEAD_STREAMS 8
+#define AHEAD_DEPTH 32
+
+/* --- ahead_order.c --- */
+
+/* The orders that programs have been seen to go through a folder in. The names of a folder are
+ * given to them by inode number (dir_ops.c), so "as listed" and "sorted by inode number", which cp
+ * and tar do, are one. */
+#define AHEAD_BY_NAME 1u
+#define AHEAD_FILES_FIRST 2u /* folders after all files, as os.walk and rsync do */
+#define AHEAD_ORDERS 4u
+
+/* A folder that a place leads through, with what was in it when it was reached. */
+struct ahead_level {
+	struct inode *folder;	/* pinned, as are the entries: folders and small files */
+	struct inode **entries; /* in order */
+	size_t n, next;
+	uint64_t bytes; /* of the files */
+};
+
+/* A place in the tree. The last level is the one in which the next file lies. */
+struct ahead_place {
+	struct ahead_level levels[AHEAD_DEPTH];
+	unsigned depth, order;
+	struct inode *tried; /* a folder whose listing is waited for; only compared */
+};
+
+void ahead_place_clear(struct fs *fs, struct ahead_place *place);
+/* The place is in this folder alone, behind inode if that is in it. False: memory is out. */
+bool ahead_place_set(
+    struct fs *fs, struct ahead_place *place, struct inode *folder, const struct inode *inode);
+/* The level of the folder, or -1. */
+int ahead_place_find(const struct ahead_place *place, const struct inode *folder);
+/* Leaves the levels below this one; it goes on behind entry `at`. */
+void ahead_place_back(struct fs *fs, struct ahead_place *place, int level, size_t at);
+/* Where the level has the inode; n when it has not. */
+size_t ahead_level_index(const struct ahead_level *level, const struct inode *inode);
+/* How many entries the folder has between two files in an order; SIZE_MAX when `from` is not before
+ * `to`. */
+size_t ahead_between(
+    const struct inode *folder, const struct inode *from, const struct inode *to, unsigned order);
+/* The next file, or NULL: there is none, or a folder has to be listed first. listings: how many
+ * folders may be listed together; 0: only this folder's files are meant, not those of folders
+ * inside and behind it. */
+struct inode *ahead_place_next(struct fs *fs, struct ahead_place *place, unsigned listings);
+
+/* --- ahead_fetch.c --- */
+
+struct ahead_fetch;
+/* May it be fetched, and later be trusted? */
+bool ahead_may_fetch(struct fs *fs, const struct inode *inode);
+/* Fetches it, or if all of it is here checks it. False: it could not be started. */
+bool ahead_fetch(struct fs *fs, struct inode *inode);
+/* The number of its start, counted up; 0 when it is not under way. */
+uint64_t ahead_fetch_serial(const struct inode *inode);
+
+/* --- ahead.c --- */
+
+/* One program, or several that share the work. */
+struct ahead_stream {
+	uint32_t mark;	    /* inode->ahead of what it fetched: mark * 2, + 1 when in its window */
+	pid_t pid;	    /* who opened last */
+	uint64_t used_ms;   /* when; 0: the stream is free */
+	struct inode *last; /* what; pinned */
+	uint64_t last_size;
+	struct ahead_place place;
+	unsigned window, waiting; /* files it may have fetched and not yet seen opened, and has */
+	uint64_t waiting_bytes;
+	uint64_t grown;	    /* fetches older than this do not make the window grow again */
+	unsigned used;	    /* guesses that were right since the place was set */
+	unsigned astray;    /* opens in a row that were in no order */
+	unsigned bad;	    /* places in a row that came to nothing */
+	uint64_t listed_ms; /* when the folder was last listed for the checks */
+};
+
+struct ahead {
+	struct fs *fs;
+	struct ahead_stream streams[AHEAD_STREAMS];
+	uint32_t marks;
+	unsigned underway;
+	uint64_t serial; /* of the last fetch */
+	struct ahead_figures figures;
+};
+
+#endif
