@@ -32,6 +32,17 @@ static int add_options(struct profile_request *request, const char *list, struct
 	return 0;
 }
 
+static int add_wait(struct profile_request *request, const char *seconds, struct conf_error *error)
+{
+	char *option;
+
+	if (asprintf(&option, "wait=%s", seconds) < 0)
+		return conf_fail(error, ENOMEM, "out of memory");
+	profile_request_add_option(request, option, strlen(option));
+	free(option);
+	return 0;
+}
+
 static int take_operand(struct cmdline *out, const char *arg, struct conf_error *error)
 {
 	char **slot = !out->request.spec ? &out->request.spec : &out->mountpoint;
@@ -75,6 +86,8 @@ static int take_flag(int flag, struct cmdline *out, struct conf_error *error)
 	case 'h':
 		out->help = true;
 		return 0;
+	case 'w':
+		return add_wait(&out->request, optarg ? optarg : "600", error);
 	case 'L':
 		profile_request_add_forward(&out->request, optarg);
 		return 0;
@@ -105,7 +118,8 @@ static int check_operands(const struct cmdline *out, struct conf_error *error)
 int cmdline_parse(int argc, char **argv, struct cmdline *out, struct conf_error *error)
 {
 	static const struct option long_options[] = {{"help", no_argument, NULL, 'h'},
-	    {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
+	    {"version", no_argument, NULL, 'V'}, {"wait", optional_argument, NULL, 'w'},
+	    {NULL, 0, NULL, 0}};
 	int flag, rc = 0;
 
 	memset(out, 0, sizeof(*out));
@@ -178,6 +192,7 @@ void cmdline_print_help(const char *program)
 	    "    -L FORWARD    forward a port too: 8080, or 8080:localhost:8080; may repeat\n"
 	    "    -s            pass over unknown -o options\n"
 	    "    -n, -N, -t    accepted from mount(8), without effect\n"
+	    "    --wait[=SECONDS]  wait for an instance that is starting (600)\n"
 	    "    -V, -h        print the version; this help\n"
 	    "\n"
 	    "Keys of the ini file, and -o options:\n",

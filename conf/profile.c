@@ -1,5 +1,6 @@
 /* The precedence of what the user said: the command line, the section, [defaults], the built-in
  * defaults. */
+#include "conf/apikey.h"
 #include "conf/paths.h"
 #include "conf/profile_impl.h"
 #include <errno.h>
@@ -12,43 +13,6 @@ static int no_memory(struct conf_error *error)
 	return conf_fail(error, ENOMEM, "out of memory");
 }
 
-/* --- what the command line said ------------------------------------------ */
-
-static void add_string(struct profile_request *request, char ***list, size_t *n, char *string)
-{
-	char **grown = string ? realloc(*list, (*n + 1) * sizeof(*grown)) : NULL;
-
-	if (!grown) {
-		free(string);
-		request->no_memory = true;
-		return;
-	}
-	*list = grown;
-	grown[(*n)++] = string;
-}
-
-void profile_request_add_option(struct profile_request *request, const char *option, size_t len)
-{
-	add_string(request, &request->options, &request->n_options, strndup(option, len));
-}
-
-void profile_request_add_forward(struct profile_request *request, const char *forward)
-{
-	add_string(request, &request->forwards, &request->n_forwards, strdup(forward));
-}
-
-void profile_request_fini(struct profile_request *request)
-{
-	for (size_t i = 0; i < request->n_options; i++)
-		free(request->options[i]);
-	for (size_t i = 0; i < request->n_forwards; i++)
-		free(request->forwards[i]);
-	free(request->options);
-	free(request->forwards);
-	free(request->spec);
-	memset(request, 0, sizeof(*request));
-}
-
 /* --- a profile in the making --------------------------------------------- */
 
 int draft_init(struct draft *draft, struct conf_error *error)
@@ -56,10 +20,12 @@ int draft_init(struct draft *draft, struct conf_error *error)
 	struct profile *p = calloc(1, sizeof(*p));
 
 	memset(draft, 0, sizeof(*draft));
-	if (p)
+	if (p) {
 		p->user = strdup("root");
-	if (!p || !p->user) {
-		free(p);
+		p->api_url = strdup("https://console.vast.ai");
+	}
+	if (!p || !p->user || !p->api_url) {
+		profile_free(p);
 		return no_memory(error);
 	}
 	p->port = 22;
@@ -120,6 +86,7 @@ void profile_free(struct profile *profile)
 	free(profile->path);
 	free(profile->known_hosts);
 	free(profile->fsname);
+	free(profile->api_url);
 	free(profile->config);
 	free(profile);
 }
@@ -237,6 +204,11 @@ static int apply_options(
 
 /* --- which section -------------------------------------------------------- */
 
+static bool is_number(const char *name)
+{
+	return *name && name[strspn(name, "0123456789")] == '\0';
+}
+
 static int no_section(const struct ini_file *file, const char *name, struct conf_error *error)
 {
 	const char *config = file->name ? file->name : "the configuration";
@@ -253,20 +225,22 @@ static int no_section(const struct ini_file *file, const char *name, struct conf
 			    name, config, other, file->sections[i].line);
 	}
 	return conf_fail(error, EINVAL,
-	    "no section [%s] in %s%s, and no -o host=; add [%s] with host = ADDRESS and port = "
-	    "PORT to it, or write root@ADDRESS -o port=PORT",
-	    name, config, file->n_sections ? "" : " (it is missing or empty)", name);
+	    "no section [%s] in %s%s, and no -o host=; write: vastfs add %s 'ssh -p PORT "
+	    "root@ADDRESS', or mount root@ADDRESS -o port=PORT%s",
+	    name, config, file->n_sections ? "" : " (it is missing or empty)", name,
+	    is_number(name) ? ", or put the provider's API key into ~/.vast_api_key" : "");
 }
 
 /*
  * The section that the spec means, or NULL when it names a host itself. A name may be a host
  * without a section when it looks like one (user@host, host:/path, [::1], a URL) or -o host= says
  * where to go; a bare number is always an ID, since the resolver would take it for an IPv4 address.
+ * Of a number that has no section the provider knows where it is, if there is an API key.
  */
 static int find_section(const struct ini_file *file, const struct profile_request *request,
     const struct spec *spec, const struct ini_section **out, struct conf_error *error)
 {
-	bool number = spec->name[strspn(spec->name, "0123456789")] == '\0';
+	bool number = is_number(spec->name);
 	bool like_host = spec->user || spec->url || spec->bracketed || (spec->colon && !number);
 
 	*out = NULL;
@@ -278,6 +252,8 @@ static int find_section(const struct ini_file *file, const struct profile_reques
 	if (strcmp(spec->name, "defaults") != 0)
 		*out = ini_file_find(file, spec->name);
 	if (*out || like_host || peek_option(request, "host"))
+		return 0;
+	if (number && apikey_present())
 		return 0;
 	return no_section(file, spec->name, error);
 }
@@ -336,32 +312,50 @@ static int apply_spec(struct draft *draft, const struct spec *spec, const char *
 	return rc;
 }
 
+/* The id, and where it is: said, or to be asked of the provider. */
+static int set_place(struct draft *draft, const struct ini_file *file,
+    const struct ini_section *section, const char *name, struct conf_error *error)
+{
+	struct profile *p = draft->profile;
+
+	p->host_known = p->host != NULL;
+	if (!p->host && (!is_number(name) || p->resolve == RESOLVE_OFF))
+		return conf_fail(error, EINVAL,
+		    "%s:%u: section [%s] has no host; add host = ADDRESS to it", file->name,
+		    section ? section->line : 0, name);
+	if (!p->host)
+		p->host = strdup(name);
+	p->id = !p->host	? NULL
+		: section	? strdup(section->name)
+		: p->host_known ? host_id(p)
+				: strdup(name);
+	return p->id ? 0 : no_memory(error);
+}
+
 static int fill(struct draft *draft, const struct ini_file *file,
     const struct profile_request *request, const struct spec *spec, struct conf_error *error)
 {
 	const struct ini_section *defaults = ini_file_find(file, "defaults"), *section;
 	struct profile *p = draft->profile;
+	bool is_host;
 	int rc = find_section(file, request, spec, &section, error);
 
 	if (!rc && defaults)
 		rc = ini_file_apply(file, defaults, draft, error);
 	if (!rc && section)
 		rc = ini_file_apply(file, section, draft, error);
+	p->host_in_file = section && p->host && !peek_option(request, "host") &&
+			  !peek_option(request, "port") && !spec->port;
 	if (!rc)
 		rc = apply_options(draft, request, error);
+	is_host = !section && !peek_option(request, "host") &&
+		  (!is_number(spec->name) || spec->user || spec->url || spec->bracketed);
 	if (!rc)
-		rc = apply_spec(
-		    draft, spec, request->spec, !section && !peek_option(request, "host"), error);
-	if (rc)
-		return rc;
-	if (!p->host)
-		return conf_fail(error, EINVAL,
-		    "%s:%u: section [%s] has no host; add host = ADDRESS to it", file->name,
-		    section ? section->line : 0, spec->name);
-	p->id = section ? strdup(section->name) : host_id(p);
-	if (!p->id)
-		return no_memory(error);
-	rc = set_defaults(p, request, error);
+		rc = apply_spec(draft, spec, request->spec, is_host, error);
+	if (!rc)
+		rc = set_place(draft, file, section, spec->name, error);
+	if (!rc)
+		rc = set_defaults(p, request, error);
 	if (rc)
 		return rc;
 	if (p->n_keys > 0)

@@ -24,11 +24,17 @@ enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
 
 /* Whose files are whose. IDMAP_USER: the login user's files appear as the mounting
  * user's and the other way round; IDMAP_NONE: numbers as the server sends them. */
+enum resolve_policy { RESOLVE_AUTO, RESOLVE_DIRECT, RESOLVE_PROXY, RESOLVE_OFF };
 enum idmap_policy { IDMAP_USER, IDMAP_NONE };
 
 struct profile {
-	char *id;   /* section name, or user@host:port when there is no section */
-	char *host; /* name or address, without brackets */
+	char *id;	   /* section name, or user@host:port when there is no section */
+	char *host;	   /* name or address, without brackets; the id while !host_known */
+	bool host_known;   /* false: the provider has to be asked */
+	bool host_in_file; /* it and the port come from the section or [defaults] */
+	enum resolve_policy resolve;
+	char *api_url; /* of the provider; never NULL */
+	unsigned wait; /* seconds to wait for an instance that is starting; 0: none */
 	unsigned port;
 	char *user;
 	bool port_given, user_given, known_hosts_given; /* else the built-in default */
@@ -104,5 +110,10 @@ void profile_request_fini(struct profile_request *request);
 int profile_load(
     const struct profile_request *request, struct profile **out, struct conf_error *error);
 void profile_free(struct profile *profile);
+
+/* The file's word for host (owned by the caller) and port now, of a profile with host_in_file: it
+ * may have been edited since. 0 or a negative errno. Any thread. */
+int profile_reload_address(
+    const struct profile *profile, char **host, unsigned *port, struct conf_error *error);
 
 #endif

@@ -5,6 +5,7 @@
  *	profile_file.c   the ini file into sections and entries, with their lines
  *	profile_spec.c   "user@host:/path" into its parts
  *	profile_auth.c   which key files can be used
+ *	profile_address.c  the address again, when the file has changed
  *	profile.c        the precedence of all these
  *
  * Leaf; any thread (no globals). Errors as in profile.h: a negative errno with one line.

@@ -62,6 +62,9 @@ static const struct profile_key keys[] = {
 	"follow links that stay inside the mount, or all as they are"),
     FILE_KEY("idmap", KEY_CHOICE, 0, 0, "user|none", "user",
 	"show the login user's files as yours, or the instance's numbers"),
+    FILE_KEY("resolve", KEY_CHOICE, 0, 0, "auto|direct|proxy|off", "auto",
+	"ask the provider where the instance is: if need be, always, never"),
+    FILE_KEY("api_url", KEY_STRING, 0, 0, NULL, "https://console.vast.ai", "the provider's API"),
     OPTION("config", KEY_PATH, 0, "~/.config/vastfs/config.ini", "the ini file to read"),
     OPTION("ro", KEY_FLAG, 0, NULL, "mount read-only"),
     OPTION("rw", KEY_FLAG, 0, "rw", "mount for reading and writing"),
@@ -86,6 +89,7 @@ static const struct profile_key keys[] = {
     OPTION("gid", KEY_NUMBER, UINT32_MAX - 1, NULL, "show all files as this group's (number)"),
     OPTION("umask", KEY_NUMBER, 0777, NULL, "permissions to take away, octal, 0 to 777"),
     OPTION("fsname", KEY_STRING, 0, "the ID as written", "source shown by findmnt and df"),
+    OPTION("wait", KEY_NUMBER, 86400, "0", "seconds to wait for an instance that is starting"),
     OPTION("subtype", KEY_STRING, 0, "vastfs", "accepted for mount.fuse, without effect"),
     {.name = NULL},
 };
@@ -111,17 +115,19 @@ static const struct profile_key keys[] = {
 static const struct slot slots[] = {VALUE(host), GIVEN(port), GIVEN(user), NOTHING /* key */,
     VALUE(path), NOTHING /* forward */, GIVEN(known_hosts), GIVEN(host_key), VALUE(transport),
     VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(symlinks), VALUE(idmap),
-    NOTHING /* config */, SETS(read_only, true), SETS(read_only, false), SETS(allow_other, true),
-    SETS(default_permissions, true), SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false),
-    SETS(nodev, true), SETS(nodev, false), SETS(noexec, true), SETS(noexec, false),
-    SETS(noatime, true), SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING,
-    NOTHING, SETS(sync, true), SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask),
-    VALUE(fsname), NOTHING /* subtype */, NOTHING};
+    VALUE(resolve), VALUE(api_url), NOTHING /* config */, SETS(read_only, true),
+    SETS(read_only, false), SETS(allow_other, true), SETS(default_permissions, true),
+    SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false), SETS(nodev, true),
+    SETS(nodev, false), SETS(noexec, true), SETS(noexec, false), SETS(noatime, true),
+    SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING, NOTHING,
+    SETS(sync, true), SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask), VALUE(fsname),
+    VALUE(wait), NOTHING /* subtype */, NOTHING};
 _Static_assert(
     sizeof(slots) / sizeof(*slots) == sizeof(keys) / sizeof(*keys), "a slot for each key");
 _Static_assert(
     sizeof(enum host_key_policy) == sizeof(int) && sizeof(enum symlink_policy) == sizeof(int) &&
-	sizeof(enum transport_kind) == sizeof(int) && sizeof(enum idmap_policy) == sizeof(int),
+	sizeof(enum transport_kind) == sizeof(int) && sizeof(enum idmap_policy) == sizeof(int) &&
+	sizeof(enum resolve_policy) == sizeof(int),
     "set_choice writes enums as int");
 
 const struct profile_key *profile_keys(void)

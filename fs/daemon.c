@@ -194,6 +194,9 @@ static void on_ready(void *arg, const struct ssh_error *error)
 
 	if (daemon->state != CONNECTING)
 		return;
+	locator_settle(daemon->fs.locator);
+	if (daemon->options->progress)
+		daemon->options->progress(NULL, NULL);
 	if (error) {
 		log_error("%s", error->text);
 		fail(daemon, EXIT_MOUNT_FAILED);
@@ -231,7 +234,8 @@ static int begin(struct daemon *daemon)
 	TAILQ_INIT(&fs->signalled);
 	walk_init(fs);
 	fs->mountpoint = strdup(daemon->options->mountpoint);
-	if (!fs->mountpoint)
+	fs->locator = locator_new(fs->profile);
+	if (!fs->mountpoint || !fs->locator)
 		return -ENOMEM;
 	uv_timer_init(&daemon->loop, &daemon->deadline);
 	daemon->deadline.data = daemon;
@@ -244,6 +248,8 @@ static int begin(struct daemon *daemon)
 	    .profile = daemon->options->profile,
 	    .ask = daemon->options->ask,
 	    .ask_arg = daemon->options->ask_arg,
+	    .locator = fs->locator,
+	    .progress = daemon->options->progress,
 	    .connect_timeout = CONNECT_TIMEOUT,
 	};
 	return remote_new(&fs->remote, &daemon->loop, &daemon->target, &events, daemon);

@@ -28,6 +28,8 @@ struct daemon_options {
 	const char *mountpoint;	       /* absolute, resolved */
 	ssh_ask *ask;		       /* NULL without a terminal */
 	void *ask_arg;
+	/* A line on what is being waited for (NULL: none any more); from any thread. Or NULL. */
+	void (*progress)(void *arg, const char *text);
 	/* The mount is live: detaches from the terminal, tells the waiting parent. NULL: stays in
 	 * the foreground. */
 	void (*mounted)(void *arg);

@@ -21,6 +21,7 @@
 #include "cache/names.h"
 #include "conf/profile.h"
 #include "transport/forwards.h"
+#include "transport/locate.h"
 #include "transport/remote.h"
 #include <fuse_lowlevel.h>
 #include <sys/queue.h>
@@ -34,6 +35,7 @@ struct fs {
 	const struct profile *profile;
 	struct fuse_session *session;
 	struct remote *remote;
+	struct locator *locator; /* where the instance is */
 	struct content_pool *contents;
 	struct names *names;	   /* NULL until the remote is ready */
 	struct forwards *forwards; /* or NULL */

@@ -98,15 +98,20 @@ static void add_message(void *arg, const char *line, long long when)
 
 json_t *status_json(struct fs *fs)
 {
+	static const char *const sources[] = {"profile", "direct", "proxy"};
 	json_t *messages = json_array();
+	enum locate_source source;
+	struct endpoint place;
 
+	locator_current(fs->locator, &place, &source);
 	log_recent(add_message, messages);
-	return json_pack("{s:b, s:s, s:o, s:s, s:i, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
-			 "s:{s:i, s:i, s:I, "
-			 "s:I, s:I}, s:o}",
-	    "ok", 1, "id", fs->profile->id, "mountpoint", text(fs->mountpoint), "host",
-	    fs->profile->host, "port", (int)fs->profile->port, "user", fs->profile->user, "path",
-	    text(remote_root(fs->remote)), "pid", (int)getpid(), "version", VASTFS_VERSION,
+	return json_pack(
+	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
+	    "s:{s:i, s:i, s:I, "
+	    "s:I, s:I}, s:o}",
+	    "ok", 1, "id", fs->profile->id, "mountpoint", text(fs->mountpoint), "host", place.host,
+	    "port", (int)place.port, "address_from", sources[source], "user", fs->profile->user,
+	    "path", text(remote_root(fs->remote)), "pid", (int)getpid(), "version", VASTFS_VERSION,
 	    "connected", pool_up(remote_pool(fs->remote)), "uptime_seconds",
 	    (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache", cache(fs),
 	    "forwards", forwards(fs), "requests", "in_flight", (int)fs->requests_waiting,

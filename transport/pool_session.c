@@ -11,6 +11,9 @@
 #define FIRST_PATIENCE_MS 60000
 #define FIRST_PAUSE_MS 5000
 #define FIRST_TRIES_LOST 4
+/* With --wait; sshd holds refused keys against the address they come from. */
+#define WAIT_PAUSE_MS 3000
+#define WAIT_DENIED_MS 10000
 #define STAGGER_MS 200
 #define BACKOFF_MAX_MS 30000
 #define REFUSED_PAUSE_MS 60000
@@ -87,10 +90,21 @@ static bool turned_away(const struct ssh_error *error)
 	       strstr(error->text, "Not allowed at this time");
 }
 
+/* --wait: what an instance that is starting answers, until its sshd runs and has the key. */
+static bool is_starting(const struct ssh_error *error)
+{
+	return error->kind == SSH_REFUSED || error->kind == SSH_UNREACHABLE ||
+	       error->kind == SSH_NOT_SSH || error->kind == SSH_LOST ||
+	       error->kind == SSH_TIMEOUT || error->kind == SSH_DENIED ||
+	       error->kind == SSH_DENIED_TRANSIENT;
+}
+
 /* Whether time may heal it: an instance that is starting refuses keys that are not copied yet,
  * closes connections early, restarts its sshd. */
 static bool may_heal(struct pool *pool, const struct ssh_error *error)
 {
+	if (pool->target->profile->wait && is_starting(error))
+		return true;
 	switch (error->kind) {
 	case SSH_DENIED_TRANSIENT:
 		pool->saw_sshd = true;
@@ -111,16 +125,40 @@ static bool may_heal(struct pool *pool, const struct ssh_error *error)
 	}
 }
 
+static bool was_denied(const struct ssh_error *error)
+{
+	return error->kind == SSH_DENIED || error->kind == SSH_DENIED_TRANSIENT;
+}
+
+static void say_wait(struct pool *pool, const struct ssh_error *error, uint64_t pause)
+{
+	const struct ssh_target *target = pool->target;
+	char line[128];
+
+	if (!target->profile->wait || !target->progress) {
+		log_warning("%s; trying again in %u s", error->text, (unsigned)(pause / 1000));
+		return;
+	}
+	snprintf(
+	    line, sizeof(line), "%s: %s…", target->profile->id, was_denied(error) ? "key" : "sshd");
+	target->progress(target->progress_arg, line);
+}
+
 void pool_first_failed(struct pool_session *session, const struct ssh_error *error)
 {
 	struct pool *pool = session->pool;
 	uint64_t now = uv_now(pool->loop);
 	struct ssh_error copy = *error;
+	uint64_t patience = pool->target->profile->wait * 1000ull, pause = FIRST_PAUSE_MS;
 
 	pool_session_drop(session, &copy);
-	if (may_heal(pool, &copy) && now + FIRST_PAUSE_MS - pool->started <= FIRST_PATIENCE_MS) {
-		session->next_try = now + FIRST_PAUSE_MS;
-		log_warning("%s; trying again in %d s", copy.text, FIRST_PAUSE_MS / 1000);
+	if (patience < FIRST_PATIENCE_MS)
+		patience = FIRST_PATIENCE_MS;
+	if (pool->target->profile->wait)
+		pause = was_denied(&copy) ? WAIT_DENIED_MS : WAIT_PAUSE_MS;
+	if (may_heal(pool, &copy) && now + pause - pool->started <= patience) {
+		session->next_try = now + pause;
+		say_wait(pool, &copy, pause);
 		return;
 	}
 	session->refused = true;

@@ -1,5 +1,6 @@
 #include "transport/ssh.h"
 #include "conf/log.h"
+#include "transport/locate.h"
 #include "transport/ssh_hostkey.h"
 #include "transport/ssh_internal.h"
 #include "transport/ssh_keystream.h"
@@ -340,8 +341,24 @@ static int establish(struct ssh_connection *c, struct ssh_error *error)
 	return err;
 }
 
-int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
-    struct ssh_connection **out, struct ssh_error *error)
+/* What the connection's parts take for the target: with the address that is dialled. */
+static void set_view(
+    struct ssh_connection *c, const struct ssh_target *target, const struct endpoint *endpoint)
+{
+	c->view = *target;
+	c->view_profile = *target->profile;
+	c->view.profile = &c->view_profile;
+	c->target = &c->view;
+	if (!endpoint)
+		return;
+	memcpy(c->view_host, endpoint->host, sizeof(c->view_host));
+	c->view_profile.host = c->view_host;
+	c->view_profile.port = endpoint->port;
+	c->view.vouched = endpoint->vouched;
+}
+
+int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpoint,
+    struct ssh_cancel *cancel, struct ssh_connection **out, struct ssh_error *error)
 {
 	const struct profile *profile = target->profile;
 	struct ssh_connection *c = calloc(1, sizeof(*c));
@@ -351,7 +368,8 @@ int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
 	if (!c)
 		return ssh_fail(error, SSH_LOST, ENOMEM, "%s: out of memory", profile->host);
 	c->fd = -1;
-	c->target = target;
+	set_view(c, target, endpoint);
+	profile = c->target->profile;
 	c->cancel = cancel;
 	snprintf(c->where, sizeof(c->where), strchr(profile->host, ':') ? "[%s]:%u" : "%s:%u",
 	    profile->host, profile->port);

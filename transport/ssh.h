@@ -39,8 +39,9 @@ enum ssh_failure {
 	SSH_TIMEOUT,	      /* silent for too long */
 	SSH_LOST,	      /* the connection broke */
 	SSH_CANCELLED,
-	SSH_CONFIG,  /* ssh(1) is not there, or its configuration is wrong */
-	SSH_NO_PATH, /* the folder to mount is not there, or is no folder */
+	SSH_CONFIG,	 /* ssh(1) is not there, or its configuration is wrong */
+	SSH_NOT_RUNNING, /* the provider says that the instance is not up, or is no more */
+	SSH_NO_PATH,	 /* the folder to mount is not there, or is no folder */
 };
 
 struct ssh_error {
@@ -53,10 +54,20 @@ struct ssh_error {
  * fingerprint, "Are you sure…"). Returns true for yes. Called on the connecting thread. */
 typedef bool ssh_ask(void *arg, const char *question, const char *fingerprint);
 
+struct locator;
+
 struct ssh_target {
 	const struct profile *profile; /* borrowed; immutable while anything uses the target */
 	ssh_ask *ask;		       /* NULL: no terminal: HOST_KEY_ASK means strict */
 	void *ask_arg;
+	/* Where to dial instead of the profile's host and port (locate.h); or NULL. */
+	struct locator *locator;
+	bool
+	    vouched; /* the provider has named the profile's host and port for this very instance */
+	/* A word (NULL: none any more) on what is being waited for, for the terminal; from any
+	 * thread. NULL: nobody looks. */
+	void (*progress)(void *arg, const char *text);
+	void *progress_arg;
 	unsigned connect_timeout; /* seconds for each of: connect, handshake, authentication */
 };
 

@@ -327,6 +327,16 @@ static int refuse_unknown(struct check *check, bool said_no, struct ssh_error *e
 							: "there is no terminal to ask on");
 }
 
+/*
+ * The provider has just said that the instance is at this address, so that what was known of the
+ * address is some earlier instance's; it is not overwritten, and this one's key goes to the alias
+ * alone.
+ */
+static bool is_vouched(const struct check *check)
+{
+	return check->query->target->vouched && check->alias[0];
+}
+
 static int ask(struct check *check, enum hostkey_verdict verdict, struct ssh_error *error)
 {
 	const struct ssh_target *target = check->query->target;
@@ -351,9 +361,11 @@ static int ask(struct check *check, enum hostkey_verdict verdict, struct ssh_err
 	    check->n_others ? "This host key is known by the following other names/addresses:\n"
 			    : "This key is not known by any other names.\n",
 	    check->others);
+	if (target->progress)
+		target->progress(target->progress_arg, NULL);
 	if (!target->ask(target->ask_arg, question, check->fingerprint))
 		return refuse_unknown(check, true, error);
-	pin(check, true, "");
+	pin(check, !is_vouched(check), "");
 	return 0;
 }
 
@@ -366,7 +378,7 @@ static int decide_new(
 		/* A server that is known by another type of key did not come to be a new one. */
 		if (verdict == HOSTKEY_OTHER_TYPE)
 			return refuse_changed(check, check->address, line, error);
-		pin(check, true, "");
+		pin(check, !is_vouched(check), "");
 		return 0;
 	case HOST_KEY_ASK:
 		if (check->query->target->ask)
@@ -416,6 +428,8 @@ static int decide(struct check *check, struct ssh_error *error)
 			pin(check, false, "");
 		return 0;
 	}
+	if (is_vouched(check))
+		return decide_new(check, HOSTKEY_UNKNOWN, 0, error);
 	if (address == HOSTKEY_CHANGED)
 		return refuse_changed(check, check->address, address_line, error);
 	return decide_new(check, address, address_line, error);

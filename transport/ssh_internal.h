@@ -33,7 +33,11 @@ struct ssh_inbox {
 struct ssh_connection {
 	int fd; /* -1 before the dial */
 	LIBSSH2_SESSION *session;
-	const struct ssh_target *target;
+	const struct ssh_target *target; /* &view */
+	/* The caller's target, with the address that this connection was made to. */
+	struct ssh_target view;
+	struct profile view_profile;
+	char view_host[256];
 	struct ssh_cancel *cancel;
 	char where[320];  /* "host:port" or "[v6]:port", for people */
 	char address[80]; /* the numeric address that answered */
@@ -55,6 +59,11 @@ struct ssh_connection {
 	size_t first_len;
 	uint64_t deadline; /* for I/O on the agent's socket within libssh2 */
 };
+
+/* ssh.c: connects to that address. endpoint may be NULL: to the profile's. */
+struct endpoint;
+int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpoint,
+    struct ssh_cancel *cancel, struct ssh_connection **out, struct ssh_error *error);
 
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t ssh_now(void);

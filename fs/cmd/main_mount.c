@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int tell_fd = -1; /* to the waiting parent */
@@ -40,6 +41,25 @@ static void go_background(void *arg)
 		log_debug("the parent is gone");
 	close(tell_fd);
 	tell_fd = -1;
+}
+
+/* The live line of --wait, with the seconds so far; each one takes the place of the one before. */
+static void show_progress(void *arg, const char *text)
+{
+	static struct timespec began;
+	static bool shown;
+	struct timespec now;
+
+	(void)arg;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!began.tv_sec)
+		began = now;
+	if (text)
+		fprintf(stderr, "\r\033[K%s %lld s", text, (long long)(now.tv_sec - began.tv_sec));
+	else if (shown)
+		fprintf(stderr, "\r\033[K");
+	shown = text != NULL;
+	fflush(stderr);
 }
 
 /* In the parent: the child's word that it is mounted, or its exit code. */
@@ -121,6 +141,8 @@ static int mount_it(const struct cmdline *cmdline)
 		options.mountpoint = mountpoint;
 		if (ask_possible())
 			options.ask = ask_host_key;
+		if (isatty(STDERR_FILENO))
+			options.progress = show_progress;
 		code = run(&options, cmdline->foreground || cmdline->debug);
 	}
 	free(mountpoint);
