@@ -30,10 +30,11 @@ static void print_keys(const struct profile *p)
 static void print_profile(const struct profile *p)
 {
 	static const char *const policies[] = {"ask", "accept-new", "strict"};
+	static const char *const resolves[] = {"auto", "direct", "proxy", "off"};
 	char text[256];
 
 	printf("[%s]\n", p->id);
-	if (p->host) {
+	if (p->host_known) {
 		print("host", p->host);
 		print_number("port", p->port);
 	} else {
@@ -53,6 +54,7 @@ static void print_profile(const struct profile *p)
 	print_number("timeout", p->timeout);
 	print_number("attr_timeout", p->attr_timeout);
 	print("symlinks", p->symlinks == SYMLINKS_RAW ? "raw" : "inside");
+	print("resolve", resolves[p->resolve]);
 	print("idmap", p->idmap == IDMAP_NONE ? "none" : "user");
 }
 
@@ -79,27 +81,15 @@ static void print_mounts(const char *id)
 
 int cmd_show(int argc, char **argv)
 {
-	struct conf_error error = {.text = ""};
-	struct profile_request request = {0};
-	const char *config = command_config(&argc, &argv);
-	struct profile *profile = NULL;
-	char *option = NULL;
-	int rc;
+	struct conf_error error;
+	struct profile *profile;
 
-	if (argc != 1 || argv[0][0] == '-')
-		return command_usage("show");
-	request.spec = strdup(argv[0]);
-	if (config && asprintf(&option, "config=%s", config) > 0)
-		profile_request_add_option(&request, option, strlen(option));
-	rc = profile_load(&request, &profile, &error);
-	if (!rc) {
-		if (profile->config)
-			printf("; from %s\n", profile->config);
-		print_profile(profile);
-		print_mounts(profile->id);
-	}
-	free(option);
+	if (command_profile(argc, argv, &profile, &error))
+		return error.text[0] ? command_fail("show", &error) : command_usage("show");
+	if (profile->config)
+		printf("; from %s\n", profile->config);
+	print_profile(profile);
+	print_mounts(profile->id);
 	profile_free(profile);
-	profile_request_fini(&request);
-	return rc ? command_fail("show", &error) : 0;
+	return 0;
 }

@@ -5,9 +5,10 @@
 #ifndef VASTFS_FS_CMD_COMMANDS_H
 #define VASTFS_FS_CMD_COMMANDS_H
 
-#include "conf/error.h"
+#include "conf/profile.h"
 
 int cmd_add(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_edit(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_remove(int argc, char **argv);
@@ -23,5 +24,9 @@ int command_usage(const char *name);
 
 /* A leading --config=FILE or --config FILE is taken off the words; NULL: the usual file. */
 const char *command_config(int *argc, char ***argv);
+
+/* The profile of "[--config FILE] ID", owned by the caller. 0, or a negative errno with the reason;
+ * error->text is "" when the words are not these. */
+int command_profile(int argc, char **argv, struct profile **out, struct conf_error *error);
 
 #endif

@@ -1,6 +1,8 @@
 /* vastfs(1): the table of its commands. */
 #include "fs/cmd/commands.h"
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct command {
@@ -11,6 +13,7 @@ static const struct command {
     {"add", cmd_add, "[--force] ID 'ssh -p PORT root@ADDRESS'", "put an instance into the profile"},
     {"list", cmd_list, "[--ids]", "the instances of the profile"},
     {"show", cmd_show, "ID", "what a mount of it would use"},
+    {"doctor", cmd_doctor, "ID", "find out what is wrong, and what to do"},
     {"edit", cmd_edit, "[ID]", "change the profile with your editor"},
     {"remove", cmd_remove, "ID", "take an instance out of the profile"},
     {"status", cmd_status, "[--json] [MOUNTPOINT|ID]", "how the mounts are doing"},
@@ -48,6 +51,26 @@ const char *command_config(int *argc, char ***argv)
 		*argv += 2, *argc -= 2;
 	}
 	return file;
+}
+
+int command_profile(int argc, char **argv, struct profile **out, struct conf_error *error)
+{
+	struct profile_request request = {0};
+	const char *config = command_config(&argc, &argv);
+	char *option = NULL;
+	int rc;
+
+	*out = NULL;
+	error->text[0] = '\0';
+	if (argc != 1 || argv[0][0] == '-')
+		return -EINVAL;
+	request.spec = strdup(argv[0]);
+	if (config && asprintf(&option, "config=%s", config) > 0)
+		profile_request_add_option(&request, option, strlen(option));
+	rc = profile_load(&request, out, error);
+	free(option);
+	profile_request_fini(&request);
+	return rc;
 }
 
 static void print_usage(FILE *to)

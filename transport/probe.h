@@ -1,0 +1,29 @@
+/*
+ * What a connection can tell about the instance, for `vastfs doctor`: one thing after the other,
+ * blocking, on the thread that owns the connection. Each has a time limit of its own. Returns 0 or
+ * a negative errno; after an error the connection may still be used unless it is lost.
+ */
+#ifndef VASTFS_TRANSPORT_PROBE_H
+#define VASTFS_TRANSPORT_PROBE_H
+
+#include "transport/ssh.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/* Runs a command (which no user's string may be in unquoted); out gets the beginning of what it
+ * prints, NUL-terminated. -ENOSYS when the server runs none, -EIO when it failed. */
+int probe_exec(struct ssh_connection *connection, const char *command, char *out, size_t size);
+
+struct probe_sftp {
+	unsigned version;
+	char extensions[1024]; /* "limits@openssh.com posix-rename@openssh.com …", printable */
+	unsigned rtt_us;       /* the least of a few round trips */
+	char noise[160];       /* what came instead of SFTP, printable, or "" */
+};
+/* -EPROTO with noise; -ENOSYS: the server has no SFTP. */
+int probe_sftp(struct ssh_connection *connection, struct probe_sftp *out);
+
+/* Bytes in a second, measured for at most two, to us and from us. */
+int probe_speed(struct ssh_connection *connection, uint64_t *down, uint64_t *up);
+
+#endif
