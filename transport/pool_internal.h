@@ -77,6 +77,7 @@ struct pool_session {
 	unsigned index;
 	enum pool_state state;
 	bool refused;		 /* while waiting: the host key changed, or it was given up */
+	bool by_process;	 /* as it was last dialled */
 	struct session *session; /* NULL while waiting */
 	struct pool_channel *channels[POOL_CHANNELS_MAX];
 	unsigned n_channels;
@@ -116,7 +117,11 @@ struct pool {
 	bool was_up;   /* as link last said */
 	bool saw_sshd; /* an SSH server has answered since the start: refusals may be its restart */
 	unsigned first_tries;
-	uint64_t started;    /* loop ms */
+	/* transport=auto (pool_session.c) */
+	bool process_only;		/* libssh2 can't do what this server or key needs */
+	unsigned process_failures;	/* dials by a process in a row that failed */
+	struct ssh_error library_error; /* why, of the first connection */
+	uint64_t started;		/* loop ms */
 	uint64_t copy_after; /* loop ms before which no COPY channel is asked for again */
 	struct sftp_features features;
 	char peer[80];

@@ -167,6 +167,77 @@ void pool_first_failed(struct pool_session *session, const struct ssh_error *err
 		pool->events.ready(pool->arg, &copy);
 }
 
+/* --- transport=auto ------------------------------------------------------- */
+
+/*
+ * libssh2, but for two cases. What it can't do (an RSA key before 1.11, a host key algorithm, no
+ * key at all) is tried by an ssh process, which may know better. And near the instance, where the
+ * processor is what bounds, bulk data goes through ssh processes: AES-GCM, which libssh2 has not or
+ * does slowly, costs half. Far away libssh2's larger receive window counts for more. Where ssh
+ * fails, libssh2 goes on without a word.
+ */
+#define PROCESS_TRIES 2
+
+static bool wants_process(const struct pool_session *session)
+{
+	const struct pool *pool = session->pool;
+
+	switch (pool->target->profile->transport) {
+	case TRANSPORT_SSH:
+		return true;
+	case TRANSPORT_LIBSSH2:
+		return false;
+	case TRANSPORT_AUTO:
+		break;
+	}
+	return pool->process_only ||
+	       (session->index && pool->process_failures < PROCESS_TRIES && pool_near(pool));
+}
+
+static bool beyond_library(const struct ssh_error *error)
+{
+	return error->kind == SSH_NO_ALGORITHM || error->kind == SSH_KEY_UNUSABLE ||
+	       error->kind == SSH_NO_KEY;
+}
+
+/* The dial failed: is there another way to be tried at once? */
+static bool other_way(struct pool_session *session, const struct ssh_error *error)
+{
+	struct pool *pool = session->pool;
+
+	if (pool->target->profile->transport != TRANSPORT_AUTO || error->kind == SSH_CANCELLED)
+		return false;
+	if (!pool->told) {
+		if (pool->process_only || !beyond_library(error))
+			return false;
+		log_verbose("%s; trying the ssh command", error->text);
+		pool->library_error = *error;
+		return pool->process_only = true;
+	}
+	if (!session->by_process || pool->process_only)
+		return false;
+	/* A link that is down is not the process' fault; two in a row are. */
+	pool->process_failures++;
+	log_verbose("connection %u: the ssh command can't: %s", session->index, error->text);
+	return pool->process_failures >= PROCESS_TRIES;
+}
+
+/* Both ways failed: the library's words say more about keys. */
+static const struct ssh_error *choose_error(const struct pool *pool, const struct ssh_error *error)
+{
+	if (!pool->library_error.kind || pool->library_error.kind == SSH_NO_ALGORITHM ||
+	    (error->kind != SSH_DENIED && error->kind != SSH_NO_KEY && error->kind != SSH_CONFIG))
+		return error;
+	return &pool->library_error;
+}
+
+static void redial(struct pool_session *session)
+{
+	let_go(session);
+	session->state = POOL_WAITING;
+	session->next_try = uv_now(session->pool->loop);
+}
+
 /* --- dialling ------------------------------------------------------------ */
 
 static void on_connected(void *arg, const struct ssh_error *error)
@@ -175,13 +246,17 @@ static void on_connected(void *arg, const struct ssh_error *error)
 	struct pool *pool = pool_get(session->pool);
 	struct session_figures figures;
 
-	if (error && !pool->told) {
-		pool_first_failed(session, error);
+	if (error && other_way(session, error)) {
+		redial(session);
+	} else if (error && !pool->told) {
+		pool_first_failed(session, choose_error(pool, error));
 	} else if (error) {
 		log_info("connection %u: %s", session->index, error->text);
 		pool_session_drop(session, error);
 	} else {
 		session->state = POOL_UP;
+		if (session->by_process)
+			pool->process_failures = 0;
 		session->up_since = uv_now(pool->loop);
 		session->ups++;
 		session->reopen_at = 0;
@@ -217,12 +292,11 @@ static void on_lost(void *arg, const struct ssh_error *error)
 static const struct session_events session_events = {.connected = on_connected, .lost = on_lost};
 
 /* Who makes the connection, and may it ask? Once the mount is live nobody sits there to answer. */
-static unsigned session_flags(const struct pool_session *session)
+static unsigned session_flags(struct pool_session *session)
 {
-	const struct pool *pool = session->pool;
-
-	return (pool->target->profile->transport == TRANSPORT_SSH ? SESSION_BY_PROCESS : 0) |
-	       (pool->told ? 0 : SESSION_MAY_ASK);
+	session->by_process = wants_process(session);
+	return (session->by_process ? SESSION_BY_PROCESS : 0) |
+	       (session->pool->told ? 0 : SESSION_MAY_ASK);
 }
 
 void pool_session_dial(struct pool_session *session)

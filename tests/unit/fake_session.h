@@ -31,6 +31,7 @@ struct session {
 	const struct session_events *events;
 	void *arg;
 	bool answered, up, freed, lost;
+	unsigned flags; /* of session_new */
 	struct fake_channel *channels[FAKE_STREAMS];
 	unsigned n_channels;
 	uint64_t heard_ms, dialled_ms;
@@ -72,6 +73,7 @@ static int fake_session_new(struct session **out, struct mailbox *mailbox,
 		abort();
 	session->events = events;
 	session->arg = arg;
+	session->flags = flags;
 	session->heard_ms = session->dialled_ms = fake_now_ms();
 	fake.sessions[fake.n_sessions++] = session;
 	*out = session;

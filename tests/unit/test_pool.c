@@ -49,6 +49,7 @@ static void setup_pool(unsigned connections)
 	memset(&t, 0, sizeof(t));
 	fake_init();
 	uv_loop_init(&t.loop);
+	t.profile.transport = TRANSPORT_LIBSSH2;
 	t.profile.host = (char *)(uintptr_t) "gpu";
 	t.profile.connections = connections;
 	t.profile.timeout = 60;
