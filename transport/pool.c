@@ -175,6 +175,8 @@ void pool_wait(struct pool *pool, enum lane lane, unsigned timeout_ms,
 	waiter->done = done;
 	waiter->arg = arg;
 	TAILQ_INSERT_TAIL(&pool->waiters, waiter, link);
+	if (timeout_ms && !pool->closed)
+		pool_session_hurry(&pool->sessions[0]);
 	pool_kick(pool);
 }
 

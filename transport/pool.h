@@ -9,7 +9,8 @@
  *	                    on session 0
  *
  * Core only. Owns the sessions; redials lost ones with backoff (1 s doubled up to 30 s, with
- * jitter), staggered so that MaxStartups and PerSourcePenalties are not provoked; notices dead
+ * jitter; while someone waits up to 3 s, or 10 s when an sshd turns us away),
+ * staggered so that MaxStartups and PerSourcePenalties are not provoked; notices dead
  * links (nothing heard for 15 s with something asked; a ping after 5 s of silence) and clock
  * jumps (suspend), which are checked at once.
  */

@@ -76,12 +76,15 @@ struct pool_session {
 	struct pool *pool;
 	unsigned index;
 	enum pool_state state;
+	bool patient;		 /* the next dial, or this one, is not given up early */
 	bool refused;		 /* while waiting: the host key changed, or it was given up */
 	bool by_process;	 /* as it was last dialled */
 	struct session *session; /* NULL while waiting */
 	struct pool_channel *channels[POOL_CHANNELS_MAX];
 	unsigned n_channels;
 	uint64_t next_try;  /* while waiting: loop ms */
+	uint64_t dropped;   /* while waiting: since when; loop ms */
+	uint64_t dialled;   /* while dialling: the same */
 	uint64_t up_since;  /* loop ms */
 	uint64_t reopen_at; /* loop ms before which no channel is opened; 0: no limit */
 	unsigned reopen_fails;
@@ -143,6 +146,11 @@ void pool_link_changed(struct pool *pool, const struct ssh_error *error);
 void pool_session_dial(struct pool_session *session);
 /* Ends it, in any state, and plans the next try. error NULL: keeps what was said before. */
 void pool_session_drop(struct pool_session *session, const struct ssh_error *error);
+/* Someone waits for the link: a long pause is cut short. */
+void pool_session_hurry(struct pool_session *session);
+/* Every second: a dial that hangs while someone waits is given up and made again; so is one from
+ * before a clock jump. */
+void pool_session_doubt_dial(struct pool_session *session, bool jumped);
 /* The first connection failed: tries again, or calls events.ready with the error. */
 void pool_first_failed(struct pool_session *session, const struct ssh_error *error);
 /* Bulk sessions that have not been asked for yet are dialled, one after the other. */

@@ -17,6 +17,12 @@
 #define STAGGER_MS 200
 #define BACKOFF_MAX_MS 30000
 #define REFUSED_PAUSE_MS 60000
+/* While a program waits for the link: where nobody answers nobody minds; an sshd that turns us away
+ * counts the dials. */
+#define WAITED_MAX_MS 2500
+#define WAITED_TURNED_AWAY_MAX_MS 10000
+/* A dial that nothing was heard of may have been made into a link that is back since. */
+#define WAITED_DIAL_MS 8000
 /* A session that lived that long was a good one: its loss is not the fault of our dialling. */
 #define LASTED_MS 10000
 
@@ -31,9 +37,32 @@ static uint64_t jitter(struct pool *pool, uint64_t limit)
 	return limit ? x % limit : 0;
 }
 
+/* An sshd that has had too many connections: MaxStartups, PerSourcePenalties. */
+static bool said_no(const struct ssh_error *error)
+{
+	return strstr(error->text, "Exceeded MaxStartups") ||
+	       strstr(error->text, "Not allowed at this time");
+}
+
+/* The longest pause between two dials now. */
+static uint64_t longest_pause(const struct pool_session *session)
+{
+	if (TAILQ_EMPTY(&session->pool->waiters))
+		return BACKOFF_MAX_MS;
+	switch (session->error.kind) {
+	case SSH_DENIED:
+	case SSH_DENIED_TRANSIENT:
+		return WAITED_TURNED_AWAY_MAX_MS;
+	case SSH_NOT_SSH:
+		return said_no(&session->error) ? WAITED_TURNED_AWAY_MAX_MS : WAITED_MAX_MS;
+	default:
+		return WAITED_MAX_MS;
+	}
+}
+
 static uint64_t backoff(const struct pool_session *session)
 {
-	uint64_t pause = BACKOFF_MAX_MS;
+	uint64_t pause = BACKOFF_MAX_MS, most = longest_pause(session);
 
 	if (session->refused)
 		return REFUSED_PAUSE_MS;
@@ -41,6 +70,8 @@ static uint64_t backoff(const struct pool_session *session)
 		return session->index * STAGGER_MS;
 	if (session->failures < 6)
 		pause = 1000ull << (session->failures - 1);
+	if (pause > most)
+		pause = most;
 	return pause * 3 / 4 + jitter(session->pool, pause / 2);
 }
 
@@ -75,9 +106,39 @@ void pool_session_drop(struct pool_session *session, const struct ssh_error *err
 	session->refused = error && error->kind == SSH_HOST_KEY_CHANGED;
 	let_go(session);
 	session->state = POOL_WAITING;
+	session->dropped = now;
 	session->next_try = now + backoff(session);
 	if (!pool->closed)
 		pool_kick(pool);
+}
+
+void pool_session_hurry(struct pool_session *session)
+{
+	uint64_t now = uv_now(session->pool->loop);
+	uint64_t latest = session->dropped + longest_pause(session);
+
+	if (session->state != POOL_WAITING || session->refused || session->next_try == POOL_NEVER)
+		return;
+	if (session->next_try > latest)
+		session->next_try = latest > now ? latest : now;
+}
+
+void pool_session_doubt_dial(struct pool_session *session, bool jumped)
+{
+	struct pool *pool = session->pool;
+	struct ssh_error error = {.kind = SSH_TIMEOUT, .err = ETIMEDOUT};
+	bool hangs = !TAILQ_EMPTY(&pool->waiters) && !session->patient &&
+		     uv_now(pool->loop) - session->dialled >= WAITED_DIAL_MS;
+
+	if (session->state != POOL_DIALLING || !pool->told || !(hangs || jumped))
+		return;
+	/* A slow server: the next one has all its time. */
+	session->patient = hangs;
+	snprintf(error.text, sizeof(error.text), "%s does not answer; connecting again",
+	    pool->target->profile->host);
+	log_info("connection %u: %s", session->index, error.text);
+	pool_session_drop(session, &error);
+	session->next_try = uv_now(pool->loop);
 }
 
 /* --- the first connection ------------------------------------------------ */
@@ -86,8 +147,7 @@ void pool_session_drop(struct pool_session *session, const struct ssh_error *err
  * booting. */
 static bool turned_away(const struct ssh_error *error)
 {
-	return error->err == ECONNRESET || strstr(error->text, "Exceeded MaxStartups") ||
-	       strstr(error->text, "Not allowed at this time");
+	return error->err == ECONNRESET || said_no(error);
 }
 
 /* --wait: what an instance that is starting answers, until its sshd runs and has the key. */
@@ -252,9 +312,11 @@ static void on_connected(void *arg, const struct ssh_error *error)
 		pool_first_failed(session, choose_error(pool, error));
 	} else if (error) {
 		log_info("connection %u: %s", session->index, error->text);
+		session->patient = false;
 		pool_session_drop(session, error);
 	} else {
 		session->state = POOL_UP;
+		session->patient = false;
 		if (session->by_process)
 			pool->process_failures = 0;
 		session->up_since = uv_now(pool->loop);
@@ -308,6 +370,7 @@ void pool_session_dial(struct pool_session *session)
 
 	if (!err) {
 		session->state = POOL_DIALLING;
+		session->dialled = uv_now(pool->loop);
 		return;
 	}
 	session->session = NULL;

@@ -174,6 +174,8 @@ static void on_tick(uv_timer_t *timer)
 
 		if (session->state == POOL_UP)
 			watch_session(session, credit, jumped);
+		else if (session->state == POOL_DIALLING)
+			pool_session_doubt_dial(session, jumped);
 		else if (jumped && session->state == POOL_WAITING && !session->refused &&
 			 pool->told && !pool->failed && session->next_try != POOL_NEVER)
 			session->next_try = uv_now(pool->loop);

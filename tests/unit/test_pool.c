@@ -260,6 +260,70 @@ static void test_changed_key_is_not_hammered(void **unused)
 	teardown_pool();
 }
 
+static int ok_then_refused(unsigned nth)
+{
+	return nth ? fail_kind : SSH_OK;
+}
+
+/* Runs the loop for that long. */
+static void run_for(unsigned ms)
+{
+	uint64_t end = fake_now_ms() + ms;
+
+	for (; fake_now_ms() < end; uv_sleep(5))
+		fake_run(&t.loop);
+}
+
+static void on_wait_ignored(void *arg, int err)
+{
+}
+
+/* Pauses grow while nobody needs the link, and are cut short for who does. */
+static void test_waiting_hurries(void **unused)
+{
+	unsigned before;
+	uint64_t start;
+
+	setup_pool(1);
+	fail_kind = SSH_REFUSED;
+	fake.dial = ok_then_refused;
+	UNTIL(t.readies);
+	fake_lose_session(fake.sessions[0]);
+	UNTIL(fake.n_sessions >= 5); /* about 0, 1, 3, 7 s: the next after 8 */
+	before = fake.n_sessions;
+	run_for(3200);
+	assert_int_equal(fake.n_sessions, before);
+	pool_wait(t.pool, LANE_NAMES, 25000, on_wait_ignored, NULL);
+	start = fake_now_ms();
+	UNTIL(fake.n_sessions > before);
+	assert_true(fake_now_ms() - start < 1500);
+	UNTIL(fake.n_sessions > before + 2);
+	assert_in_range(fake_now_ms() - start, 4000, 9000);
+	teardown_pool();
+}
+
+static int second_hangs(unsigned nth)
+{
+	return nth == 1 ? -1 : SSH_OK;
+}
+
+/* A dial into a link that was dead then must not keep anybody from the one that is back. */
+static void test_hanging_dial(void **unused)
+{
+	uint64_t start;
+
+	setup_pool(1);
+	fake.dial = second_hangs;
+	UNTIL(t.readies);
+	fake_lose_session(fake.sessions[0]);
+	UNTIL(fake.n_sessions == 2);
+	start = fake_now_ms();
+	pool_wait(t.pool, LANE_NAMES, 25000, on_wait_ignored, NULL);
+	UNTIL(t.ups);
+	assert_in_range(fake_now_ms() - start, 7000, 11000);
+	teardown_pool();
+}
+
 /* --- lanes ------------------------------------------------------------------------ */
 
 static void test_one_channel_only(void **unused)
@@ -530,20 +594,28 @@ static int stop(void)
 	return cmocka_run_group_tests_name("pool, stopped process", tests, NULL, NULL);
 }
 
+static int hurry(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_waiting_hurries), cmocka_unit_test(test_hanging_dial)};
+
+	return cmocka_run_group_tests_name("pool, someone waits", tests, NULL, NULL);
+}
+
 /* The groups mostly wait for seconds to pass: side by side, in processes of their own. */
 int main(void)
 {
-	int (*const groups[])(void) = {fast, silence, slow, stop};
-	pid_t pids[4];
+	int (*const groups[])(void) = {fast, silence, slow, stop, hurry};
+	pid_t pids[5];
 	int failed = 0, status;
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 5; i++) {
 		pids[i] = fork();
 		if (!pids[i])
 			return groups[i]();
 		failed |= pids[i] < 0;
 	}
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 5; i++)
 		if (pids[i] > 0 && (waitpid(pids[i], &status, 0) < 0 || status))
 			failed = 1;
 	return failed;
