@@ -208,7 +208,7 @@ static void on_timer(uv_timer_t *handle)
 		return;
 	}
 	while (!s->freed && s->state != ENDED && (request = TAILQ_FIRST(&s->table.waiting)) &&
-	       request->deadline_ms <= now)
+	       sftp_table_deadline(&s->table, request) <= now)
 		expire(s, request);
 	if (s->freed || s->state == ENDED)
 		return;
@@ -218,7 +218,8 @@ static void on_timer(uv_timer_t *handle)
 		return;
 	}
 	if ((request = TAILQ_FIRST(&s->table.waiting)))
-		uv_timer_start(&s->timer, on_timer, request->deadline_ms - now, 0);
+		uv_timer_start(
+		    &s->timer, on_timer, sftp_table_deadline(&s->table, request) - now, 0);
 }
 
 /* --- replies --- */
@@ -264,6 +265,7 @@ static void on_reply(struct sftp *s, uint8_t type, struct sftp_reader *reader)
 		protocol_error(s, "a reply that nothing was asked for");
 		return;
 	}
+	sftp_table_replied(&s->table, request, uv_now(s->loop) + s->timeout_ms);
 	if (request->abandoned) {
 		drop_late(s, request, type, reader);
 		return;

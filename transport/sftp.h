@@ -4,7 +4,8 @@
  * Core only. A struct sftp is one conversation with one sftp-server process: it sends requests
  * without waiting, matches replies by id, checks all that the server says (S2), and completes each
  * request exactly once, never from inside the call that sent it: with the reply, with -ETIMEDOUT
- * after its deadline (a late reply is then dropped, a handle in it closed), or with -ENOTCONN when
+ * when its time is over (counted from the sending, or from the last reply to what was sent before
+ * it; a late reply is then dropped, a handle in it closed), or with -ENOTCONN when
  * the stream is gone.
  *
  *     opening --opened--> hello --VERSION--> limits --reply--> ready --> ended

@@ -104,6 +104,20 @@ struct sftp_request *sftp_table_find(const struct sftp_table *table, uint32_t id
 	return request;
 }
 
+void sftp_table_replied(
+    struct sftp_table *table, const struct sftp_request *request, uint64_t in_turn_ms)
+{
+	table->replied_sent_ns = request->sent_ns;
+	table->in_turn_ms = in_turn_ms;
+}
+
+uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_request *request)
+{
+	return table->replied_sent_ns < request->sent_ns && table->in_turn_ms > request->deadline_ms
+		   ? table->in_turn_ms
+		   : request->deadline_ms;
+}
+
 void sftp_table_abandon(struct sftp_table *table, struct sftp_request *request)
 {
 	TAILQ_REMOVE(&table->waiting, request, order);

@@ -40,6 +40,8 @@ struct sftp_table {
 	uint32_t next_id;
 
 	/* private */
+	uint64_t replied_sent_ns; /* when the request was sent that was answered last */
+	uint64_t in_turn_ms;	  /* deadline of those behind it */
 	struct sftp_request_list free;
 	struct sftp_request **buckets;
 	size_t size, count; /* buckets (a power of two), requests in them */
@@ -56,6 +58,15 @@ struct sftp_request *sftp_table_add(struct sftp_table *table);
 /* Waiting or abandoned; NULL for an id that is owed nothing. */
 struct sftp_request *sftp_table_find(const struct sftp_table *table, uint32_t id);
 void sftp_table_abandon(struct sftp_table *table, struct sftp_request *request);
+/*
+ * Servers answer in turn: with megabytes in front of it on a slow link, a request may wait for long
+ * until it is its turn. So the time of those that are behind the last one answered begins anew with
+ * its answer: they have until in_turn_ms. One that is passed over keeps its deadline. (This leaves
+ * the order of the deadlines the order of sending.)
+ */
+void sftp_table_replied(
+    struct sftp_table *table, const struct sftp_request *request, uint64_t in_turn_ms);
+uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_request *request);
 /* Out of the table; the caller reads what it needs and releases it. */
 void sftp_table_detach(struct sftp_table *table, struct sftp_request *request);
 void sftp_table_release(struct sftp_table *table, struct sftp_request *request);

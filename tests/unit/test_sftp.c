@@ -997,6 +997,47 @@ static void test_timeout_order(void **state)
 	rig_end(&rig);
 }
 
+static void answer_first(uv_timer_t *timer)
+{
+	struct rig *rig = timer->data;
+
+	fake_reply_attrs(&rig->fake, fake_stream_expect(&rig->fake, SSH_FXP_LSTAT), &attr);
+	uv_close((uv_handle_t *)timer, NULL);
+}
+
+/* Behind slow ones in the queue each has its time from when it is its turn; one that is passed over
+ * has not. */
+static void test_timeout_in_turn(void **state)
+{
+	struct outcome out[3] = {0};
+	uv_timer_t timer;
+	uint64_t start, passed_over = 0;
+	struct rig rig;
+
+	rig_ready(&rig);
+	uv_update_time(&rig.loop);
+	start = uv_now(&rig.loop);
+	send_read(&rig, 10, &out[0]);
+	send_lstat(&rig, &out[1]);
+	uv_sleep(1); /* sent at another time */
+	send_read(&rig, 10, &out[2]);
+	(void)fake_stream_expect(&rig.fake, SSH_FXP_READ);
+	uv_timer_init(&rig.loop, &timer);
+	timer.data = &rig;
+	uv_timer_start(&timer, answer_first, 600, 0);
+	while (!out[2].done) {
+		uv_run(&rig.loop, UV_RUN_ONCE);
+		if (out[0].done && !passed_over)
+			passed_over = uv_now(&rig.loop);
+	}
+	assert_int_equal(out[0].err, -ETIMEDOUT);
+	assert_int_equal(out[1].err, 0);
+	assert_int_equal(out[2].err, -ETIMEDOUT);
+	assert_in_range(passed_over - start, 1000, 1400);
+	assert_true(uv_now(&rig.loop) >= start + 1590);
+	rig_end(&rig);
+}
+
 static void test_too_many_abandoned(void **state)
 {
 	enum { MANY = 1001 };
@@ -1100,6 +1141,7 @@ int main(void)
 	    cmocka_unit_test(test_free_inside),
 	    cmocka_unit_test(test_timeout_then_late),
 	    cmocka_unit_test(test_timeout_order),
+	    cmocka_unit_test(test_timeout_in_turn),
 	    cmocka_unit_test(test_too_many_abandoned),
 	    cmocka_unit_test(test_rtt),
 	    cmocka_unit_test(test_rtt_is_of_quick_ones),
