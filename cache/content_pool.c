@@ -152,6 +152,7 @@ void content_pool_figures(const struct content_pool *pool, struct content_figure
 	out->limit_bytes = pool->blocks.limit;
 	out->dirty_bytes = pool->writer.dirty;
 	out->dirty_limit_bytes = pool->writer.limit;
+	out->acked_bytes = pool->writer.acked;
 	out->reads_in_flight = pool->reads;
 	out->writes_in_flight = pool->writer.in_flight;
 	out->lost_files = pool->writer.lost_files;

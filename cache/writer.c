@@ -241,6 +241,7 @@ static void acked(void *arg, int err)
 	wp->in_flight--;
 	wp->sent -= extent->len;
 	wp->rate_bytes += err ? 0 : extent->len;
+	wp->acked += err ? 0 : extent->len;
 	note_rate(wp, pool->now(), pool->source->rtt_us(extent->file));
 	if (content)
 		extents_remove(&content->writer.sent, extent);

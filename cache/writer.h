@@ -68,6 +68,7 @@ struct writer_pool {
 	uint64_t next_id;
 	uint64_t dirty, sent; /* bytes */
 	uint64_t in_flight;   /* WRITEs */
+	uint64_t acked;	      /* bytes acknowledged so far */
 	uint64_t limit;
 	uint64_t rate_since, rate_bytes; /* the sample being taken, ns; 0: none */
 	bool rate_limited;		 /* a write had to wait during it */

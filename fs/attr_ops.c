@@ -280,6 +280,7 @@ void fs_setattr(
 		return;
 	}
 	open = setattr->inode->open;
+	setattr->request.sends = open != NULL;
 	if (open && (to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && content_dirty(open->content))
 		content_flush(open->content, on_flushed, setattr);
 	else

@@ -215,6 +215,7 @@ static void flush_file(fuse_req_t req, struct fuse_file_info *fi, bool sync, con
 		return;
 	flush->handle = handle_get(handle);
 	flush->sync = sync;
+	flush->request.sends = true;
 	content_flush(handle->open->content, on_flushed, flush);
 }
 

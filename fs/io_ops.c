@@ -150,6 +150,7 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
 		return;
 	write->size = size;
 	write->offset = (uint64_t)offset;
+	write->request.sends = true;
 	if (keep)
 		keep_data(write, handle, data);
 	else
@@ -236,6 +237,7 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t
 		return;
 	allocate->handle = handle_get(handle);
 	allocate->end = (uint64_t)(offset + length);
+	allocate->request.sends = true;
 	content_flush(handle->open->content, on_allocate_flushed, allocate);
 }
 
@@ -334,5 +336,6 @@ void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
 	copy->from_offset = (uint64_t)offset_in;
 	copy->to_offset = (uint64_t)offset_out;
 	copy->len = len < piece ? len : piece;
+	copy->request.sends = true;
 	content_flush(copy->from->open->content, on_source_flushed, copy);
 }

@@ -220,6 +220,7 @@ void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *nam
 		return;
 	change->inode = inode;
 	request_pin(&change->request, inode);
+	change->request.sends = open != NULL;
 	err = names_path(fs->names, inode, change->to_path, sizeof(change->to_path));
 	if (err)
 		request_end(&change->request, err == -ESTALE ? -ENOENT : err);
@@ -321,6 +322,7 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	change->inode = dentry ? dentry->inode : NULL;
 	if (change->inode)
 		request_pin(&change->request, change->inode);
+	change->request.sends = true;
 	if (change->inode && change->inode->open &&
 	    content_dirty(((struct openfile *)change->inode->open)->content))
 		content_flush(

@@ -197,6 +197,7 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi.noflush = reads;
 	request_pin(&open->request, open->inode);
 	openfile = open->inode->open;
+	open->request.sends = openfile != NULL;
 	if (reads && fs_offline(fs))
 		open_unasked(open, true);
 	else if (reads)

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a request waits for a link that others have waited for in vain: enough for a dial. */
+#define GIVEN_UP_MS 5000
+
 /* Called by libfuse with locks held: only notes it. */
 static void on_interrupt(fuse_req_t fuse, void *arg)
 {
@@ -97,10 +100,18 @@ static void request_free(struct request *request)
 	free(request);
 }
 
+static void timed_out(struct fs *fs)
+{
+	if (!fs->given_up_ms && fs_offline(fs))
+		fs->given_up_ms = fs_now_ms(fs);
+}
+
 void request_end(struct request *request, int err)
 {
 	fuse_req_t fuse = request_take(request);
 
+	if (fuse && err == -ETIMEDOUT)
+		timed_out(request->fs);
 	if (fuse)
 		fuse_reply_err(fuse, -err);
 	request_free(request);
@@ -263,16 +274,43 @@ void requests_handle_interrupts(struct fs *fs)
 	}
 }
 
+/* Written data is on its way as long as the instance acknowledges some of it. */
+static void look_at_progress(struct fs *fs)
+{
+	struct content_figures figures;
+
+	content_pool_figures(fs->contents, &figures);
+	if (figures.acked_bytes != fs->acked_bytes)
+		fs->moved_ms = fs_now_ms(fs);
+	fs->acked_bytes = figures.acked_bytes;
+}
+
+static bool is_over(const struct fs *fs, const struct request *request)
+{
+	uint64_t limit = fs->profile->timeout * 1000ull, since = request->started_ms;
+
+	if (request->sends && fs->moved_ms > since)
+		since = fs->moved_ms;
+	/* A program makes many requests: on a dead mount it must not wait the whole time for each.
+	 */
+	if (fs->given_up_ms && since >= fs->given_up_ms && limit > GIVEN_UP_MS)
+		limit = GIVEN_UP_MS;
+	return fs_now_ms(fs) - since >= limit;
+}
+
 void requests_handle_timeouts(struct fs *fs)
 {
-	uint64_t limit = fs->profile->timeout * 1000ull;
 	struct request *request, *next;
 	fuse_req_t fuse;
 
+	look_at_progress(fs);
+	if (!fs_offline(fs))
+		fs->given_up_ms = 0;
 	for (request = TAILQ_FIRST(&fs->waiting); request; request = next) {
 		next = TAILQ_NEXT(request, waiting_link);
-		if (fs_now_ms(fs) - request->started_ms < limit)
+		if (!is_over(fs, request))
 			continue;
+		timed_out(fs);
 		log_warning(
 		    "%s got no answer within %u seconds", request->operation, fs->profile->timeout);
 		fs->requests_timed_out++;

@@ -26,6 +26,7 @@ struct request {
 	uint64_t sent_ms;      /* when it was sent to the instance */
 	uint64_t tick;	       /* of names, when the request was sent to the instance */
 	const char *operation; /* for the log */
+	bool sends; /* waits for written data to go out: its time begins anew while that moves */
 	enum { SIGNAL_NONE, SIGNAL_NEW, SIGNAL_IGNORED } signal;
 };
 
