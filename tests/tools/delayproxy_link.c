@@ -188,6 +188,19 @@ static bool pipe_read_once(struct connection *c, int i)
 	return (size_t)n == size;
 }
 
+/* Goes behind the others: all have their turn on a link that is full. */
+static void go_last(struct connection *c)
+{
+	struct connection *last = c, *each;
+
+	LIST_FOREACH (each, &P.connections, link)
+		last = each;
+	if (last == c)
+		return;
+	LIST_REMOVE(c, link);
+	LIST_INSERT_AFTER(last, c, link);
+}
+
 static void pipe_read(struct connection *c, int i)
 {
 	int reads = P.rate > 0 ? 1 : READS_AT_ONCE;
@@ -195,6 +208,8 @@ static void pipe_read(struct connection *c, int i)
 	while (reads-- > 0 && !c->pipe[i].full && !P.direction[i].throttled)
 		if (!pipe_read_once(c, i))
 			break;
+	if (P.direction[i].throttled && !c->closing)
+		go_last(c);
 	pipe_pump(c, i);
 }
 
