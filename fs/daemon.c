@@ -6,6 +6,7 @@
 #include "fs/fuse_loop.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
+#include "fs/ownlinks.h"
 #include "fs/walk.h"
 #include <errno.h>
 #include <signal.h>
@@ -135,6 +136,7 @@ static void on_name_gone(void *arg, struct inode *parent, const char *name, stru
 static void on_inode_freed(void *arg, struct inode *inode)
 {
 	walk_forget(arg, inode);
+	ownlinks_forget(arg, inode);
 	openfile_free(inode);
 }
 

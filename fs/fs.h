@@ -41,6 +41,7 @@ struct fs {
 	struct forwards *forwards; /* or NULL */
 	struct notifier *notifier;
 	struct control *control;
+	struct ownlinks *ownlinks; /* NULL: none */
 	char *mountpoint;
 	uid_t local_uid; /* whose the login user's files are here */
 	gid_t local_gid;

@@ -2,6 +2,7 @@
  * instance's answer (W3). */
 #include "conf/log.h"
 #include "fs/openfile.h"
+#include "fs/ownlinks.h"
 #include "fs/request.h"
 #include "fs/symlink.h"
 #include <errno.h>
@@ -51,6 +52,45 @@ static struct change *change_new(
 	return change;
 }
 
+/* How deep the folder of a link lies; a link with several names may be met by any of them. */
+static int link_depth(const struct names *names, const struct inode *inode)
+{
+	const struct dentry *dentry;
+	int depth, least = -ESTALE;
+
+	LIST_FOREACH (dentry, &inode->names, same) {
+		depth = names_depth(names, dentry->parent);
+		if (depth < 0)
+			return depth;
+		if (least < 0 || depth < least)
+			least = depth;
+	}
+	return least;
+}
+
+/* S2: what of a link's target programs here may see. */
+static int contain(const struct fs *fs, const struct inode *inode, const char *target, char *buf)
+{
+	int depth = link_depth(fs->names, inode);
+
+	if (depth < 0)
+		return depth;
+	if (!symlink_enter(target, fs->mountpoint, buf, PATH_MAX))
+		return 0;
+	return symlink_contain(target, remote_root(fs->remote), depth, buf, PATH_MAX);
+}
+
+/* A link made here, which would be shown otherwise than it was made. */
+static void note_target(struct change *change, const struct inode *inode)
+{
+	struct fs *fs = change->request.fs;
+	char inside[PATH_MAX];
+
+	if (fs->profile->symlinks != SYMLINKS_RAW &&
+	    (contain(fs, inode, change->to_path, inside) || strcmp(inside, change->to_path)))
+		ownlinks_note(fs, inode, change->to_path);
+}
+
 static void end_made(struct change *change)
 {
 	struct fs *fs = change->request.fs;
@@ -58,6 +98,8 @@ static void end_made(struct change *change)
 	struct inode *inode = names_created(
 	    fs->names, change->folder, change->name, &report, change->request.sent_ms);
 
+	if (inode && S_ISLNK(inode->attr.mode))
+		note_target(change, inode);
 	if (inode)
 		request_end_entry(&change->request, inode);
 	else
@@ -174,6 +216,8 @@ void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 
 	if (!change)
 		return;
+	if (strlen(target) < sizeof(change->to_path))
+		strcpy(change->to_path, target);
 	remote_symlink(fs->remote, target, change->path, on_made, change);
 	look_at_made(change);
 }
@@ -368,38 +412,19 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 
 /* --- readlink --- */
 
-/* How deep the folder of a link lies; a link with several names may be met by any of them. */
-static int link_depth(const struct names *names, const struct inode *inode)
-{
-	const struct dentry *dentry;
-	int depth, least = -ESTALE;
-
-	LIST_FOREACH (dentry, &inode->names, same) {
-		depth = names_depth(names, dentry->parent);
-		if (depth < 0)
-			return depth;
-		if (least < 0 || depth < least)
-			least = depth;
-	}
-	return least;
-}
-
 static void on_target(void *arg, int err, const char *target)
 {
 	struct request *request = arg;
 	struct fs *fs = request->fs;
+	const struct inode *inode = request->pinned[0];
 	char inside[PATH_MAX];
-	int depth = link_depth(fs->names, request->pinned[0]);
 
-	if (!err && fs->profile->symlinks == SYMLINKS_RAW) {
+	if (!err && (fs->profile->symlinks == SYMLINKS_RAW || ownlinks_made(fs, inode, target))) {
 		request_end_readlink(request, target);
 		return;
 	}
-	if (!err && depth < 0)
-		err = depth;
-	if (!err && symlink_enter(target, fs->mountpoint, inside, sizeof(inside)))
-		err =
-		    symlink_contain(target, remote_root(fs->remote), depth, inside, sizeof(inside));
+	if (!err)
+		err = contain(fs, inode, target, inside);
 	if (err)
 		request_end(request, err);
 	else

@@ -201,6 +201,33 @@ def _():
         eq(os.path.islink(a(name)), True, name)
 
 
+@test("symlinks made here are shown as they were made, until the server has another", vastfs_only=True)
+def _():
+    os.mkdir(a("own"))
+    put(os.path.join(W, "outside"), b"outside")
+    targets = {"abs": os.path.join(W, "outside"), "rel": "../../../outside", "odd": "x/../../t"}
+    for name, target in targets.items():
+        os.symlink(target, a("own", name))
+        eq(os.readlink(a("own", name)), target, name)
+        eq(os.readlink(b("own", name)), target, name + " there")
+    eq(get(a("own", "abs")), b"outside")
+    eq(get(a("own", "rel")), b"outside")
+    os.rename(a("own", "abs"), a("own", "abs2"))
+    os.listdir(a("own"))
+    eq(os.readlink(a("own", "abs2")), targets["abs"], "after a rename")
+    # the server puts others in their places: of the same length and time, as far as it can be seen
+    for name in ("abs2", "rel"):
+        os.unlink(b("own", name))
+        os.symlink("/" + "e" * (len(os.readlink(a("own", "odd"))) - 1), b("own", name))
+        with raises(errno.EACCES):
+            os.readlink(a("own", name))
+    os.unlink(a("own", "odd"))
+    os.symlink(targets["abs"], b("own", "odd"))
+    seen("dirs", "own", "odd")
+    with raises(errno.EACCES):
+        os.readlink(a("own", "odd"))
+
+
 @test("absolute symlinks that stay inside work, as relative ones", vastfs_only=True)
 def _():
     os.makedirs(b("deep2", "er"))
