@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2164,SC2034 # steps run with set -e; the lists are for tests/suites/run
 # What people run on a file system, as steps of tests/suites/run: each in a new folder of the mount ($PWD), with $W/local
 # beside it on the local disk; a step that ends with an error has failed.
 
