@@ -257,8 +257,17 @@ struct copy {
 /* How much a piece may be, so that it takes about a second. */
 static uint64_t piece = 16u << 20;
 
+/* The copying channel opens both files by their names; without them, the kernel reads and writes.
+ */
+static bool nameless(const struct handle *handle)
+{
+	return LIST_EMPTY(&handle->open->inode->names);
+}
+
 static void end_copy(struct copy *copy, int err)
 {
+	if (err == -ESTALE && (nameless(copy->from) || nameless(copy->to)))
+		err = -EOPNOTSUPP;
 	handle_put(copy->from);
 	handle_put(copy->to);
 	if (err < 0)
@@ -324,7 +333,8 @@ void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	if (node_in == node_out || !remote_features(fs->remote)->copy_data) {
+	if (node_in == node_out || !remote_features(fs->remote)->copy_data ||
+	    nameless(handle_of(fi_in)) || nameless(handle_of(fi_out))) {
 		fuse_reply_err(req, EOPNOTSUPP); /* the kernel copies through read and write then */
 		return;
 	}

@@ -291,6 +291,12 @@ def _():
     folder = os.open(a(), os.O_RDONLY)
     with raises(errno.EISDIR):
         os.copy_file_range(folder, fd, 10)
+    os.unlink(a("cfr"))
+    eq(os.copy_file_range(fd, other, 500, 7, 2000), 500, "from a file without a name")
+    eq(os.pread(other, 500, 2000), data[7:507])
+    os.unlink(a("cfr2"))
+    eq(os.copy_file_range(fd, other, 500, 1007, 3000), 500, "to a file without a name")
+    eq(os.pread(other, 500, 3000), data[1007:1507])
     for f in (fd, other, ro, app, folder):
         os.close(f)
 
