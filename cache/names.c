@@ -309,6 +309,22 @@ void names_report_missing(struct names *names, struct inode *folder, const char 
 	dentry->checked_ms = sent_ms;
 }
 
+void names_replaced(struct names *names, struct inode *inode)
+{
+	struct dentry *dentry;
+	struct inode *folder;
+
+	names_pin(inode);
+	while ((dentry = LIST_FIRST(&inode->names))) {
+		folder = dentry->parent;
+		names->events.name_gone(names->arg, folder, dentry->name, inode);
+		folder->folder->complete = false;
+		folder->folder->lossy = true;
+		dentry_free(names, dentry);
+	}
+	names_unpin(names, inode);
+}
+
 void names_listing_begin(struct names *names, struct inode *folder)
 {
 	(void)names;

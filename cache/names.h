@@ -114,6 +114,10 @@ void names_report_inode(struct names *names, struct inode *inode, const struct a
 void names_report_missing(struct names *names, struct inode *folder, const char *name,
     uint64_t sent_tick, uint64_t sent_ms);
 
+/* Its names lead to another file on the instance now: forgets them, so that they are asked for
+ * again; the inode is what somebody here still has open. */
+void names_replaced(struct names *names, struct inode *inode);
+
 /* A complete listing: begin, names_report for each entry, end. What was not reported is gone, but
  * for names made here since. */
 void names_listing_begin(struct names *names, struct inode *folder);

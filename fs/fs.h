@@ -9,7 +9,7 @@
  *	*_ops.c lookup.c open.c    the handlers
  *	listing.c refresh.c walk.c    folders and attributes, up to date and ahead
  *	ahead*.c       small files fetched before they are opened
- *	openfile.c     open files: handles, content, versions
+ *	openfile.c replaced.c    open files: handles, content, versions
  *	notify.c       tells the kernel what changed behind it
  *	control.c status.c    the control socket of `vastfs`
  */

@@ -1,6 +1,7 @@
 #include "fs/openfile.h"
 #include "fs/ahead.h"
 #include "fs/notify.h"
+#include "fs/replaced.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <limits.h>
@@ -192,7 +193,10 @@ static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
 {
 	struct handle *handle = file;
 
-	rfile_read(handle->file, offset, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
+	if (handle->doubt)
+		replaced_read(handle, offset, len, bulk, done, arg);
+	else
+		rfile_read(handle->file, offset, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
 }
 
 static void source_write(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
@@ -263,6 +267,8 @@ void handle_tell_version(struct handle *handle)
 		rfile_mark_changed(handle->file);
 	else
 		rfile_set_version(handle->file, inode->attr.mtime_there, inode->attr.size);
+	handle->mtime = inode->attr.mtime_there;
+	handle->size = inode->attr.size;
 }
 
 static void tell_version(struct openfile *open)
@@ -276,9 +282,14 @@ static void tell_version(struct openfile *open)
 void openfile_version_changed(struct inode *inode)
 {
 	struct openfile *open = inode->open;
+	struct handle *handle;
 
 	if (!open)
 		return;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (!LIST_EMPTY(&inode->names))
+			replaced_doubt(handle);
+	}
 	content_invalidate(open->content);
 	content_resize(open->content, inode->attr.size);
 	tell_version(open);

@@ -37,6 +37,9 @@ struct handle {
 	struct readahead ahead;
 	unsigned refs; /* one for the open(2), one for each transfer of the content cache */
 	bool append, writable;
+	bool doubt;		   /* fs/replaced.h: it may not be the file of that name any more */
+	uint32_t mtime, old_mtime; /* the version last told; before the doubt */
+	uint64_t size, old_size;
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
 

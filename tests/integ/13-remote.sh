@@ -76,6 +76,32 @@ replaced() {
 	mv "$REMOTE/replaced.tmp" "$REMOTE/replaced"
 	within 2000 contains "$MNT/replaced" "quite new"
 }
+# Who has the old file open goes on with it; who opens the new one never gets the old one's bytes.
+replaced_while_open() {
+	printf 'A%.0s' {1..300000} >"$REMOTE/held"
+	touch -d '2 hours ago' "$REMOTE/held"
+	seen "$MNT/held"
+	"$PYTHON" - "$MNT/held" "$REMOTE/held" <<-'END'
+		import os, sys, time
+		here, there = sys.argv[1:]
+		held = os.open(here, os.O_RDONLY)
+		assert os.pread(held, 10, 0) == b"A" * 10
+		with open(there + ".new", "w") as f:
+		    f.write("B" * 300000)
+		os.utime(there + ".new", (time.time() - 7000,) * 2)
+		before = os.stat(here).st_mtime
+		os.rename(there + ".new", there)
+		end = time.monotonic() + 10
+		while os.stat(here).st_mtime == before:
+		    assert time.monotonic() < end, "never seen"
+		    time.sleep(0.05)  # sleep: between two looks
+		for _ in range(3):
+		    assert os.pread(held, 10, 200000) == b"A" * 10
+		    assert os.pread(held, 10, 0) == b"A" * 10
+		    with open(here, "rb") as f:
+		        assert f.read() == b"B" * 300000
+	END
+}
 file_becomes_folder() {
 	echo x >"$REMOTE/kind"
 	seen "$MNT/kind"
@@ -159,6 +185,7 @@ check "R1: attributes of an old file, within attr_timeout" old_attributes
 check "R2: open sees what was closed on the instance" close_to_open
 check "R2: many versions within one second of mtime" same_second
 check "R2: a file replaced by rename" replaced
+check "R2: a file replaced while it is open: the old bytes there, the new ones for who opens it" replaced_while_open
 check "a file that became a folder" file_becomes_folder
 check "R3: tail -f shows each new line within about a second" tail_follows
 check "R3: tail -f on a large log, many lines at once" tail_large

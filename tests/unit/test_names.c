@@ -254,6 +254,29 @@ static void test_other_type_under_the_name(void **state)
 	assert_true(S_ISREG(other->attr.mode));
 }
 
+static void test_replaced_while_open(void **state)
+{
+	struct rig *rig = *state;
+	struct attr_report other = report_of(S_IFREG | 0644, 20, 101);
+	struct inode *old, *fresh;
+
+	list(rig, rig->root, names_tick(rig->names), 10, "a", "b", NULL);
+	old = inode_at(rig, rig->root, "a");
+	names_pin(old);
+	names_replaced(rig->names, old);
+	assert_int_equal(rig->gone, 1);
+	assert_true(LIST_EMPTY(&old->names));
+	/* not known to be missing, just not known */
+	assert_null(names_find(rig->names, rig->root, "a"));
+	assert_false(rig->root->folder->complete);
+	fresh = seen(rig, rig->root, "a", &other, 20);
+	assert_ptr_not_equal(fresh, old);
+	assert_int_not_equal(fresh->ino, old->ino);
+	assert_int_equal(old->attr.size, file.size);
+	names_unpin(rig->names, old);
+	assert_ptr_equal(inode_at(rig, rig->root, "a"), fresh);
+}
+
 /* --- listings --- */
 
 static void test_listing_drops_what_vanished(void **state)
@@ -857,6 +880,7 @@ int main(void)
 	    TEST(test_reports_out_of_order),
 	    TEST(test_report_of_a_removed_name),
 	    TEST(test_missing_report_of_a_made_name),
+	    TEST(test_replaced_while_open),
 	    TEST(test_other_type_under_the_name),
 	    TEST(test_listing_drops_what_vanished),
 	    TEST(test_listing_and_later_changes),

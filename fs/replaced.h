@@ -1,0 +1,24 @@
+/*
+ * A file that is open here while the instance gets another one of its name (an editor's save,
+ * `mv`): who has it open must go on with the old bytes, and who opens the name gets the new ones.
+ *
+ * When a file's version is seen to change, its open handles are in doubt. An FSTAT through each
+ * decides: the version that it had before means that it is on the old file, anything else that the
+ * file was changed in place. In the first case the inode loses its name, as if the file had been
+ * removed here while open, and the new file gets an inode of its own with the next look-up. What is
+ * read through a handle in doubt waits for the answer.
+ *
+ * Core only.
+ */
+#ifndef VASTFS_FS_REPLACED_H
+#define VASTFS_FS_REPLACED_H
+
+#include "fs/openfile.h"
+
+/* The version is about to be told to the handle, and is another one. */
+void replaced_doubt(struct handle *handle);
+/* A read of the content cache through a handle in doubt; as content_source.read. */
+void replaced_read(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
+    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg);
+
+#endif
