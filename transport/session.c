@@ -408,7 +408,6 @@ static int start_thread(struct session *session)
 int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_target *target,
     unsigned flags, const struct session_events *events, void *arg)
 {
-	const char *host = target->profile->host;
 	struct session *session = calloc(1, sizeof(*session));
 	int err;
 
@@ -423,8 +422,9 @@ int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_
 	session->mailbox = mailbox_get(mailbox);
 	session->target = target;
 	session->flags = flags;
-	snprintf(session->where, sizeof(session->where), strchr(host, ':') ? "[%s]:%u" : "%s:%u",
-	    host, target->profile->port);
+	/* Until it is known where the instance is. */
+	snprintf(session->where, sizeof(session->where), "%.300s",
+	    target->profile->host ? target->profile->host : target->profile->id);
 	session->events = events;
 	session->arg = arg;
 	atomic_init(&session->refs, 2);

@@ -341,38 +341,37 @@ static int establish(struct ssh_connection *c, struct ssh_error *error)
 	return err;
 }
 
-/* What the connection's parts take for the target: with the address that is dialled. */
-static void set_view(
-    struct ssh_connection *c, const struct ssh_target *target, const struct endpoint *endpoint)
+void ssh_view_set(
+    struct ssh_view *view, const struct ssh_target *target, const struct endpoint *endpoint)
 {
-	c->view = *target;
-	c->view_profile = *target->profile;
-	c->view.profile = &c->view_profile;
-	c->target = &c->view;
-	if (!endpoint)
-		return;
-	memcpy(c->view_host, endpoint->host, sizeof(c->view_host));
-	c->view_profile.host = c->view_host;
-	c->view_profile.port = endpoint->port;
-	c->view.vouched = endpoint->vouched;
+	view->target = *target;
+	view->profile = *target->profile;
+	view->target.profile = &view->profile;
+	if (endpoint) {
+		memcpy(view->host, endpoint->host, sizeof(view->host));
+		view->profile.host = view->host;
+		view->profile.port = endpoint->port;
+		view->target.vouched = endpoint->vouched;
+	}
+	snprintf(view->where, sizeof(view->where),
+	    strchr(view->profile.host, ':') ? "[%s]:%u" : "%s:%u", view->profile.host,
+	    view->profile.port);
 }
 
 int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpoint,
     struct ssh_cancel *cancel, struct ssh_connection **out, struct ssh_error *error)
 {
-	const struct profile *profile = target->profile;
 	struct ssh_connection *c = calloc(1, sizeof(*c));
 	int err;
 
 	*error = (struct ssh_error){.kind = SSH_OK};
 	if (!c)
-		return ssh_fail(error, SSH_LOST, ENOMEM, "%s: out of memory", profile->host);
+		return ssh_fail(error, SSH_LOST, ENOMEM, "out of memory");
 	c->fd = -1;
-	set_view(c, target, endpoint);
-	profile = c->target->profile;
+	ssh_view_set(&c->view, target, endpoint);
+	c->target = &c->view.target;
 	c->cancel = cancel;
-	snprintf(c->where, sizeof(c->where), strchr(profile->host, ':') ? "[%s]:%u" : "%s:%u",
-	    profile->host, profile->port);
+	memcpy(c->where, c->view.where, sizeof(c->where));
 	pthread_once(&init_once, init_libssh2);
 	err = init_result ? -ENOMEM : ssh_io_init(c);
 	err = err ? ssh_fail_wait(c, err, "", error) : establish(c, error);

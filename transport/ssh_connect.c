@@ -5,10 +5,11 @@
 #include <errno.h>
 #include <string.h>
 
-/* What one call of ssh_connect has tried so far. */
+/* What one call of ssh_try_places has tried so far. */
 struct attempt {
 	const struct ssh_target *target;
-	struct ssh_cancel *cancel;
+	ssh_try *attempt;
+	void *arg;
 	struct endpoint tried[4];
 	unsigned n_tried;
 };
@@ -24,8 +25,8 @@ static bool was_tried(const struct attempt *attempt, const struct endpoint *endp
 }
 
 /* Tries those that were not tried yet. -EAGAIN: there were none; error is as it was. */
-static int try_all(struct attempt *attempt, const struct location *location,
-    struct ssh_connection **out, struct ssh_error *error)
+static int try_all(
+    struct attempt *attempt, const struct location *location, struct ssh_error *error)
 {
 	int err = -EAGAIN;
 
@@ -37,7 +38,7 @@ static int try_all(struct attempt *attempt, const struct location *location,
 		if (was_tried(attempt, endpoint))
 			continue;
 		attempt->tried[attempt->n_tried++] = *endpoint;
-		rc = ssh_connect_to(attempt->target, endpoint, attempt->cancel, out, &latest);
+		rc = attempt->attempt(attempt->arg, endpoint, &latest);
 		if (!rc) {
 			locator_works(attempt->target->locator, endpoint);
 			return 0;
@@ -53,25 +54,25 @@ static int try_all(struct attempt *attempt, const struct location *location,
 	return err;
 }
 
-int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
-    struct ssh_connection **out, struct ssh_error *error)
+int ssh_try_places(const struct ssh_target *target, struct ssh_cancel *cancel, ssh_try *try,
+    void *arg, struct ssh_error *error)
 {
-	struct attempt attempt = {.target = target, .cancel = cancel};
+	struct attempt attempt = {.target = target, .attempt = try, .arg = arg};
 	struct location location;
 	struct ssh_error why;
 	int err, rc;
 
 	if (!target->locator)
-		return ssh_connect_to(target, NULL, cancel, out, error);
+		return try(arg, NULL, error);
 	err = locator_get(target->locator, target, false, cancel, &location, error);
 	if (!err)
-		err = try_all(&attempt, &location, out, error);
+		err = try_all(&attempt, &location, error);
 	if (!err || !locate_may_mend(error->kind) || !attempt.n_tried)
 		return err;
 	/* Perhaps it has been moved. */
 	rc = locator_get(target->locator, target, true, cancel, &location, &why);
 	if (!rc)
-		rc = try_all(&attempt, &location, out, &why);
+		rc = try_all(&attempt, &location, &why);
 	if (!rc)
 		return 0;
 	if (rc != -EAGAIN && (why.kind == SSH_NOT_RUNNING || !locate_may_mend(why.kind))) {
@@ -79,4 +80,25 @@ int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
 		return rc;
 	}
 	return err;
+}
+
+struct dial {
+	const struct ssh_target *target;
+	struct ssh_cancel *cancel;
+	struct ssh_connection **out;
+};
+
+static int dial_one(void *arg, const struct endpoint *endpoint, struct ssh_error *error)
+{
+	struct dial *dial = arg;
+
+	return ssh_connect_to(dial->target, endpoint, dial->cancel, dial->out, error);
+}
+
+int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
+    struct ssh_connection **out, struct ssh_error *error)
+{
+	struct dial dial = {target, cancel, out};
+
+	return ssh_try_places(target, cancel, dial_one, &dial, error);
 }

@@ -30,16 +30,21 @@ struct ssh_inbox {
 #define SSH_INBOX_SIZE (256u * 1024)
 #define SSH_BANNER_MAX 512
 
+/* The caller's target, with the address that a connection is made to. */
+struct ssh_view {
+	struct ssh_target target;
+	struct profile profile;
+	char host[256];
+	char where[320]; /* "host:port" or "[v6]:port", for people */
+};
+
 struct ssh_connection {
 	int fd; /* -1 before the dial */
 	LIBSSH2_SESSION *session;
-	const struct ssh_target *target; /* &view */
-	/* The caller's target, with the address that this connection was made to. */
-	struct ssh_target view;
-	struct profile view_profile;
-	char view_host[256];
+	const struct ssh_target *target; /* view's */
+	struct ssh_view view;
 	struct ssh_cancel *cancel;
-	char where[320];  /* "host:port" or "[v6]:port", for people */
+	char where[320];  /* view's */
 	char address[80]; /* the numeric address that answered */
 	struct ssh_ring out;
 	struct ssh_inbox in;
@@ -60,8 +65,18 @@ struct ssh_connection {
 	uint64_t deadline; /* for I/O on the agent's socket within libssh2 */
 };
 
-/* ssh.c: connects to that address. endpoint may be NULL: to the profile's. */
+/* ssh.c. endpoint may be NULL: the profile's address. */
 struct endpoint;
+void ssh_view_set(
+    struct ssh_view *view, const struct ssh_target *target, const struct endpoint *endpoint);
+
+/* ssh_connect.c: calls try for one place after the other where the instance may be, with NULL for
+ * the profile's, until it returns 0. As try. */
+typedef int ssh_try(void *arg, const struct endpoint *endpoint, struct ssh_error *error);
+int ssh_try_places(const struct ssh_target *target, struct ssh_cancel *cancel, ssh_try *try,
+    void *arg, struct ssh_error *error);
+
+/* ssh.c: connects to that address. endpoint may be NULL: to the profile's. */
 int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpoint,
     struct ssh_cancel *cancel, struct ssh_connection **out, struct ssh_error *error);
 

@@ -171,18 +171,58 @@ static void publish(struct session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
-static int establish(struct session *session)
+static void reset(struct session *session)
 {
 	struct sshproc *process = session->process;
-	int err = sshproc_start(process, &session->error);
 
+	memset(process, 0, sizeof(*process));
+	process->session = session;
+	process->pid_fd = process->said_fd = process->said_end = -1;
+	process->first_to = process->first_from = -1;
+}
+
+static int start(struct session *session, const struct endpoint *endpoint, bool by_address,
+    struct ssh_error *error)
+{
+	struct sshproc *process = session->process;
+	int err;
+
+	reset(session);
+	ssh_view_set(&process->view, session->target, endpoint);
+	memcpy(session->where, process->view.where, sizeof(session->where));
+	process->by_address = by_address;
+	err = sshproc_start(process, error);
 	if (!err)
-		err = greet(session, &session->error);
+		err = greet(session, error);
+	if (err)
+		sshproc_stop(process);
+	return err;
+}
+
+/*
+ * An ssh_try. An address that the provider has just given may be known from the user's own ssh to
+ * this instance, or from an earlier instance: so first ssh is asked whether it knows the server by
+ * it, and only then is the address forgotten about.
+ */
+static int establish(void *arg, const struct endpoint *endpoint, struct ssh_error *error)
+{
+	struct session *session = arg;
+	struct sshproc *process = session->process;
+	struct ssh_view view;
+	int err = -EAGAIN;
+
+	ssh_view_set(&view, session->target, endpoint);
+	if (view.target.vouched && !sshproc_is_pinned(&view.profile) &&
+	    sshproc_knows_address(&view.profile))
+		err = start(session, endpoint, true, error);
+	if (err == -EAGAIN ||
+	    (err && (error->kind == SSH_HOST_KEY_CHANGED || error->kind == SSH_HOST_KEY_UNKNOWN)))
+		err = start(session, endpoint, false, error);
 	if (err)
 		return err;
 	process->heard_ms = ssh_now();
 	sshsays_read(process);
-	sshproc_pin(session->target->profile, process->says.host_key);
+	sshproc_pin(&process->view.profile, process->says.host_key);
 	log_info("%s: ssh is connected as %s", session->where, session->target->profile->user);
 	return 0;
 }
@@ -351,10 +391,9 @@ void *sshproc_main(void *arg)
 		session_put(session);
 		return NULL;
 	}
-	process->session = session;
-	process->pid_fd = process->said_fd = process->said_end = -1;
-	process->first_to = process->first_from = -1;
-	err = establish(session);
+	reset(session);
+	err =
+	    ssh_try_places(session->target, &session->cancel, establish, session, &session->error);
 	if (!err) {
 		publish(session);
 		session_post(session, &session->connected, NULL);

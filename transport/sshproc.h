@@ -37,6 +37,8 @@ struct sshsays {
 
 struct sshproc {
 	struct session *session;
+	struct ssh_view view;	       /* the target as it is dialled */
+	bool by_address;	       /* ssh is to know the host key by the address alone */
 	pid_t pid;		       /* 0 before the start and once waited for */
 	int pid_fd, said_fd, said_end; /* said_end: what ssh writes to */
 	int first_to, first_from;      /* the pipes of its own session until a channel takes them */
@@ -99,6 +101,8 @@ int mux_answer(struct channel *channel, char *words, size_t size);
 
 /* Is the instance known by its alias? (Then ssh must find it under that name only.) */
 bool sshproc_is_pinned(const struct profile *profile);
+/* Is there any key for the address? */
+bool sshproc_knows_address(const struct profile *profile);
 /* Writes the key that was found under the address down under the alias too. */
 void sshproc_pin(const struct profile *profile, const char *fingerprint);
 

@@ -108,16 +108,22 @@ static bool has_aes(void)
 
 /* S1. Under the alias nothing but the pinned key will do. */
 static void add_host_key(
-    struct args *args, const struct ssh_target *target, bool may_ask, bool pinned)
+    struct args *args, const struct ssh_target *target, bool may_ask, bool pinned, bool by_address)
 {
 	const struct profile *profile = target->profile;
 	const char *strict = "yes";
 	char alias[320];
 
 	add_file_option(args, "UserKnownHostsFile", profile->known_hosts);
-	if (pinned) {
-		ssh_hostkey_alias(profile, alias, sizeof(alias));
+	ssh_hostkey_alias(profile, alias, sizeof(alias));
+	/* What is known of an address that the provider has just given is an earlier instance's. */
+	if (pinned || (target->vouched && alias[0] && !by_address))
 		add_option(args, "HostKeyAlias=%s", alias);
+	/* The address is ssh's to write as the user likes it; the alias hides nothing. */
+	if (!pinned && target->vouched && alias[0] && !by_address)
+		add_option(args, "HashKnownHosts=no");
+	if (pinned || by_address) {
+		strict = "yes";
 	} else if (profile->host_key == HOST_KEY_ACCEPT_NEW) {
 		strict = "accept-new";
 	} else if (profile->host_key == HOST_KEY_ASK && may_ask && target->ask) {
@@ -165,7 +171,7 @@ static void add_login(struct args *args, const struct profile *profile)
 
 char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
 {
-	const struct ssh_target *target = process->session->target;
+	const struct ssh_target *target = &process->view.target;
 	struct args args = {.list = calloc(ARGS_MAX, sizeof(char *))};
 
 	if (!args.list)
@@ -185,7 +191,7 @@ char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
 	}
 	if (has_aes())
 		add_option(&args, "Ciphers=%s", FAST_CIPHER);
-	add_host_key(&args, target, may_ask, pinned);
+	add_host_key(&args, target, may_ask, pinned, process->by_address);
 	add_login(&args, target->profile);
 	add_word(&args, "-s");
 	add_word(&args, "--");

@@ -54,6 +54,16 @@ bool sshproc_is_pinned(const struct profile *profile)
 	return find.found;
 }
 
+bool sshproc_knows_address(const struct profile *profile)
+{
+	char address[320];
+	struct find find = {.names = {address, profile->host}};
+
+	ssh_hostkey_address(profile, address, sizeof(address));
+	(void)known_hosts_read(profile->known_hosts, find_line, &find);
+	return find.found;
+}
+
 void sshproc_pin(const struct profile *profile, const char *fingerprint)
 {
 	char alias[320], address[320], text[sizeof(((struct find *)0)->base64) + 400];

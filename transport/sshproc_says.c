@@ -206,14 +206,14 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 	    "%s: Permission denied: %s does not accept %s.%s Add the public key (the .pub file) to "
 	    "the instance: keys of the account reach new instances only, for this one use its own "
 	    "SSH key button or add it to ~/.ssh/authorized_keys there. ssh says: %.400s",
-	    process->session->where, process->session->target->profile->user, says->offered,
+	    process->session->where, process->view.target.profile->user, says->offered,
 	    says->transient ? " It may still be starting." : "", says->text);
 }
 
 static void fail_host_key(
     const struct sshproc *process, enum ssh_failure kind, struct ssh_error *error)
 {
-	const struct profile *profile = process->session->target->profile;
+	const struct profile *profile = process->view.target.profile;
 	const struct sshsays *says = &process->says;
 	const char *type = ssh_key_type_word(says->host_key_type);
 	char name[320];

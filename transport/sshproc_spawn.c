@@ -207,7 +207,7 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 		    "there is no ssh command, which transport=ssh needs: install openssh-client");
 	name_control(process);
 	args = sshproc_args(
-	    process, session->flags & SESSION_MAY_ASK, sshproc_is_pinned(session->target->profile));
+	    process, session->flags & SESSION_MAY_ASK, sshproc_is_pinned(&process->view.profile));
 	err = args ? pipe_pair_make(&pair) : -ENOMEM;
 	if (!err)
 		err = one_pipe(&process->said_fd, &process->said_end, 1);

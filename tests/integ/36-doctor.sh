@@ -1,6 +1,7 @@
 #!/bin/bash
 # vastfs doctor: every step of a good instance, and for each thing that is broken its cause and cure.
 . "$(dirname "$0")/../lib.sh"
+unset TRANSPORT # with ssh(1) most steps are left to it
 [[ $MOUNT_WITH == vastfs ]] || { skip "vastfs doctor" "not for $MOUNT_WITH"; finish; }
 setup
 INI=$XDG_CONFIG_HOME/vastfs/config.ini
