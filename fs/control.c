@@ -1,7 +1,9 @@
 #include "fs/control.h"
 #include "conf/log.h"
 #include "conf/paths.h"
+#include "transport/commands.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +101,22 @@ static void on_synced(void *arg, int err)
 		answer_result(client, err);
 }
 
+/* The connection becomes a program's on the instance; from here on it is the commands' thread's. */
+static void hand_over(struct client *client)
+{
+	uv_os_fd_t fd;
+	int copy =
+	    uv_fileno((uv_handle_t *)&client->pipe, &fd) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0) {
+		answer_result(client, -EMFILE);
+		return;
+	}
+	if (commands_add(client->fs->commands, copy))
+		log_warning("a program could not be run on the instance");
+	client_close(client);
+}
+
 static void handle(struct client *client)
 {
 	json_t *request = json_loadb(client->request, client->len, 0, NULL);
@@ -112,6 +130,8 @@ static void handle(struct client *client)
 	} else if (!strcmp(command, "sync")) {
 		client->waiting = true;
 		content_pool_sync(client->fs->contents, on_synced, client);
+	} else if (!strcmp(command, "run")) {
+		hand_over(client);
 	} else if (!strcmp(command, "drop")) {
 		content_pool_drop(client->fs->contents);
 		answer_result(client, 0);

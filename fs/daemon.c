@@ -8,6 +8,7 @@
 #include "fs/openfile.h"
 #include "fs/ownlinks.h"
 #include "fs/walk.h"
+#include "transport/commands.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -63,6 +64,8 @@ static void leave(struct daemon *daemon)
 	control_stop(&daemon->fs);
 	for (i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+	commands_free(daemon->fs.commands);
+	daemon->fs.commands = NULL;
 	forwards_free(daemon->fs.forwards);
 	daemon->fs.forwards = NULL;
 	if (daemon->fs.remote)
@@ -180,6 +183,9 @@ static void on_root(void *arg, int err, const struct sftp_attr *attr)
 		fail(daemon, EXIT_MOUNT_FAILED);
 		return;
 	}
+	err = commands_new(&daemon->fs.commands, &daemon->target);
+	if (err)
+		log_warning("no programs can be run on the instance: %s", strerror(-err));
 	err = forwards_start(&daemon->fs.forwards, &daemon->target);
 	if (err)
 		log_warning("port forwards could not be started: %s", strerror(-err));

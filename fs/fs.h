@@ -39,6 +39,7 @@ struct fs {
 	struct content_pool *contents;
 	struct names *names;	   /* NULL until the remote is ready */
 	struct forwards *forwards; /* or NULL */
+	struct commands *commands; /* programs run on the instance */
 	struct notifier *notifier;
 	struct control *control;
 	struct ownlinks *ownlinks; /* NULL: none */

@@ -3,6 +3,7 @@
 #include "conf/log.h"
 #include "fs/ahead.h"
 #include "fs/control.h"
+#include "transport/commands.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -107,7 +108,7 @@ json_t *status_json(struct fs *fs)
 	log_recent(add_message, messages);
 	return json_pack(
 	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
-	    "s:{s:i, s:i, s:I, "
+	    "s:{s:i, s:i, s:i, s:I, "
 	    "s:I, s:I}, s:o}",
 	    "ok", 1, "id", fs->profile->id, "mountpoint", text(fs->mountpoint), "host", place.host,
 	    "port", (int)place.port, "address_from", sources[source], "user", fs->profile->user,
@@ -115,7 +116,8 @@ json_t *status_json(struct fs *fs)
 	    "connected", pool_up(remote_pool(fs->remote)), "uptime_seconds",
 	    (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache", cache(fs),
 	    "forwards", forwards(fs), "requests", "in_flight", (int)fs->requests_waiting,
-	    "open_files", (int)fs->open_files, "answered", (json_int_t)fs->requests_answered,
-	    "timed_out", (json_int_t)fs->requests_timed_out, "interrupted",
-	    (json_int_t)fs->requests_interrupted, "messages", messages);
+	    "open_files", (int)fs->open_files, "programs", (int)commands_count(fs->commands),
+	    "answered", (json_int_t)fs->requests_answered, "timed_out",
+	    (json_int_t)fs->requests_timed_out, "interrupted", (json_int_t)fs->requests_interrupted,
+	    "messages", messages);
 }

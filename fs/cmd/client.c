@@ -17,7 +17,7 @@
 /* How long a daemon may take to say how it is; one that was stopped must not hide the others. */
 #define STATUS_SECONDS 5
 
-static int connect_to(const char *path)
+int client_connect(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, err;
@@ -65,7 +65,7 @@ static char *read_all(int fd, size_t *len)
 int client_call(const char *path, const char *command, json_t **answer, struct conf_error *error)
 {
 	struct timeval limit = {.tv_sec = strcmp(command, "status") ? 0 : STATUS_SECONDS};
-	int fd = connect_to(path);
+	int fd = client_connect(path);
 	json_t *json;
 	size_t len;
 	char *text;
@@ -126,7 +126,7 @@ static int add_mount(struct client_mount **mounts, int n, const char *path)
 	struct client_mount *grown;
 	struct conf_error ignored;
 	json_t *status = NULL;
-	int fd = connect_to(path);
+	int fd = client_connect(path);
 
 	if (fd == -ECONNREFUSED && is_left_behind(path)) { /* its daemon was killed */
 		unlink(path);

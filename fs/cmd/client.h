@@ -24,6 +24,9 @@ void client_mounts_free(struct client_mount *mounts, int n);
 struct client_mount *client_choose(
     struct client_mount *mounts, int n, const char *which, struct conf_error *error);
 
+/* A connection to the socket, or a negative errno. */
+int client_connect(const char *socket);
+
 /* Sends {"command": command} and waits for the answer. 0 with *answer (NULL allowed), or a negative
  * errno with the reason: -ENODATA when the daemon ended before answering. */
 int client_call(const char *socket, const char *command, json_t **answer, struct conf_error *error);

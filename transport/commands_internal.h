@@ -1,0 +1,97 @@
+/*
+ * Between the files of commands*.c: commands.c has the thread and the session, command.c one
+ * client and its channel, command_frames.c the client's socket. All on the thread, but for the
+ *handle's functions.
+ *
+ *	GREETED ──C──► WAITING ──► OPENING ──► PTY ──► STARTING ──► RUNNING ──► ENDED ──► (freed
+ *when ▲           │ session lost                             all is sent, or the └───────────┘
+ *(once, if it was an old one)             client is gone)
+ */
+#ifndef VASTFS_TRANSPORT_COMMANDS_INTERNAL_H
+#define VASTFS_TRANSPORT_COMMANDS_INTERNAL_H
+
+#include "transport/commands.h"
+#include "transport/ssh_internal.h"
+#include <pthread.h>
+#include <sys/queue.h>
+
+#define COMMAND_TEXT_MAX 32000 /* what fits into libssh2's packet */
+#define COMMAND_OUT_MAX (128u * 1024)
+
+enum command_state {
+	COMMAND_GREETED,
+	COMMAND_WAITING,
+	COMMAND_OPENING,
+	COMMAND_PTY,
+	COMMAND_STARTING,
+	COMMAND_RUNNING,
+	COMMAND_ENDED,
+};
+
+struct command {
+	TAILQ_ENTRY(command) link;
+	struct commands *owner;
+	enum command_state state;
+	int fd;	   /* -1: the client is gone, or there never was one (kill) */
+	bool left; /* the client is gone before the end */
+	bool retried;
+	LIBSSH2_CHANNEL *channel;
+
+	char *text; /* to run */
+	bool pty, resize;
+	char term[64];
+	unsigned rows, cols;
+
+	char pid[24]; /* the digits of its first line */
+	size_t pid_len;
+	bool pid_known;
+	char signal[16]; /* to be sent as soon as it is */
+
+	uint8_t *in; /* the beginning of a frame */
+	size_t in_len;
+	uint8_t *up; /* standard input on its way: up[up_at] … up[up_at + up_len - 1] */
+	size_t up_at, up_len;
+	bool up_eof, eof_sent;
+	uint8_t *out; /* frames on their way to the client, as above */
+	size_t out_at, out_len;
+};
+TAILQ_HEAD(command_list, command);
+
+struct commands {
+	struct ssh_target target;
+	struct ssh_cancel cancel; /* ends the dial, and wakes the thread */
+	pthread_t thread;
+	bool threaded;
+	pthread_mutex_t lock;
+	struct command_list incoming; /* under the lock */
+	_Atomic unsigned count;
+	_Atomic bool stop;
+
+	/* The thread's. */
+	struct ssh_connection *connection;
+	bool used; /* it has served a program before */
+	struct command_list list;
+	struct command *opening; /* libssh2 opens one channel at a time */
+	uint64_t idle_ms;	 /* since when there is none */
+};
+
+/* command.c */
+struct command *command_new(struct commands *owner, int fd);
+void command_free(struct command *command);
+/* All that can be done now. 1: something moved; 0: nothing; -1: the session is lost. */
+int command_serve(struct command *command);
+/* The session is lost; why. Whether it can wait for the next one. */
+bool command_lost(struct command *command, const char *why);
+/* Tells the client, and nothing more will come. */
+void command_fail(struct command *command, const char *why);
+
+/* command_frames.c */
+/* Takes what the client sent. Whether there was anything. */
+bool command_read(struct command *command);
+/* Sends what waits. Whether anything went. */
+bool command_write(struct command *command);
+/* Queues a frame, of at most COMMANDS_FRAME_MAX bytes. */
+void command_tell(struct command *command, char type, const void *payload, size_t len);
+void command_tell_number(struct command *command, char type, uint32_t number);
+
+#endif
