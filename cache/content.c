@@ -453,6 +453,11 @@ bool content_dirty(const struct content *content)
 	return !TAILQ_EMPTY(&content->writer.unacked);
 }
 
+bool content_withdraw(struct content *content, const void *arg)
+{
+	return writer_withdraw(content, arg);
+}
+
 void content_flush(struct content *content, void (*done)(void *arg, int err), void *arg)
 {
 	writer_flush(content, done, arg);

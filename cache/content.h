@@ -147,6 +147,11 @@ int content_fill(struct content *content, const uint8_t *data, size_t len);
 int content_write(struct content *content, void *file, uint64_t offset, const void *data,
     size_t len, void (*done)(void *arg, int err), void *arg);
 
+/* Withdraws the write with this arg that still waits (content_write gave 0): nothing of it is
+ * accepted, done will be called with -ECANCELED. False: it has been accepted, or done is on its
+ * way. */
+bool content_withdraw(struct content *content, const void *arg);
+
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
 /*

@@ -94,6 +94,8 @@ void writer_fini(struct content *content);
 /* As content_write. */
 int writer_write(struct content *content, void *file, uint64_t offset, const void *data, size_t len,
     void (*done)(void *arg, int err), void *arg);
+/* As content_withdraw. */
+bool writer_withdraw(struct content *content, const void *arg);
 void writer_flush(struct content *content, void (*done)(void *arg, int err), void *arg);
 /* Sends all that is pending; what overlaps bytes in flight follows them. */
 void writer_push(struct content *content);

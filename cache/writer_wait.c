@@ -143,6 +143,24 @@ int writer_write(struct content *content, void *file, uint64_t offset, const voi
 	return 0;
 }
 
+bool writer_withdraw(struct content *content, const void *arg)
+{
+	struct writer *w = &content->writer;
+	struct write_wait *wait;
+
+	TAILQ_FOREACH (wait, &w->waiting, link) {
+		if (wait->arg == arg)
+			break;
+	}
+	if (!wait)
+		return false;
+	TAILQ_REMOVE(&w->waiting, wait, link);
+	wait->err = -ECANCELED;
+	pool_call(content->pool, &wait->call);
+	writer_kick(content); /* what waited behind it may have room */
+	return true;
+}
+
 void writer_pool_admit(struct content_pool *pool)
 {
 	struct content *content;

@@ -83,6 +83,8 @@ static void on_written(void *arg, int err)
 	struct write *write = arg;
 	struct handle *handle = write->handle;
 
+	if (!err)
+		openfile_wrote(write->request.fs, handle->open, write->offset + write->size);
 	if (err)
 		request_end(&write->request, err);
 	else
@@ -90,20 +92,32 @@ static void on_written(void *arg, int err)
 	handle_put(handle);
 }
 
+/* A program that is told EINTR writes the same again: what still waits must not be written too. */
+static bool withdraw_write(struct request *request)
+{
+	struct write *write = (struct write *)request;
+
+	return content_withdraw(write->handle->open->content, write);
+}
+
 static void take_bytes(struct write *write, struct handle *handle, const char *data)
 {
+	struct openfile *open = handle->open;
 	int accepted = content_write(
-	    handle->open->content, handle, write->offset, data, write->size, on_written, write);
+	    open->content, handle, write->offset, data, write->size, on_written, write);
 
 	if (accepted < 0) {
 		request_end(&write->request, accepted);
 		return;
 	}
-	openfile_wrote(write->request.fs, handle->open, write->offset + write->size);
-	if (accepted)
+	/* What waits is no part of the file yet. */
+	openfile_wrote(write->request.fs, open, accepted ? write->offset + write->size : 0);
+	if (accepted) {
 		request_end_count(&write->request, write->size);
-	else
-		write->handle = handle_get(handle);
+		return;
+	}
+	write->handle = handle_get(handle);
+	write->request.withdraw = withdraw_write;
 }
 
 static void on_placed(void *arg, int err)
@@ -112,7 +126,7 @@ static void on_placed(void *arg, int err)
 	struct handle *handle = write->handle;
 
 	write->handle = NULL;
-	if (err)
+	if (err || !write->request.fuse) /* NULL: interrupted meanwhile */
 		request_end(&write->request, err);
 	else
 		take_bytes(write, handle_placing(handle), write->data);

@@ -243,6 +243,11 @@ static bool stop_is_pending(pid_t pid)
 	return !seen;
 }
 
+static bool withdrawn(struct request *request)
+{
+	return !request->withdraw || request->withdraw(request);
+}
+
 static void interrupt(struct request *request)
 {
 	fuse_req_t fuse;
@@ -258,7 +263,7 @@ void requests_handle_interrupts(struct fs *fs)
 	struct request *request, *next;
 
 	while ((request = TAILQ_FIRST(&fs->interrupted))) {
-		if (stop_is_pending(request->pid)) {
+		if (stop_is_pending(request->pid) && withdrawn(request)) {
 			interrupt(request);
 			continue;
 		}
@@ -269,7 +274,7 @@ void requests_handle_interrupts(struct fs *fs)
 	/* The kernel interrupts a request only once: watch those whose first signal was no stop. */
 	for (request = TAILQ_FIRST(&fs->signalled); request; request = next) {
 		next = TAILQ_NEXT(request, signal_link);
-		if (stop_is_pending(request->pid))
+		if (stop_is_pending(request->pid) && withdrawn(request))
 			interrupt(request);
 	}
 }
@@ -308,7 +313,7 @@ void requests_handle_timeouts(struct fs *fs)
 		fs->given_up_ms = 0;
 	for (request = TAILQ_FIRST(&fs->waiting); request; request = next) {
 		next = TAILQ_NEXT(request, waiting_link);
-		if (!is_over(fs, request))
+		if (!is_over(fs, request) || !withdrawn(request))
 			continue;
 		timed_out(fs);
 		log_warning(

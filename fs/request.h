@@ -27,6 +27,10 @@ struct request {
 	uint64_t tick;	       /* of names, when the request was sent to the instance */
 	const char *operation; /* for the log */
 	bool sends; /* waits for written data to go out: its time begins anew while that moves */
+	/* NULL, or asked before an interrupt or the timeout answers: takes back what was asked, so
+	 * that nothing happens after the error. False: it is done already, and its answer at hand.
+	 */
+	bool (*withdraw)(struct request *request);
 	enum { SIGNAL_NONE, SIGNAL_NEW, SIGNAL_IGNORED } signal;
 };
 

@@ -597,6 +597,37 @@ static void test_back_pressure(void **state)
 	finish();
 }
 
+/* A write that waits can be taken back; those behind it go on in order, and nothing of it is sent.
+ */
+static void test_withdraw(void **state)
+{
+	int result[48], i;
+
+	start(0, 64 * MIB);
+	for (i = 0; i < 48; i++)
+		write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
+	assert_false(content_withdraw(content, &result[0])); /* accepted */
+	assert_true(content_withdraw(content, &result[32]));
+	assert_true(content_withdraw(content, &result[40]));
+	assert_false(content_withdraw(content, &result[40]));
+	assert_int_equal(result[40], WAITING); /* told later */
+	turn();
+	assert_int_equal(result[32], -ECANCELED);
+	assert_int_equal(result[40], -ECANCELED);
+	writer_push(content);
+	fake_deliver_all(&source);
+	for (i = 33; i < 48; i++)
+		assert_int_equal(result[i], i == 40 ? -ECANCELED : 0);
+	writer_push(content);
+	fake_deliver_all(&source);
+	assert_int_equal(store.size, 6 * MIB);
+	assert_pattern(store.data, 0, 4 * MIB, 1);
+	for (i = 32; i < 48; i += 8)
+		assert_int_equal(store.data[i * 131072 + 5], 0);
+	assert_int_equal(file.refs, 1);
+	finish();
+}
+
 /* All of the room is taken by what nobody has sent yet. */
 static void test_waiting_sends_the_unsent(void **state)
 {
@@ -824,6 +855,7 @@ int main(void)
 	    cmocka_unit_test(test_read_appended),
 	    cmocka_unit_test(test_read_misplaced_append),
 	    cmocka_unit_test(test_back_pressure),
+	    cmocka_unit_test(test_withdraw),
 	    cmocka_unit_test(test_waiting_sends_the_unsent),
 	    cmocka_unit_test(test_fair),
 	    cmocka_unit_test(test_free_with_waiters),
