@@ -271,12 +271,33 @@ void handle_tell_version(struct handle *handle)
 	handle->size = inode->attr.size;
 }
 
-static void tell_version(struct openfile *open)
+/* Whoever has lost his handle on the instance can't tell the file from another one that took its
+ * name meanwhile; but another handle here may. */
+static bool is_held(const struct openfile *open)
 {
+	const struct handle *handle;
+
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (rfile_is_held(handle->file))
+			return true;
+	}
+	return false;
+}
+
+/* own: it is what a change of ours has made. */
+static void tell_version(struct openfile *open, bool own)
+{
+	const struct inode *inode = open->inode;
+	bool sure = own || is_held(open);
 	struct handle *handle;
 
-	LIST_FOREACH (handle, &open->handles, link)
-		handle_tell_version(handle);
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (sure)
+			handle_tell_version(handle);
+		else
+			rfile_offer_version(
+			    handle->file, inode->attr.mtime_there, inode->attr.size);
+	}
 }
 
 void openfile_version_changed(struct inode *inode)
@@ -292,7 +313,7 @@ void openfile_version_changed(struct inode *inode)
 	}
 	content_invalidate(open->content);
 	content_resize(open->content, inode->attr.size);
-	tell_version(open);
+	tell_version(open, false);
 	open->kernel_stale = true;
 	notify_content(open->fs, inode);
 }
@@ -352,8 +373,11 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 	struct inode *inode = open->inode;
 	struct handle *handle;
 
-	LIST_FOREACH (handle, &open->handles, link)
-		rfile_mark_changed(handle->file);
+	/* Else the version is still needed, to know the file by when it is opened again. */
+	if (is_held(open)) {
+		LIST_FOREACH (handle, &open->handles, link)
+			rfile_mark_changed(handle->file);
+	}
 	if (end > inode->attr.size)
 		inode->attr.size = end;
 	attr_touch_content(&inode->attr, request_clock());
@@ -372,7 +396,7 @@ void openfile_take_own(
 	inode->version_ms = inode->checked_ms = sent_ms;
 	if (open) {
 		open->suspect = true;
-		tell_version(open);
+		tell_version(open, true);
 	}
 }
 

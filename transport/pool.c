@@ -449,7 +449,7 @@ void pool_figures(struct pool *pool, unsigned index, struct pool_figures_session
 	memset(out, 0, sizeof(*out));
 	out->index = index;
 	out->state = state_text(session);
-	snprintf(out->last_error, sizeof(out->last_error), "%.255s", session->error.text);
+	snprintf(out->last_error, sizeof(out->last_error), "%s", session->error.text);
 	out->channels = session->n_channels;
 	out->reconnects = session->ups > 1 ? session->ups - 1 : 0;
 	channel_figures(session, out);

@@ -29,8 +29,8 @@ struct pool_channel;
 
 struct pool_figures_session {
 	unsigned index;
-	const char *state;    /* "connecting", "up", "waiting" (for the next try), "refused" */
-	char last_error[256]; /* "" when there was none */
+	const char *state; /* "connecting", "up", "waiting" (for the next try), "refused" */
+	char last_error[sizeof(((struct ssh_error *)0)->text)]; /* "" when there was none */
 	uint32_t rtt_us, min_rtt_us;
 	unsigned channels, requests;
 	size_t bytes_in_flight;

@@ -125,6 +125,27 @@ void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size)
 	file->stripe_pause = 0;
 }
 
+bool rfile_is_held(const struct rfile *file)
+{
+	if (file->changed || (file->primary && file->primary->state == RFILE_HANDLE_READY &&
+				 pool_channel_alive(file->primary->channel)))
+		return true;
+	for (unsigned i = 0; i < file->n_stripes; i++) {
+		if (file->stripes[i]->state == RFILE_HANDLE_READY &&
+		    pool_channel_alive(file->stripes[i]->channel))
+			return true;
+	}
+	return false;
+}
+
+void rfile_offer_version(struct rfile *file, uint32_t mtime, uint64_t size)
+{
+	bool grown = !rfile_writable(file) && size >= file->size && mtime >= file->mtime;
+
+	if (!file->was_held || rfile_is_held(file) || grown)
+		rfile_set_version(file, mtime, size);
+}
+
 void rfile_set_identity(struct rfile *file, const struct sftp_attr *attr)
 {
 	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {

@@ -62,6 +62,16 @@ bool rfile_append(const struct rfile *file);
  * of this rfile are under way, it goes on as changed. */
 void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size);
 
+/* Is there a handle on the instance that shows which file this is, or is it one that was being
+ * changed, whose version is not compared? */
+bool rfile_is_held(const struct rfile *file);
+/*
+ * What was found under the file's name when nothing shows that it is still this file. An rfile
+ * whose handles are lost then takes it for another one: its operations fail with -ESTALE. But a log
+ * that has grown may still be read.
+ */
+void rfile_offer_version(struct rfile *file, uint32_t mtime, uint64_t size);
+
 /* The file is being changed by this mount, through this or another rfile: until the next
  * rfile_set_version its time and size are not compared. Writes, copies and truncates of the rfile
  * itself imply it. */

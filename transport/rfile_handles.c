@@ -161,6 +161,7 @@ static void handle_checked(void *arg, const struct sftp_reply *reply)
 		handle_failed(handle, -ESTALE);
 	} else {
 		handle->state = RFILE_HANDLE_READY;
+		file->was_held = true;
 		rfile_copies_wake(&handle->copies, 0);
 		rfile_pump(file);
 	}

@@ -111,6 +111,7 @@ struct rfile {
 	 * acknowledged. */
 	struct sftp_attr attr;
 	bool version_known, changed;
+	bool was_held;	   /* there was a handle */
 	unsigned changing; /* writes, copies and truncates under way */
 	uint32_t mtime;
 	uint64_t size, end;

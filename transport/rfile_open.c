@@ -125,6 +125,7 @@ static void opening_succeed(struct opening *opening)
 	}
 	handle->name = opening->name;
 	handle->state = RFILE_HANDLE_READY;
+	file->was_held = true;
 	opening_finish(opening, 0, file);
 }
 

@@ -104,6 +104,20 @@ static void test_reading_goes_on_only_in_the_same_file(void **state)
 	rfile_set_version(file, remote->mtime, 5);
 	assert_int_equal(read_after_loss(file, data), 0);
 
+	/* Found changed under its name after the handle was lost: it may be another one. One that
+	 * grew is taken for a log. */
+	assert_true(rfile_is_held(file));
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	assert_false(rfile_is_held(file));
+	remote->mtime--;
+	rfile_offer_version(file, remote->mtime, 5);
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	remote->mtime += 2;
+	rfile_offer_version(file, remote->mtime, 5);
+	assert_int_equal(read_after_loss(file, data), 0);
+	assert_true(rfile_is_held(file));
+
 	/* Replaced. */
 	fake_file_unlink(remote);
 	rig.pool.instance.clock += 10;
