@@ -246,7 +246,14 @@ int content_read(struct content *content, void *file, struct readahead *ra, uint
 	if (plan.from < plan.to) {
 		/* What is asked for now and what follows it are one request where they meet. */
 		from = reader && plan.from == end ? offset : plan.from;
-		plan.stream->ahead = fetch_ahead(content, file, from, plan.to, large);
+		from = fetch_ahead(content, file, from, plan.to, large);
+		if (plan.stream && !plan.more)
+			plan.stream->ahead = from;
+		for (; plan.more; plan.more--) {
+			plan.from += (uint64_t)plan.step;
+			plan.to += (uint64_t)plan.step;
+			fetch_ahead(content, file, plan.from, plan.to, large);
+		}
 	}
 	if (!reader)
 		return 1;

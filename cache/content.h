@@ -6,7 +6,8 @@
  *	           being fetched; in memory, bounded by the pool's limit, least recently used
  *	           first. (The disk cache takes their place later: nothing outside blocks.c
  *	           knows where the bytes lie.)
- *	readahead  per open file: recognises several interleaved sequential streams; the
+ *	readahead  per open file: recognises several interleaved streams, forward, backward,
+ *	           by strides or in pieces; the
  *	           window grows while readers find their data still under way, up to the
  *	           bandwidth-delay product; a random reader gets the pages it asks for and
  *	           no more.
@@ -81,16 +82,26 @@ struct content;
 /* Per open file: the read-ahead's memory. Embedded in the open file's struct; zeroed at open. */
 struct readahead_stream {
 	uint64_t next;	  /* offset that would continue the stream */
-	uint64_t ahead;	  /* end of what was asked for ahead */
+	uint64_t ahead;	  /* end of what was asked for ahead; going backward: its beginning */
 	uint32_t window;  /* bytes kept ahead; 0: not (yet) sequential */
 	uint32_t hits;	  /* reads in sequence so far */
 	uint64_t used;	  /* when last used, for replacing the least recent stream */
 	uint64_t begun;	  /* where it started */
 	uint32_t skipped; /* bytes jumped over and not filled in since */
+	uint32_t back;	  /* reads in a row that each ended where the one before began */
 };
 struct readahead {
 	struct readahead_stream streams[8];
 	uint64_t clock;
+	/* Pieces: how long the last streams were, how many in a row were that long, and how many in
+	 * a row had more asked for than was wanted. */
+	uint64_t piece;
+	uint32_t alike, abandoned;
+	/* Strides: the last read, its distance from the one before, how often in a row that was the
+	 * same, and how many steps have been asked for ahead. */
+	uint64_t last;
+	int64_t step;
+	uint32_t steps, steps_ahead;
 };
 
 /* size in bytes, as programs here see it. NULL when memory is out. */

@@ -2,6 +2,8 @@
 #include <string.h>
 
 #define ALIGN (128u << 10)
+#define PAGE 4096
+#define STEPS_MOST 64
 
 static uint64_t min64(uint64_t a, uint64_t b)
 {
@@ -65,8 +67,10 @@ static void begin(struct readahead_stream *s, uint64_t offset, uint64_t end)
 	s->ahead = end;
 }
 
-static void resize(
-    struct readahead_stream *s, uint64_t offset, enum readahead_found found, uint32_t max_window)
+/* --- forward --- */
+
+static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t offset,
+    enum readahead_found found, uint32_t max_window)
 {
 	uint64_t most;
 
@@ -78,18 +82,22 @@ static void resize(
 		s->ahead = s->next;
 	} else if (found != READAHEAD_HIT) {
 		/* From the beginning, most read on to the end; in the middle, many want a piece. */
-		most = min64(max_window, (s->begun ? 1 : 4) * (s->next - s->begun));
+		most = (s->begun ? 1 : 4) * (s->next - s->begun);
+		if (s->begun && s->next - s->begun < READAHEAD_PIECE_MAX)
+			most >>= ra->abandoned < 3 ? 0 : 2;
+		most = min64(max_window, most);
 		if (most > s->window)
 			s->window = (uint32_t)min64(most, 2 * (uint64_t)s->window);
 	}
 }
 
 /* The stream goes on with [offset, end). */
-static void follow(struct readahead_stream *s, uint64_t offset, uint64_t end,
+static void follow(struct readahead *ra, struct readahead_stream *s, uint64_t offset, uint64_t end,
     enum readahead_found found, uint32_t max_window)
 {
 	bool had_window = s->window;
 
+	s->back = 0;
 	if (offset == s->next) {
 		s->hits++;
 		s->skipped -= (uint32_t)min64(s->skipped, (end - offset) / 4);
@@ -101,42 +109,197 @@ static void follow(struct readahead_stream *s, uint64_t offset, uint64_t end,
 	if (end > s->next)
 		s->next = end;
 	if (s->skipped > READAHEAD_SLACK) {
+		ra->alike = 0;
 		begin(s, offset, s->next);
 	} else if (had_window) {
-		resize(s, offset, found, max_window);
+		resize(ra, s, offset, found, max_window);
 	} else {
-		s->window = (uint32_t)clamp64(8 * (end - offset), READAHEAD_LEAST, READAHEAD_FIRST);
+		s->window = (uint32_t)clamp64(8 * (end - offset), READAHEAD_LEAST,
+		    ra->abandoned < 3 ? READAHEAD_FIRST : READAHEAD_LEAST);
 		s->ahead = s->next;
 	}
+}
+
+/* --- pieces --- */
+
+/* The stream used last is taken to have ended: what was it like? */
+static void learn(struct readahead *ra)
+{
+	const struct readahead_stream *last = NULL;
+	uint64_t length;
+	size_t i;
+
+	for (i = 0; i < sizeof(ra->streams) / sizeof(*ra->streams); i++)
+		if (ra->streams[i].used && ra->streams[i].used == ra->clock)
+			last = &ra->streams[i];
+	if (!last || last->back)
+		return;
+	length = last->next - last->begun;
+	if (ra->piece && length <= ra->piece + ra->piece / 8 &&
+	    length >= ra->piece - ra->piece / 8) {
+		ra->alike++;
+	} else {
+		ra->alike = 1;
+		ra->piece = length;
+	}
+	if (last->window && last->ahead > last->next)
+		ra->abandoned++;
+	else
+		ra->abandoned /= 2;
+}
+
+/* A new stream, like those before it? */
+static bool is_piece(const struct readahead *ra, const struct readahead_stream *s)
+{
+	return ra->alike >= 3 && ra->piece <= READAHEAD_PIECE_MAX && s->begun &&
+	       s->next - s->begun <= ra->piece;
+}
+
+/* --- backward --- */
+
+static struct readahead_stream *match_backward(struct readahead *ra, uint64_t end)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(ra->streams) / sizeof(*ra->streams); i++) {
+		struct readahead_stream *s = &ra->streams[i];
+
+		if (s->used && s->begun == end && (s->back || !s->hits))
+			return s;
+	}
+	return NULL;
+}
+
+static void plan_backward(struct readahead *ra, struct readahead_stream *s, uint64_t offset,
+    uint32_t len, enum readahead_found found, uint32_t max_window, struct readahead_plan *plan)
+{
+	if (!s->back++)
+		s->ahead = offset;
+	ra->alike = 0;
+	s->begun = s->next = offset;
+	s->used = ++ra->clock;
+	plan->stream = NULL;
+	if (s->back < 2)
+		return;
+	if (!s->window)
+		s->window = (uint32_t)clamp64(8 * (uint64_t)len, READAHEAD_LEAST, READAHEAD_FIRST);
+	else if (found != READAHEAD_HIT)
+		s->window = (uint32_t)min64(max_window, 2 * (uint64_t)s->window);
+	if (s->ahead > offset)
+		s->ahead = offset;
+	if (offset - s->ahead > s->window / 2 || !s->ahead)
+		return;
+	plan->to = s->ahead;
+	plan->from = offset > s->window ? (offset - s->window) / ALIGN * ALIGN : 0;
+	s->ahead = plan->from;
+}
+
+/* --- strides --- */
+
+static void note_step(struct readahead *ra, uint64_t offset)
+{
+	int64_t step = (int64_t)(offset - ra->last);
+
+	if (ra->clock && step == ra->step) {
+		ra->steps++;
+		if (ra->steps_ahead)
+			ra->steps_ahead--;
+	} else {
+		ra->steps = ra->steps_ahead = 0;
+	}
+	ra->step = step;
+	ra->last = offset;
+}
+
+static bool is_stride(const struct readahead *ra, uint32_t len)
+{
+	int64_t step = ra->step < 0 ? -ra->step : ra->step;
+
+	return ra->steps >= READAHEAD_STEPS && step > (int64_t)len + PAGE &&
+	       step < INT64_MAX / 1024;
+}
+
+static void plan_stride(struct readahead *ra, uint64_t offset, uint32_t len, uint64_t size,
+    uint32_t max_window, struct readahead_plan *plan)
+{
+	uint64_t room = max_window / 4 / len;
+	uint32_t want = (uint32_t)min64(min64(room, STEPS_MOST), 2 * (uint64_t)ra->steps);
+	int64_t first = (int64_t)offset + ra->step * (int64_t)(ra->steps_ahead + 1);
+
+	if (ra->steps_ahead > want / 2)
+		return;
+	want -= ra->steps_ahead;
+	while (want && (first + ra->step * (int64_t)(want - 1) < 0 ||
+			   first + ra->step * (int64_t)(want - 1) + len > (int64_t)size))
+		want--;
+	if (!want)
+		return;
+	plan->from = (uint64_t)first;
+	plan->to = plan->from + len;
+	plan->more = want - 1;
+	plan->step = ra->step;
+	ra->steps_ahead += want;
+}
+
+/* --- all of them --- */
+
+static void plan_forward(struct readahead *ra, struct readahead_stream *s, uint64_t size,
+    uint32_t max_window, struct readahead_plan *plan)
+{
+	bool piece = is_piece(ra, s);
+	uint64_t base, to;
+
+	if (piece)
+		s->window = (uint32_t)(s->begun + ra->piece - s->next);
+	if (s->window > max_window)
+		s->window = max_window;
+	plan->stream = s;
+	plan->streaming = s->window;
+	base = s->ahead > s->next ? s->ahead : s->next;
+	if (!s->window || (!piece && base - s->next > s->window / 2) || base >= size)
+		return;
+	to = s->next + s->window;
+	plan->from = base;
+	plan->to = min64(size, piece ? to : (to + ALIGN - 1) / ALIGN * ALIGN);
+	if (plan->to < base)
+		plan->to = base;
+	s->ahead = plan->to;
 }
 
 void readahead_plan(struct readahead *ra, uint64_t offset, uint32_t len, uint64_t size,
     enum readahead_found found, uint32_t max_window, struct readahead_plan *plan)
 {
-	uint64_t end = offset + len, base;
-	struct readahead_stream *s = match(ra, offset, end);
+	uint64_t end = offset + len;
+	struct readahead_stream *s;
+	bool first = !ra->clock;
 
+	memset(plan, 0, sizeof(*plan));
+	note_step(ra, offset);
+	s = match(ra, offset, end);
+	if (!s && (s = match_backward(ra, end))) {
+		plan_backward(ra, s, offset, len, found, max_window, plan);
+		return;
+	}
 	if (s) {
-		follow(s, offset, end, found, max_window);
+		follow(ra, s, offset, end, found, max_window);
 	} else {
+		learn(ra);
 		s = replace(ra);
 		begin(s, offset, end);
 		if (!offset)
 			s->window = (uint32_t)clamp64(size, READAHEAD_ZERO_LEAST, READAHEAD_ZERO);
 	}
 	s->used = ++ra->clock;
-	if (s->window > max_window)
-		s->window = max_window;
-	plan->stream = s;
-	plan->streaming = s->window;
-	plan->from = plan->to = 0;
-
-	base = s->ahead > s->next ? s->ahead : s->next;
-	if (!s->window || base - s->next > s->window / 2 || base >= size)
+	plan_forward(ra, s, size, max_window, plan);
+	if (plan->from < plan->to || s->window)
 		return;
-	plan->from = base;
-	plan->to = min64(size, (s->next + s->window + ALIGN - 1) / ALIGN * ALIGN);
-	if (plan->to < base)
-		plan->to = base;
-	s->ahead = plan->to;
+	if (is_stride(ra, len)) {
+		plan_stride(ra, offset, len, size, max_window, plan);
+		plan->stream = NULL;
+	} else if (first && offset && end == size && len < READAHEAD_TAIL) {
+		plan->to = offset;
+		plan->from =
+		    (offset > READAHEAD_TAIL ? offset - READAHEAD_TAIL : 0) / ALIGN * ALIGN;
+		plan->stream = NULL;
+	}
 }

@@ -15,7 +15,16 @@
  *
  * The kernel sends several requests at once, which may overtake each other: within READAHEAD_SLACK
  * of next a stream stays itself. What it jumps over is counted, and what is filled in later is
- * forgiven, so a strided reader soon is none. A reader at random or backward never gets a window.
+ * forgiven, so a reader that skips soon has no stream. A reader at random never gets a window.
+ *
+ * Other ways to read:
+ *	backward  each read ends where the one before began: a window in front of it
+ *	strided   the third step of the same size: the next few pieces at that distance
+ *	pieces    streams that all end after the same length (records, tensors): the next one gets
+ *	          that much at its first read and no more; when streams end with data ahead that
+ *	          nobody wanted, the next ones get smaller windows
+ *	the end   an open file's first read touches the file's end (parquet, zip): what is in front
+ *	          of it, where the table of contents lies
  */
 #ifndef VASTFS_CACHE_READAHEAD_H
 #define VASTFS_CACHE_READAHEAD_H
@@ -28,6 +37,10 @@
 #define READAHEAD_FIRST (256u << 10)
 #define READAHEAD_ZERO_LEAST (128u << 10)
 #define READAHEAD_ZERO (512u << 10)
+/* What is fetched with a first read at the end of a file. */
+#define READAHEAD_TAIL (256u << 10)
+#define READAHEAD_PIECE_MAX (8u << 20)
+#define READAHEAD_STEPS 3
 
 /* What a read found. */
 enum readahead_found {
@@ -37,9 +50,12 @@ enum readahead_found {
 };
 
 struct readahead_plan {
-	uint64_t from, to; /* to ask for now; from == to: nothing */
-	bool streaming;	   /* the read belongs to a stream with a window */
-	struct readahead_stream *stream;
+	uint64_t from, to;		 /* to ask for now; from == to: nothing */
+	bool streaming;			 /* the read belongs to a stream with a window */
+	struct readahead_stream *stream; /* whose `ahead` follows what was asked for; or NULL */
+	/* That many more ranges as long as the first, each that much behind the one before. */
+	uint32_t more;
+	int64_t step;
 };
 
 /* Notes a read of len bytes at offset in a file of size bytes. The caller sets plan->stream->ahead

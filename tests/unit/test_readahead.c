@@ -169,14 +169,106 @@ static void test_random_never(void **state)
 	}
 }
 
-static void test_backward_never(void **state)
+static void test_backward(void **state)
 {
-	uint64_t at;
+	uint64_t at, low = 64 * M, most = 0;
 
 	for (at = 64 * M; at; at -= 64 * K) {
-		note(at, 64 * K, READAHEAD_ABSENT);
+		bool ahead = low <= at; /* everything between was asked for before */
+
+		note(at, 64 * K, at < 63 * M && !ahead ? READAHEAD_HIT : READAHEAD_UNDERWAY);
+		if (plan.from == plan.to)
+			continue;
+		/* what is asked for joins on to what was, in front of the reader */
+		assert_in_range(plan.to, 0, at);
+		if (low < 64 * M)
+			assert_int_equal(plan.to, low);
+		low = plan.from;
+		if (at - low > most)
+			most = at - low;
+	}
+	assert_int_equal(low, 0);
+	assert_in_range(most, 1 * M, MOST + 128 * K);
+}
+
+static void test_two_reads_backward_are_none(void **state)
+{
+	note(64 * M, 64 * K, READAHEAD_ABSENT);
+	note(64 * M - 64 * K, 64 * K, READAHEAD_ABSENT);
+	assert_nothing();
+}
+
+/* Each step ahead is asked for once, and is really read later. */
+static void steps(int64_t step, uint32_t len)
+{
+	uint64_t at = step > 0 ? 100 * M : 900 * M, last = at;
+	unsigned i, asked = 0;
+
+	for (i = 0; i < 100; i++, at += (uint64_t)step) {
+		note(at, len, i < 10 ? READAHEAD_ABSENT : READAHEAD_HIT);
+		if (plan.from == plan.to)
+			continue;
+		assert_int_equal(plan.to - plan.from, len);
+		assert_int_equal(plan.step, step);
+		if (asked)
+			assert_int_equal(plan.from, last + (uint64_t)step);
+		last = plan.from + (uint64_t)plan.step * plan.more;
+		asked += 1 + plan.more;
+	}
+	assert_in_range(asked, 90, 160);
+}
+
+static void test_steps_forward(void **state)
+{
+	steps(1 * M, 4 * K);
+}
+
+static void test_steps_backward(void **state)
+{
+	steps(-3 * (int64_t)M, 64 * K);
+}
+
+static void test_random_has_no_steps(void **state)
+{
+	uint64_t seed = 1;
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		note((seed >> 33) % (SIZE / 4096 - 1) * 4096, 4 * K, READAHEAD_ABSENT);
 		assert_nothing();
 	}
+}
+
+/* Records of one length at random: after a few, each is asked for as a whole and no more. */
+static void test_pieces(void **state)
+{
+	uint64_t at, begin, end, over = 0;
+	int i;
+
+	for (i = 1; i < 40; i++) {
+		begin = (uint64_t)(i * 7919 % 1000) * M + M;
+		end = begin + 1 * M;
+		for (at = begin; at < begin + 1 * M; at += 128 * K) {
+			note(at, 128 * K, READAHEAD_UNDERWAY);
+			if (plan.to > end)
+				end = plan.to;
+			if (i > 5 && at == begin)
+				assert_int_equal(plan.to, begin + 1 * M);
+		}
+		over += end - begin - 1 * M;
+	}
+	assert_in_range(over, 0, 5 * M);
+}
+
+static void test_tail(void **state)
+{
+	note(SIZE - 8, 8, READAHEAD_ABSENT);
+	assert_int_equal(plan.to, SIZE - 8);
+	assert_int_equal(plan.from, SIZE - 384 * K);
+	/* a log that is followed is read at its end again and again */
+	note(SIZE - 8, 8, READAHEAD_ABSENT);
+	assert_nothing();
 }
 
 static void test_strided(void **state)
@@ -186,10 +278,10 @@ static void test_strided(void **state)
 	/* From the start of the file there is a window at first; soon it is noticed. */
 	for (at = 0; at < 256 * M; at += 64 * K) {
 		note(at, 4 * K, READAHEAD_ABSENT);
-		asked += plan.to - plan.from;
+		asked += (plan.to - plan.from) * (plan.more + 1);
 	}
 	assert_false(plan.streaming);
-	assert_in_range(asked, 0, 8 * M);
+	assert_in_range(asked, 0, 24 * M); /* it reads 16 */
 }
 
 static void test_reordered(void **state)
@@ -286,7 +378,13 @@ int main(void)
 	    cmocka_unit_test_setup(test_each_byte_planned_once, setup),
 	    cmocka_unit_test_setup(test_end_of_file, setup),
 	    cmocka_unit_test_setup(test_random_never, setup),
-	    cmocka_unit_test_setup(test_backward_never, setup),
+	    cmocka_unit_test_setup(test_backward, setup),
+	    cmocka_unit_test_setup(test_two_reads_backward_are_none, setup),
+	    cmocka_unit_test_setup(test_steps_forward, setup),
+	    cmocka_unit_test_setup(test_steps_backward, setup),
+	    cmocka_unit_test_setup(test_random_has_no_steps, setup),
+	    cmocka_unit_test_setup(test_pieces, setup),
+	    cmocka_unit_test_setup(test_tail, setup),
 	    cmocka_unit_test_setup(test_strided, setup),
 	    cmocka_unit_test_setup(test_reordered, setup),
 	    cmocka_unit_test_setup(test_interleaved, setup),
