@@ -209,7 +209,7 @@ static bool same_kind(const struct inode *inode, const struct attr_report *repor
 void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms)
 {
-	if (inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
+	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
 	    !same_kind(inode, report))
 		return;
 	if (attr_update(&inode->attr, report)) {
@@ -256,13 +256,14 @@ static struct dentry *reported_dentry(struct names *names, struct inode *folder,
 		make_room(names, folder); /* which may forget what the folder remembers */
 		if (folder->folder->lost_tick <= sent_tick)
 			dentry = dentry_new(names, folder, name);
+		folder->folder->ours = false; /* not by us */
 	}
 	if (!dentry) {
 		folder->folder->lossy = true;
 		return NULL;
 	}
 	dentry->generation = folder->folder->generation;
-	if (dentry->tick > sent_tick)
+	if (dentry->pending || dentry->tick > sent_tick)
 		return NULL;
 	return (dentry->inode ? dentry->inode->checked_ms : dentry->checked_ms) > sent_ms ? NULL
 											  : dentry;
@@ -340,7 +341,8 @@ void names_listing_end(
 
 	for (dentry = TAILQ_FIRST(&dir->children); dentry; dentry = next) {
 		next = TAILQ_NEXT(dentry, sibling);
-		if (dentry->generation == dir->generation || dentry->tick > sent_tick)
+		if (dentry->generation == dir->generation || dentry->pending ||
+		    dentry->tick > sent_tick)
 			continue;
 		if (dentry->inode)
 			names->events.name_gone(names->arg, folder, dentry->name, dentry->inode);

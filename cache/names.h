@@ -12,7 +12,8 @@
  *
  * Reports of the instance race with changes made here. Every request takes a tick when it is sent,
  * every local change takes one when it is done; a report is put aside where a change with a later
- * tick has happened since.
+ * tick has happened since. A change that was answered before the instance knows of it (the outbox)
+ * is pending: until it has settled no report touches its names and inodes.
  *
  * Core only; no I/O. Owns inodes and dentries. An inode lives while the kernel knows it (lookups),
  * something pins it, or a name leads to it; beyond max_names the least recently used ones that
@@ -41,7 +42,9 @@ struct folder {
 	uint32_t misses;     /* look-ups in it that had to ask the instance */
 	uint64_t opened_ms;  /* when a program last opened it; 0: never */
 	uint64_t lost_tick;  /* the latest local change of a name that was forgotten */
+	uint32_t changing;   /* pending changes of names in it */
 	bool complete;	     /* children holds every name */
+	bool ours;	     /* made here, and nobody else was seen to make names in it */
 	bool lossy;	     /* names were forgotten since the listing began */
 	bool queued;	     /* stands in the walk's queue */
 	bool ahead;	     /* listed ahead and not yet looked at */
@@ -62,6 +65,7 @@ struct inode {
 	uint64_t lookups;      /* the kernel's references */
 	uint32_t pins;	       /* ours: open handles, requests under way */
 	uint32_t ahead;	       /* fs/ahead.c: for whom it was fetched ahead; 0: for nobody */
+	uint32_t pending;      /* changes of it that the instance does not have yet */
 	struct folder *folder; /* NULL for all but folders */
 	void *open;	       /* fs/openfile.c: content and handles, or NULL */
 };
@@ -76,6 +80,7 @@ struct dentry {
 	uint64_t checked_ms; /* negative: when it was found missing */
 	uint32_t hash;
 	uint32_t generation; /* the listing that last had it */
+	uint32_t pending;    /* changes of the name that the instance does not have yet */
 	char name[];
 };
 
@@ -133,6 +138,19 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
     struct inode *to_folder, const char *to_name, uint64_t now_ms);
 /* Attributes were changed here: marks the tick; the caller changes inode->attr. */
 void names_changed(struct names *names, struct inode *inode);
+
+/* The same before the instance knows of it: after the call above, the name (and the inode it leads
+ * or led to, or NULL) is pending; folder and inode must stay pinned until it has settled. The
+ * folder's times are now ours to tell. */
+void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode,
+    struct timespec now);
+/* The instance has it (or never will): what it says from now on counts again. */
+void names_settle(struct names *names, struct inode *folder, const char *name, struct inode *inode);
+/* The same for attributes alone. */
+void names_pend_inode(struct inode *inode);
+void names_settle_inode(struct names *names, struct inode *inode);
+/* What is known of the name may be wrong: the instance is to be asked again. */
+void names_doubt(struct names *names, struct inode *folder, const char *name);
 
 /* The absolute path on the instance into buf (PATH_MAX). 0, -ENAMETOOLONG, or -ESTALE when no name
  * leads there any more. */

@@ -40,7 +40,7 @@ struct inode *names_created(struct names *names, struct inode *folder, const cha
 	folder_changed(names, folder);
 	dentry->tick = names_tick(names);
 	if (S_ISDIR(report->mode)) { /* nobody else has had time to put anything there */
-		inode->folder->complete = true;
+		inode->folder->complete = inode->folder->ours = true;
 		inode->folder->listed_ms = now_ms;
 		inode->attr.nlink = 2;
 		if (folder->attr.nlink >= 2)
@@ -169,4 +169,52 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	folder_changed(names, to_folder);
 done:
 	names_unpin(names, inode);
+}
+
+/* --- before the instance knows of it --- */
+
+void names_pend_inode(struct inode *inode)
+{
+	inode->pending++;
+}
+
+void names_settle_inode(struct names *names, struct inode *inode)
+{
+	inode->pending--;
+	names_changed(names, inode);
+}
+
+void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode,
+    struct timespec now)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (dentry)
+		dentry->pending++;
+	folder->folder->changing++;
+	attr_touch_content(&folder->attr, now);
+	if (inode)
+		names_pend_inode(inode);
+}
+
+void names_settle(struct names *names, struct inode *folder, const char *name, struct inode *inode)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+	uint64_t tick = names_tick(names);
+
+	if (dentry && dentry->pending) {
+		dentry->pending--;
+		dentry->tick = tick;
+	} else if (folder->folder->lost_tick < tick) {
+		folder->folder->lost_tick = tick;
+	}
+	folder->folder->changing--;
+	folder_changed(names, folder);
+	if (inode)
+		names_settle_inode(names, inode);
+}
+
+void names_doubt(struct names *names, struct inode *folder, const char *name)
+{
+	unsure(names, folder, name);
 }

@@ -38,7 +38,7 @@ static bool evict_one(struct names *names, const struct inode *folder)
 			for (child = TAILQ_FIRST(&inode->folder->children); child;
 			     child = child_next) {
 				child_next = TAILQ_NEXT(child, sibling);
-				if (!child->inode)
+				if (!child->inode && !child->pending)
 					dentry_free(names, child);
 			}
 			if (names->n_dentries <= names->max_names)

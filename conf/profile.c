@@ -33,6 +33,7 @@ int draft_init(struct draft *draft, struct conf_error *error)
 	p->connections = 4;
 	p->timeout = 60;
 	p->attr_timeout = 30;
+	p->lag = 2;
 	p->symlinks = SYMLINKS_INSIDE;
 	p->idmap = IDMAP_USER;
 	p->nosuid = p->nodev = true;

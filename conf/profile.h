@@ -54,6 +54,7 @@ struct profile {
 	unsigned connections;  /* SSH sessions, 1 to 16 */
 	unsigned timeout;      /* seconds, 1 to 3600 */
 	unsigned attr_timeout; /* seconds, 0 to 3600 */
+	unsigned lag;	       /* seconds that changes may be behind, 0 to 60 */
 	enum symlink_policy symlinks;
 	enum idmap_policy idmap;
 

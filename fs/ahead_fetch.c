@@ -193,7 +193,7 @@ bool ahead_may_fetch(struct fs *fs, const struct inode *inode)
 {
 	const struct openfile *open = inode->open;
 
-	return S_ISREG(inode->attr.mode) && inode->attr.size <= AHEAD_FILE_MAX &&
+	return S_ISREG(inode->attr.mode) && inode->attr.size <= AHEAD_FILE_MAX && !inode->pending &&
 	       !LIST_EMPTY(&inode->names) && settled(fs, inode) &&
 	       (!open || (LIST_EMPTY(&open->handles) && !openfile_dirty(inode)));
 }

@@ -1,8 +1,8 @@
 /* SETATTR: mode, owner, times and size. */
+#include "fs/burst.h"
 #include "fs/openfile.h"
-#include "fs/request.h"
+#include "fs/turn.h"
 #include <errno.h>
-#include <limits.h>
 
 #define OWNER_BITS (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
 #define TIME_BITS                                                                                  \
@@ -25,7 +25,7 @@ struct setattr {
 	struct timespec atime, mtime;
 	struct sftp_attr seen;
 	int pending, err, seen_err;
-	char path[PATH_MAX];
+	struct turn turn;
 };
 
 static void end_setattr(struct setattr *setattr, int err)
@@ -137,10 +137,11 @@ static void send_by_path(struct setattr *setattr, const struct sftp_attr *size)
 	bool nofollow = S_ISLNK(setattr->inode->attr.mode);
 
 	if (size->flags)
-		remote_setstat(remote, setattr->path, size, nofollow, on_set, setattr);
+		remote_setstat(remote, setattr->turn.path, size, nofollow, on_set, setattr);
 	if (setattr->attr.flags)
-		remote_setstat(remote, setattr->path, &setattr->attr, nofollow, on_set, setattr);
-	remote_lstat(remote, setattr->path, on_seen, setattr);
+		remote_setstat(
+		    remote, setattr->turn.path, &setattr->attr, nofollow, on_set, setattr);
+	remote_lstat(remote, setattr->turn.path, on_seen, setattr);
 }
 
 static void send_all(struct setattr *setattr)
@@ -224,7 +225,8 @@ static void look_first(struct setattr *setattr)
 	if (setattr->handle)
 		rfile_fstat(setattr->handle->file, on_other_time, setattr);
 	else
-		remote_lstat(setattr->request.fs->remote, setattr->path, on_other_time, setattr);
+		remote_lstat(
+		    setattr->request.fs->remote, setattr->turn.path, on_other_time, setattr);
 }
 
 static void on_flushed(void *arg, int err)
@@ -244,7 +246,7 @@ static int choose_target(struct setattr *setattr, const struct fuse_file_info *f
 	struct inode *inode = setattr->inode;
 	struct openfile *open = inode->open;
 	struct handle *handle = fi ? (struct handle *)(uintptr_t)fi->fh : NULL;
-	int err = names_path(fs->names, inode, setattr->path, sizeof(setattr->path));
+	int err = names_path(fs->names, inode, setattr->turn.path, sizeof(setattr->turn.path));
 
 	if (!handle && err == -ESTALE && open) {
 		LIST_FOREACH (handle, &open->handles, link) {
@@ -257,12 +259,25 @@ static int choose_target(struct setattr *setattr, const struct fuse_file_info *f
 	return handle ? 0 : err;
 }
 
+static void go_setattr(struct request *request, int err)
+{
+	struct setattr *setattr = (struct setattr *)request;
+	struct openfile *open = setattr->inode->open;
+	int late = FUSE_SET_ATTR_SIZE | TIME_BITS;
+
+	if (err)
+		end_setattr(setattr, err);
+	else if (open && (setattr->to_set & late) && content_dirty(open->content))
+		content_flush(open->content, on_flushed, setattr);
+	else
+		look_first(setattr);
+}
+
 void fs_setattr(
     fuse_req_t req, fuse_ino_t node, struct stat *st, int to_set, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct setattr *setattr = request_new(req, sizeof(*setattr), "setattr");
-	struct openfile *open;
 	int err;
 
 	if (!setattr)
@@ -279,10 +294,14 @@ void fs_setattr(
 		end_setattr(setattr, err);
 		return;
 	}
-	open = setattr->inode->open;
-	setattr->request.sends = open != NULL;
-	if (open && (to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && content_dirty(open->content))
-		content_flush(open->content, on_flushed, setattr);
-	else
-		look_first(setattr);
+	setattr->request.sends = setattr->inode->open != NULL;
+	if (setattr->handle && LIST_EMPTY(&setattr->inode->names)) {
+		go_setattr(&setattr->request, 0);
+		return;
+	}
+	setattr->turn = (struct turn){.request = &setattr->request,
+	    .kind = setattr->inode->folder ? OUTBOX_BENEATH : OUTBOX_ALONE,
+	    .inode = setattr->inode,
+	    .go = go_setattr};
+	turn_take(&setattr->turn);
 }

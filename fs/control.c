@@ -1,6 +1,7 @@
 #include "fs/control.h"
 #include "conf/log.h"
 #include "conf/paths.h"
+#include "fs/behind.h"
 #include "transport/commands.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -129,7 +130,7 @@ static void handle(struct client *client)
 		answer(client, status_json(client->fs));
 	} else if (!strcmp(command, "sync")) {
 		client->waiting = true;
-		content_pool_sync(client->fs->contents, on_synced, client);
+		behind_sync(client->fs, on_synced, client);
 	} else if (!strcmp(command, "run")) {
 		hand_over(client);
 	} else if (!strcmp(command, "drop")) {

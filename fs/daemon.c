@@ -1,7 +1,9 @@
 #include "fs/daemon.h"
 #include "conf/log.h"
 #include "fs/ahead.h"
+#include "fs/behind.h"
 #include "fs/control.h"
+#include "fs/failures.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
 #include "fs/notify.h"
@@ -100,7 +102,7 @@ static void on_unmounted(struct fs *fs)
 	notifier_stop(fs);
 	daemon->state = DRAINING;
 	uv_timer_start(&daemon->deadline, on_drain_deadline, fs->profile->timeout * 1000ull, 0);
-	content_pool_sync(fs->contents, on_drained, daemon);
+	behind_sync(fs, on_drained, daemon);
 }
 
 static void fail(struct daemon *daemon, int code)
@@ -158,7 +160,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &names_events, fs);
 	fs->contents = content_pool_new(&daemon->loop, &openfile_source, CONTENT_LIMIT);
 	fs->ahead = ahead_new(fs);
-	if (!fs->names || !fs->contents || !fs->ahead)
+	if (!fs->names || !fs->contents || !fs->ahead || behind_start(fs))
 		return -ENOMEM;
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
@@ -302,6 +304,9 @@ int daemon_run(const struct daemon_options *options)
 	}
 	uv_run(&daemon.loop, UV_RUN_DEFAULT);
 	session_join_all(LEAVE_TIMEOUT_MS);
+	if (!daemon.late)
+		behind_stop(&daemon.fs);
+	failures_free(&daemon.fs);
 	free_caches(&daemon.fs, daemon.late);
 	uv_walk(&daemon.loop, on_closed_walk, NULL);
 	uv_run(&daemon.loop, UV_RUN_NOWAIT);

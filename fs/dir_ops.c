@@ -1,5 +1,7 @@
 /* OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR. */
 #include "conf/log.h"
+#include "fs/behind.h"
+#include "fs/burst.h"
 #include "fs/listing.h"
 #include "fs/request.h"
 #include "fs/walk.h"
@@ -250,7 +252,7 @@ void fs_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
-/* Changes of names wait for the instance's answer, so only data can still be on its way. */
+/* All that was accepted before is there: names and data. */
 static void on_synced(void *arg, int err)
 {
 	request_end(arg, err);
@@ -264,6 +266,8 @@ void fs_fsyncdir(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file
 	(void)node;
 	(void)datasync;
 	(void)fi;
-	if (request)
-		content_pool_sync(fs->contents, on_synced, request);
+	if (!request)
+		return;
+	burst_over(fs, request->pid);
+	behind_sync(fs, on_synced, request);
 }

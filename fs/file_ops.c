@@ -1,9 +1,9 @@
 /* CREATE, RELEASE, FLUSH, FSYNC. */
 #include "conf/log.h"
+#include "fs/burst.h"
 #include "fs/openfile.h"
-#include "fs/request.h"
+#include "fs/turn.h"
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 
 /* --- create --- */
@@ -17,7 +17,7 @@ struct create {
 	mode_t mode;
 	bool existed;
 	char name[256];
-	char path[PATH_MAX];
+	struct turn turn;
 };
 
 static const struct rfile_owner nobody_yet = {.path = openfile_no_path};
@@ -61,27 +61,17 @@ static void on_fixed(void *arg, int err)
 	struct create *create = arg;
 
 	if (err)
-		log_debug("setting mode or owner of %s: %s", create->path, strerror(-err));
+		log_debug("setting mode or owner of %s: %s", create->turn.path, strerror(-err));
 	end_create(create);
 }
 
 /* The server's umask and login decided on mode and owner: mends what the caller is due. */
 static void fix_created(struct create *create)
 {
-	struct fs *fs = create->request.fs;
-	struct sftp_attr fix = {0};
-	uint32_t want = create->mode & 07777;
+	struct request *request = &create->request;
+	struct sftp_attr fix;
 
-	if ((create->attr.mode & 07777) != want) {
-		fix.flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
-		fix.mode = want;
-		create->attr.mode = (create->attr.mode & S_IFMT) | want;
-	}
-	if (fs_gives_away(fs, create->request.uid)) {
-		fix.flags |= SSH_FILEXFER_ATTR_UIDGID;
-		fix.uid = create->attr.uid = fs_uid_there(fs, create->request.uid);
-		fix.gid = create->attr.gid = fs_gid_there(fs, create->request.gid);
-	}
+	fs_mend(request->fs, create->mode & 07777, request->uid, request->gid, &create->attr, &fix);
 	if (fix.flags)
 		rfile_fsetstat(create->file, &fix, on_fixed, create);
 	else
@@ -97,7 +87,7 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		/* Somebody there was faster; without O_EXCL that file is meant. */
 		create->existed = true;
 		request_sent(&create->request);
-		rfile_open(fs->remote, create->path, openfile_sftp_flags(create->fi.flags), 0,
+		rfile_open(fs->remote, create->turn.path, openfile_sftp_flags(create->fi.flags), 0,
 		    &nobody_yet, on_created, create);
 		return;
 	}
@@ -116,12 +106,50 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 
 /* The name is always taken exclusively first, so that it is known whether the file was made here.
  */
+static void go_create(struct request *request, int err)
+{
+	struct create *create = (struct create *)request;
+	uint32_t flags = openfile_sftp_flags(create->fi.flags) & ~(uint32_t)SSH_FXF_TRUNC;
+
+	if (err)
+		request_end(request, err == -ESTALE ? -ENOENT : err);
+	else
+		rfile_open(request->fs->remote, create->turn.path,
+		    flags | SSH_FXF_CREAT | SSH_FXF_EXCL, create->mode & 07777, &nobody_yet,
+		    on_created, create);
+}
+
+/* In a burst, under a name that is surely free. */
+static bool may_create_behind(const struct create *create)
+{
+	struct fs *fs = create->request.fs;
+	const struct dentry *dentry = names_find(fs->names, create->folder, create->name);
+
+	return (!dentry || !dentry->inode) && burst_on(fs, create->request.pid) &&
+	       burst_ground(fs, create->folder, create->name) && burst_room(fs);
+}
+
+static void create_behind(struct create *create)
+{
+	struct handle *handle;
+	int err = behind_create(&create->request, create->folder, create->name, create->mode,
+	    create->fi.flags, &handle);
+
+	if (err) {
+		request_end(&create->request, err);
+		return;
+	}
+	openfile_used(create->request.fs, handle->open);
+	create->fi.fh = (uint64_t)(uintptr_t)handle;
+	if (!request_end_create(&create->request, handle->open->inode, &create->fi))
+		handle_put(handle);
+}
+
 void fs_create(
     fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct create *create;
-	int err;
 
 	if (strlen(name) > 255) {
 		fuse_reply_err(req, ENAMETOOLONG);
@@ -135,16 +163,17 @@ void fs_create(
 	create->mode = mode;
 	strcpy(create->name, name);
 	request_pin(&create->request, create->folder);
-	err = names_child_path(fs->names, create->folder, name, create->path, sizeof(create->path));
-	if (err) {
-		request_end(&create->request, err == -ESTALE ? -ENOENT : err);
+	burst_note(fs, create->request.pid, true);
+	if (may_create_behind(create)) {
+		create_behind(create);
 		return;
 	}
-	request_sent(&create->request);
-	rfile_open(fs->remote, create->path,
-	    (openfile_sftp_flags(fi->flags) & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT |
-		SSH_FXF_EXCL,
-	    mode & 07777, &nobody_yet, on_created, create);
+	create->turn = (struct turn){.request = &create->request,
+	    .kind = OUTBOX_ALONE,
+	    .inode = create->folder,
+	    .name = create->name,
+	    .go = go_create};
+	turn_take(&create->turn);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -201,33 +230,76 @@ static void on_flushed(void *arg, int err)
 		end_flush(flush, err);
 }
 
-static void flush_file(fuse_req_t req, struct fuse_file_info *fi, bool sync, const char *operation)
+/* W4: all that was accepted before is there before an fsync returns. */
+static void on_all_before(void *arg, int err)
 {
-	struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
-	struct flush *flush;
+	struct flush *flush = arg;
 
-	if (!handle->writable && !sync) {
-		fuse_reply_err(req, 0);
-		return;
-	}
-	flush = request_new(req, sizeof(*flush), operation);
+	if (err)
+		end_flush(flush, err);
+	else
+		content_flush(flush->handle->open->content, on_flushed, flush);
+}
+
+static struct flush *flush_new(
+    fuse_req_t req, const struct fuse_file_info *fi, bool sync, const char *operation)
+{
+	struct flush *flush = request_new(req, sizeof(*flush), operation);
+
 	if (!flush)
-		return;
-	flush->handle = handle_get(handle);
+		return NULL;
+	flush->handle = handle_get((struct handle *)(uintptr_t)fi->fh);
 	flush->sync = sync;
 	flush->request.sends = true;
-	content_flush(handle->open->content, on_flushed, flush);
+	return flush;
+}
+
+/* In a burst the data follows the caller; not when it is due an error, or the file has no name. */
+static bool close_behind(struct flush *flush)
+{
+	struct fs *fs = flush->request.fs;
+	struct handle *handle = flush->handle;
+	const struct inode *inode = handle->open->inode;
+
+	return !handle->open->error && burst_on(fs, flush->request.pid) && burst_room(fs) &&
+	       !LIST_EMPTY(&inode->names) && !behind_file(handle, NULL);
 }
 
 void fs_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
+	struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
+	struct openfile *open = handle->open;
+	struct flush *flush;
+
 	(void)node;
-	flush_file(req, fi, false, "close");
+	if (!handle->writable) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	flush = flush_new(req, fi, false, "close");
+	if (!flush)
+		return;
+	burst_note(open->fs, flush->request.pid, false);
+	if (!content_dirty(open->content) && open->unsent)
+		end_flush(flush, 0);
+	else if (content_dirty(open->content) && close_behind(flush))
+		end_flush(flush, 0);
+	else
+		content_flush(open->content, on_flushed, flush);
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {
+	struct flush *flush = flush_new(req, fi, true, "fsync");
+	int waits;
+
 	(void)node;
 	(void)datasync;
-	flush_file(req, fi, true, "fsync");
+	if (!flush)
+		return;
+	burst_over(flush->request.fs, flush->request.pid);
+	waits =
+	    outbox_wait(flush->request.fs->outbox, OUTBOX_ALL, NULL, NULL, on_all_before, flush);
+	if (waits)
+		on_all_before(flush, waits < 0 ? waits : 0);
 }

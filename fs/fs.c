@@ -35,7 +35,9 @@ bool fs_offline(const struct fs *fs)
 
 bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 {
-	return openfile_dirty(inode) || fs_offline(fs) ||
+	/* What is not there yet, or is on its way, is known here best. */
+	return inode->pending || (inode->folder && inode->folder->changing) ||
+	       openfile_dirty(inode) || fs_offline(fs) ||
 	       names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
 }
 
@@ -125,11 +127,27 @@ void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st)
 	st->st_ctim = attr->ctime;
 }
 
+void fs_mend(const struct fs *fs, uint32_t mode, uid_t uid, gid_t gid, struct sftp_attr *attr,
+    struct sftp_attr *fix)
+{
+	*fix = (struct sftp_attr){0};
+	if ((attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) && (attr->mode & 07777) != mode) {
+		fix->flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
+		fix->mode = mode;
+		attr->mode = (attr->mode & S_IFMT) | mode;
+	}
+	if (fs_gives_away(fs, uid)) {
+		fix->flags |= SSH_FILEXFER_ATTR_UIDGID;
+		fix->uid = attr->uid = fs_uid_there(fs, uid);
+		fix->gid = attr->gid = fs_gid_there(fs, gid);
+	}
+}
+
 double fs_lifetime(struct fs *fs, const struct inode *inode)
 {
 	uint64_t age, life = names_lifetime_ms(inode, fs_wall(), fs_attr_max_ms(fs));
 
-	if (openfile_dirty(inode))
+	if (openfile_dirty(inode) || inode->pending)
 		return 1.0;
 	age = fs_now_ms(fs) - inode->checked_ms;
 	return inode->checked_ms && age < life ? (double)(life - age) / 1000.0 : 0.0;

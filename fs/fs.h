@@ -9,6 +9,8 @@
  *	*_ops.c lookup.c open.c    the handlers
  *	listing.c refresh.c walk.c    folders and attributes, up to date and ahead
  *	ahead*.c       small files fetched before they are opened
+ *	burst.c behind*.c failures.c   write-behind: what is answered early, sent, failed
+ *	turn.c         changes that wait behind what was answered early
  *	openfile.c replaced.c    open files: handles, content, versions
  *	notify.c       tells the kernel what changed behind it
  *	control.c status.c    the control socket of `vastfs`
@@ -29,6 +31,24 @@
 
 struct request;
 TAILQ_HEAD(request_list, request);
+
+/* A thread that changes names (fs/burst.c). */
+struct burst {
+	pid_t pid;
+	unsigned changes;
+	uint64_t last_ms;
+};
+
+/* The free space on the instance, as last heard (fs/burst.c). */
+struct room {
+	uint64_t asked_ms, known_ms; /* 0: never */
+	uint64_t bytes, files;
+	bool asking, read_only;
+};
+
+/* A change that was answered and then failed (fs/failures.c). */
+struct failure;
+TAILQ_HEAD(failure_list, failure);
 
 struct fs {
 	uv_loop_t *loop;
@@ -62,7 +82,17 @@ struct fs {
 	uint64_t walk_active_ms; /* when a program last opened a folder in a walk */
 	uint64_t listed_ahead, listed_ahead_used;
 
-	struct ahead *ahead; /* fs/ahead.h */
+	struct ahead *ahead;   /* fs/ahead.h */
+	struct outbox *outbox; /* changes that were answered and are not there yet (fs/behind.c) */
+	struct pool_channel *outbox_channel; /* that they go through; counted; or NULL */
+	bool outbox_link;		     /* a link is being waited for */
+	struct burst bursts[64];
+	struct room room;
+	struct failure_list failures; /* the latest first */
+	unsigned n_failures, failures_untold;
+	int failure;	 /* the first of those untold; 0: none */
+	uint64_t failed; /* so far */
+
 	unsigned open_files;
 };
 
@@ -101,6 +131,12 @@ uint32_t fs_uid_there(const struct fs *fs, uid_t uid);
 uint32_t fs_gid_there(const struct fs *fs, gid_t gid);
 /* Should what `caller` makes be given to him? (allow_other, a root login, another local user) */
 bool fs_gives_away(const struct fs *fs, uid_t caller);
+
+/* Something was just made and attr was seen: what has to be set so that it has this mode, and is
+ * the caller's where he is due that. Into fix (flags 0: nothing), and into attr as if it were done.
+ */
+void fs_mend(const struct fs *fs, uint32_t mode, uid_t uid, gid_t gid, struct sftp_attr *attr,
+    struct sftp_attr *fix);
 
 extern const struct fuse_lowlevel_ops fs_ops;
 

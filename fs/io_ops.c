@@ -1,6 +1,7 @@
 /* READ, WRITE, FALLOCATE, COPY_FILE_RANGE. */
+#include "fs/burst.h"
 #include "fs/openfile.h"
-#include "fs/request.h"
+#include "fs/turn.h"
 #include <errno.h>
 #include <linux/falloc.h>
 #include <string.h>
@@ -162,6 +163,7 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
 	(void)node;
 	if (!write)
 		return;
+	burst_wrote(write->request.fs, write->request.pid);
 	write->size = size;
 	write->offset = (uint64_t)offset;
 	write->request.sends = true;
@@ -260,12 +262,14 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t
 
 #define PIECE_MIN (1u << 20)
 #define PIECE_MAX (1u << 30)
+#define COPIED_HERE (64u << 10)
 
 struct copy {
 	struct request request;
 	struct handle *from, *to; /* counted */
 	uint64_t from_offset, to_offset, len;
 	uint64_t began_ms;
+	struct turn turn;
 };
 
 /* How much a piece may be, so that it takes about a second. */
@@ -336,6 +340,36 @@ static void on_source_flushed(void *arg, int err)
 		content_flush(copy->to->open->content, on_target_flushed, copy);
 }
 
+/* Both files are there, under their names. */
+static void on_target_turn(struct request *request, int err)
+{
+	struct copy *copy = (struct copy *)request;
+
+	if (err && err != -ESTALE)
+		end_copy(copy, err);
+	else
+		content_flush(copy->from->open->content, on_source_flushed, copy);
+}
+
+static void on_source_turn(struct request *request, int err)
+{
+	struct copy *copy = (struct copy *)request;
+
+	if (err && err != -ESTALE) {
+		end_copy(copy, err);
+		return;
+	}
+	copy->turn.inode = copy->to->open->inode;
+	copy->turn.go = on_target_turn;
+	turn_take(&copy->turn);
+}
+
+/* A small file that is part of a burst is copied sooner through here, where nobody waits. */
+static bool is_copied_here(const struct handle *from, const struct handle *to)
+{
+	return rfile_is_later(to->file) && content_size(from->open->content) <= COPIED_HERE;
+}
+
 void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
     struct fuse_file_info *fi_in, fuse_ino_t node_out, off_t offset_out,
     struct fuse_file_info *fi_out, size_t len, int flags)
@@ -347,8 +381,9 @@ void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	if (node_in == node_out || !remote_features(fs->remote)->copy_data ||
-	    nameless(handle_of(fi_in)) || nameless(handle_of(fi_out))) {
+	if (node_in == node_out || is_copied_here(handle_of(fi_in), handle_of(fi_out)) ||
+	    !remote_features(fs->remote)->copy_data || nameless(handle_of(fi_in)) ||
+	    nameless(handle_of(fi_out))) {
 		fuse_reply_err(req, EOPNOTSUPP); /* the kernel copies through read and write then */
 		return;
 	}
@@ -361,5 +396,9 @@ void fs_copy_file_range(fuse_req_t req, fuse_ino_t node_in, off_t offset_in,
 	copy->to_offset = (uint64_t)offset_out;
 	copy->len = len < piece ? len : piece;
 	copy->request.sends = true;
-	content_flush(copy->from->open->content, on_source_flushed, copy);
+	copy->turn = (struct turn){.request = &copy->request,
+	    .kind = OUTBOX_READ,
+	    .inode = copy->from->open->inode,
+	    .go = on_source_turn};
+	turn_take(&copy->turn);
 }

@@ -1,6 +1,7 @@
 #include "fs/listing.h"
 #include "conf/log.h"
 #include "fs/ahead.h"
+#include "fs/behind.h"
 #include "fs/openfile.h"
 #include "fs/walk.h"
 #include <errno.h>
@@ -132,11 +133,39 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 
 static const struct remote_listing callbacks = {.entry = on_entry, .done = on_done};
 
+/* When what was changed here of the folder's own path is there. err: the listing can't be sent any
+ * more. */
+static void send_when_clear(void *arg, int err)
+{
+	struct listing *listing = arg;
+	struct fs *fs = listing->fs;
+	char path[PATH_MAX];
+	int waits = 1;
+
+	if (!err)
+		waits =
+		    behind_wait(fs, OUTBOX_READ, listing->folder, NULL, send_when_clear, listing);
+	if (!err && !waits)
+		return;
+	if (waits < 0)
+		err = waits;
+	if (!err)
+		err = names_path(fs->names, listing->folder, path, sizeof(path));
+	if (err) {
+		on_done(listing, err, NULL);
+		return;
+	}
+	listing->tick = names_tick(fs->names);
+	listing->sent_ms = fs_now_ms(fs);
+	remote_list(fs->remote, path, &callbacks, listing);
+}
+
 static int begin(struct fs *fs, struct inode *folder, bool ahead)
 {
 	struct listing *listing;
 	char path[PATH_MAX];
 	int err = names_path(fs->names, folder, path, sizeof(path));
+	int waits = 1;
 
 	if (err)
 		return err;
@@ -147,11 +176,18 @@ static int begin(struct fs *fs, struct inode *folder, bool ahead)
 	listing->folder = folder;
 	listing->ahead = listing->began_ahead = ahead;
 	STAILQ_INIT(&listing->waiters);
+	waits = behind_wait(fs, OUTBOX_READ, folder, NULL, send_when_clear, listing);
+	if (waits < 0) {
+		free(listing);
+		return waits;
+	}
 	names_pin(folder);
 	folder->folder->listing = listing;
-	listing->tick = names_tick(fs->names);
-	listing->sent_ms = fs_now_ms(fs);
-	remote_list(fs->remote, path, &callbacks, listing);
+	if (waits) {
+		listing->tick = names_tick(fs->names);
+		listing->sent_ms = fs_now_ms(fs);
+		remote_list(fs->remote, path, &callbacks, listing);
+	}
 	return 0;
 }
 
@@ -185,7 +221,11 @@ bool listing_ahead(struct fs *fs, struct inode *folder)
 
 bool listing_is_fresh(struct fs *fs, const struct inode *folder)
 {
-	if (fs_offline(fs) && folder->folder->complete)
+	const struct folder *dir = folder->folder;
+
+	/* A folder that is not there yet has only what was made here. One in which names are being
+	 * changed here is asked again when that is over. */
+	if (dir->complete && (fs_offline(fs) || folder->pending || (dir->changing && dir->ours)))
 		return true;
 	return names_listing_fresh(folder, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
 }

@@ -2,9 +2,8 @@
 #include "conf/log.h"
 #include "fs/ahead.h"
 #include "fs/openfile.h"
-#include "fs/request.h"
+#include "fs/turn.h"
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 
 struct open {
@@ -13,6 +12,7 @@ struct open {
 	struct fuse_file_info fi;
 	struct rfile *file;
 	struct sftp_attr attr;
+	struct turn turn;
 };
 
 static void take_opened(struct open *open, const struct sftp_attr *attr)
@@ -94,20 +94,30 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 	rfile_fsetstat(file, &mode, on_unprivileged, open);
 }
 
+/* After what was changed here of the path; what truncates comes after the data too. */
+static void on_turn(struct request *request, int err);
+
+static void take_turn(struct open *open)
+{
+	open->turn = (struct turn){.request = &open->request,
+	    .kind = open->fi.flags & O_TRUNC ? OUTBOX_ALONE : OUTBOX_READ,
+	    .inode = open->inode,
+	    .go = on_turn};
+	turn_take(&open->turn);
+}
+
 static void send_open(struct open *open)
 {
 	struct fs *fs = open->request.fs;
 	struct rfile_owner owner = openfile_owner(fs, open->inode);
-	char path[PATH_MAX];
-	int err = owner.arg ? names_path(fs->names, open->inode, path, sizeof(path)) : -ENOMEM;
 
-	if (err) {
-		request_end(&open->request, err);
+	if (!owner.arg) {
+		request_end(&open->request, -ENOMEM);
 		return;
 	}
 	request_sent(&open->request);
-	rfile_open(
-	    fs->remote, path, openfile_sftp_flags(open->fi.flags), 0, &owner, on_opened, open);
+	rfile_open(fs->remote, open->turn.path, openfile_sftp_flags(open->fi.flags), 0, &owner,
+	    on_opened, open);
 }
 
 static void on_ready_to_truncate(void *arg, int err)
@@ -157,6 +167,19 @@ static void open_here(struct open *open)
 	open_unasked(open, openfile_keeps_cache(open->request.fs, open->inode));
 }
 
+static void on_turn(struct request *request, int err)
+{
+	struct open *open = (struct open *)request;
+	struct openfile *openfile = open->inode->open;
+
+	if (err)
+		request_end(request, err);
+	else if ((open->fi.flags & O_TRUNC) && openfile && content_dirty(openfile->content))
+		content_flush(openfile->content, on_ready_to_truncate, open);
+	else
+		send_open(open);
+}
+
 static void on_fetched(void *arg)
 {
 	struct open *open = arg;
@@ -164,7 +187,7 @@ static void on_fetched(void *arg)
 	if (openfile_is_current(open->request.fs, open->inode, OPENFILE_CHECKED_MS))
 		open_here(open);
 	else
-		send_open(open);
+		take_turn(open);
 }
 
 static void open_to_read(struct open *open)
@@ -178,7 +201,7 @@ static void open_to_read(struct open *open)
 			break;
 		/* fall through */
 	case AHEAD_ABSENT:
-		send_open(open);
+		take_turn(open);
 		break;
 	}
 }
@@ -188,7 +211,6 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	struct fs *fs = fuse_req_userdata(req);
 	struct open *open = request_new(req, sizeof(*open), "open");
 	bool reads = (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
-	struct openfile *openfile;
 
 	if (!open)
 		return;
@@ -196,14 +218,11 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi = *fi;
 	open->fi.noflush = reads;
 	request_pin(&open->request, open->inode);
-	openfile = open->inode->open;
-	open->request.sends = openfile != NULL;
+	open->request.sends = open->inode->open != NULL;
 	if (reads && fs_offline(fs))
 		open_unasked(open, true);
 	else if (reads)
 		open_to_read(open);
-	else if ((fi->flags & O_TRUNC) && openfile && content_dirty(openfile->content))
-		content_flush(openfile->content, on_ready_to_truncate, open);
 	else
-		send_open(open);
+		take_turn(open);
 }

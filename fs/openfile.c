@@ -1,4 +1,5 @@
 #include "fs/openfile.h"
+#include "cache/outbox.h"
 #include "fs/ahead.h"
 #include "fs/notify.h"
 #include "fs/replaced.h"
@@ -57,8 +58,11 @@ bool openfile_no_path(void *arg, char *buf, size_t size)
 static bool owner_path(void *arg, char *buf, size_t size)
 {
 	struct openfile *open = arg;
+	struct fs *fs = open->fs;
+	char here[PATH_MAX];
 
-	return !names_path(open->fs->names, open->inode, buf, size);
+	return !names_path(fs->names, open->inode, here, sizeof(here)) &&
+	       (!fs->outbox || outbox_path_there(fs->outbox, here, buf, size));
 }
 
 struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode)

@@ -20,10 +20,11 @@ struct openfile {
 	struct inode *inode;
 	struct content *content;
 	LIST_HEAD(, handle) handles;
-	int error;	 /* of write-behind, told at each close until an fsync or the last close */
-	bool refreshing; /* the question for the attributes is under way */
-	bool wrote;	 /* something was written since the instance last told the attributes */
-	bool suspect;	 /* data was read or written while the version was too young */
+	int error; /* of write-behind, told at each close until an fsync or the last close */
+	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
+	bool refreshing;       /* the question for the attributes is under way */
+	bool wrote;   /* something was written since the instance last told the attributes */
+	bool suspect; /* data was read or written while the version was too young */
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
 	/* It was opened for reading when it had these; else mode is 0. */
 	uint32_t mode, uid, gid;

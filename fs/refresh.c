@@ -1,4 +1,5 @@
 #include "fs/refresh.h"
+#include "fs/behind.h"
 #include "fs/listing.h"
 #include <errno.h>
 #include <limits.h>
@@ -88,20 +89,33 @@ static void send_lstat(struct refresh *refresh, const char *path)
 		remote_lstat(fs->remote, path, on_lstat, refresh);
 }
 
+/* As soon as what was changed here of the path is there. */
+static void ask_lstat(void *arg, int err)
+{
+	struct refresh *refresh = arg;
+	struct inode *inode = refresh->inode ? refresh->inode : refresh->folder;
+	char path[PATH_MAX];
+
+	if (!err && !behind_wait(refresh->fs, OUTBOX_READ, inode,
+			refresh->inode ? NULL : refresh->name, ask_lstat, refresh))
+		return;
+	if (!err)
+		err = refresh_path(refresh, path, sizeof(path));
+	if (err)
+		end(refresh, err);
+	else
+		send_lstat(refresh, path);
+}
+
 /* Who may not list a folder may still know a name in it. */
 static void on_listed(void *arg, int err)
 {
 	struct refresh *refresh = arg;
-	char path[PATH_MAX];
 
-	if (err == -EACCES && refresh->pending == 1 && !refresh->told) {
-		err = refresh_path(refresh, path, sizeof(path));
-		if (!err) {
-			send_lstat(refresh, path);
-			return;
-		}
-	}
-	end(refresh, err);
+	if (err == -EACCES && refresh->pending == 1 && !refresh->told)
+		ask_lstat(refresh, 0);
+	else
+		end(refresh, err);
 }
 
 enum way { ONE_LSTAT, LISTING, BOTH };
@@ -131,7 +145,7 @@ static int ask(struct fs *fs, struct inode *folder, const char *name, struct ino
 	if (inode)
 		names_pin(inode);
 	if (way != LISTING)
-		send_lstat(refresh, path);
+		ask_lstat(refresh, 0);
 	return 0;
 }
 

@@ -1,8 +1,10 @@
 /* What `vastfs status --json` shows; `vastfs status` prints the same for people
  * (fs/cmd/status_text.c). */
+#include "cache/outbox.h"
 #include "conf/log.h"
 #include "fs/ahead.h"
 #include "fs/control.h"
+#include "fs/failures.h"
 #include "transport/commands.h"
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +72,21 @@ static json_t *cache(struct fs *fs)
 	    "files_read_ahead_used", (json_int_t)ahead.used);
 }
 
+static json_t *behind(struct fs *fs)
+{
+	json_t *list = json_array();
+	const struct failure *failure;
+
+	TAILQ_FOREACH (failure, &fs->failures, link)
+		json_array_append_new(
+		    list, json_pack("{s:I, s:s, s:o, s:s}", "time", (json_int_t)failure->when,
+			      "change", failure->what, "path", text(failure->path), "error",
+			      strerror(-failure->err)));
+	return json_pack("{s:I, s:f, s:I, s:o}", "changes", (json_int_t)outbox_count(fs->outbox),
+	    "oldest_seconds", (double)outbox_age_ms(fs->outbox, fs_now_ms(fs)) / 1000.0, "failed",
+	    (json_int_t)fs->failed, "failures", list);
+}
+
 static json_t *forwards(struct fs *fs)
 {
 	json_t *list = json_array();
@@ -107,7 +124,7 @@ json_t *status_json(struct fs *fs)
 	locator_current(fs->locator, &place, &source);
 	log_recent(add_message, messages);
 	return json_pack(
-	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, "
+	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, "
 	    "s:{s:i, s:i, s:i, s:I, "
 	    "s:I, s:I}, s:o}",
 	    "ok", 1, "id", fs->profile->id, "mountpoint", text(fs->mountpoint), "host", place.host,
@@ -115,9 +132,9 @@ json_t *status_json(struct fs *fs)
 	    "path", text(remote_root(fs->remote)), "pid", (int)getpid(), "version", VASTFS_VERSION,
 	    "connected", pool_up(remote_pool(fs->remote)), "uptime_seconds",
 	    (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache", cache(fs),
-	    "forwards", forwards(fs), "requests", "in_flight", (int)fs->requests_waiting,
-	    "open_files", (int)fs->open_files, "programs", (int)commands_count(fs->commands),
-	    "answered", (json_int_t)fs->requests_answered, "timed_out",
-	    (json_int_t)fs->requests_timed_out, "interrupted", (json_int_t)fs->requests_interrupted,
-	    "messages", messages);
+	    "behind", behind(fs), "forwards", forwards(fs), "requests", "in_flight",
+	    (int)fs->requests_waiting, "open_files", (int)fs->open_files, "programs",
+	    (int)commands_count(fs->commands), "answered", (json_int_t)fs->requests_answered,
+	    "timed_out", (json_int_t)fs->requests_timed_out, "interrupted",
+	    (json_int_t)fs->requests_interrupted, "messages", messages);
 }

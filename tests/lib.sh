@@ -143,8 +143,11 @@ rc_is() { # STATUS COMMAND…
 }
 same_file() { cmp "$1" "$2"; }
 sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0r sha256sum); }
+# All that was done here is on the server.
+synced() { sync "${1:-$MNT}"; }
 same_tree() {
 	local a b
+	[[ -z $MNT || $1$2 != *"$REMOTE"* ]] || synced
 	a=$(sums "$1")
 	b=$(sums "$2")
 	[[ $a == "$b" ]] || die "trees differ: $(diff <(echo "$a") <(echo "$b") | head -5)"

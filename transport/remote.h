@@ -51,6 +51,15 @@ uint32_t remote_gid(const struct remote *remote);
  * features of the first session. */
 const struct sftp_features *remote_features(const struct remote *remote);
 
+/*
+ * Changes that belong together, in order (cache/outbox.h): the calls between these two go out on
+ * this one channel, which answers in turn, and only once: a lost link ends them with -ENOTCONN, and
+ * whether they were done is not known. doubt: an earlier try ended so; it is looked up first
+ * whether it was done. Not for renames on a server without posix-rename@.
+ */
+void remote_begin_ordered(struct remote *remote, struct pool_channel *channel, bool doubt);
+void remote_end_ordered(struct remote *remote);
+
 typedef void remote_done(void *arg, int err);
 typedef void remote_attr_done(void *arg, int err, const struct sftp_attr *attr);
 typedef void remote_text_done(void *arg, int err, const char *text);

@@ -17,6 +17,8 @@
  *	                v                │            v this try are in
  *	             waiting ────────────┴──────── waiting
  *
+ * An ordered operation (op->only) ends with -ENOTCONN instead of waiting.
+ *
  * go is called again after a lost link and must see from op->sent whether the first try may have
  * been done. finish tells the caller; the struct stays until the last callback that was promised to
  * it has come (holds).
@@ -48,7 +50,9 @@ struct remote {
 	bool chmod_follows; /* the server can't set a mode by lsetstat@ (glibc before 2.32) */
 	uint32_t uid, gid;
 	char *login, *root;
-	unsigned names; /* for the names of things renamed aside */
+	unsigned names;		      /* for the names of things renamed aside */
+	struct pool_channel *ordered; /* between remote_begin_ordered and _end_; borrowed */
+	bool doubt;		      /* the same */
 };
 
 /* reply is never one of a lost link. */
@@ -75,6 +79,7 @@ struct remote_op {
 	int at_deadline; /* the error then: -ETIMEDOUT, or what is known so far */
 	enum remote_asked asked;
 	struct pool_channel *channel; /* counted; of this try */
+	struct pool_channel *only;    /* counted: there is one try, on this channel; or NULL */
 	void (*go)(struct remote_op *op);
 	void (*complete)(struct remote_op *op, int err); /* calls user with arg */
 	void (*fini)(struct remote_op *op);		 /* may be NULL; of a hollow one too */

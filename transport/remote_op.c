@@ -41,6 +41,10 @@ struct remote_op *remote_op_new(
 	op->arg = arg;
 	op->at_deadline = -ETIMEDOUT;
 	op->deadline = uv_now(remote->loop) + pool_timeout_ms(remote->pool);
+	if (remote->ordered) {
+		op->only = pool_channel_get(remote->ordered);
+		op->sent = remote->doubt;
+	}
 	return op;
 }
 
@@ -51,6 +55,7 @@ static void op_free(struct remote_op *op)
 	if (op->fini)
 		op->fini(op);
 	pool_channel_put(op->channel);
+	pool_channel_put(op->only);
 	free(op->path);
 	free(op->path2);
 	if (op->hollow)
@@ -115,6 +120,8 @@ void remote_release(struct remote_op *op)
 		return;
 	if (op->done) {
 		op_free(op);
+	} else if (op->lost && op->only) {
+		remote_finish(op, -ENOTCONN);
 	} else if (op->lost) {
 		op->lost = false;
 		pool_channel_put(op->channel);
@@ -128,9 +135,11 @@ void remote_release(struct remote_op *op)
 
 static void start(struct remote_op *op)
 {
-	struct pool_channel *channel = pool_channel(op->remote->pool, LANE_NAMES, false);
+	struct pool_channel *channel = op->only;
 
-	if (!channel) {
+	if (!channel)
+		channel = pool_channel(op->remote->pool, LANE_NAMES, false);
+	if (!channel || !pool_channel_alive(channel)) {
 		op->lost = true;
 		return;
 	}
@@ -281,6 +290,18 @@ static void on_timer(uv_timer_t *timer)
 		remote_finish(op, op->at_deadline);
 	schedule(remote);
 	remote_put(remote);
+}
+
+void remote_begin_ordered(struct remote *remote, struct pool_channel *channel, bool doubt)
+{
+	remote->ordered = channel;
+	remote->doubt = doubt;
+}
+
+void remote_end_ordered(struct remote *remote)
+{
+	remote->ordered = NULL;
+	remote->doubt = false;
 }
 
 void remote_complete_plain(struct remote_op *op, int err)

@@ -23,6 +23,18 @@ struct rfile *rfile_new(struct remote *remote, uint32_t flags, const struct rfil
 	file->users = 1;
 	file->flags = flags;
 	file->owner = *owner;
+	rfile_take_attr(file, attr);
+	TAILQ_INIT(&file->waiting[0]);
+	TAILQ_INIT(&file->waiting[1]);
+	TAILQ_INIT(&file->finished);
+	TAILQ_INIT(&file->appends_sent);
+	TAILQ_INIT(&file->appends);
+	TAILQ_INIT(&file->free_ops);
+	return file;
+}
+
+void rfile_take_attr(struct rfile *file, const struct sftp_attr *attr)
+{
 	file->attr = *attr;
 	if ((attr->flags & SSH_FILEXFER_ATTR_SIZE) && (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME)) {
 		file->version_known = true;
@@ -33,13 +45,6 @@ struct rfile *rfile_new(struct remote *remote, uint32_t flags, const struct rfil
 		file->append_end_known = true;
 		file->append_end = attr->size;
 	}
-	TAILQ_INIT(&file->waiting[0]);
-	TAILQ_INIT(&file->waiting[1]);
-	TAILQ_INIT(&file->finished);
-	TAILQ_INIT(&file->appends_sent);
-	TAILQ_INIT(&file->appends);
-	TAILQ_INIT(&file->free_ops);
-	return file;
 }
 
 static void rfile_free(struct rfile *file)
@@ -70,6 +75,29 @@ struct rfile *rfile_open_later(
 	if (file)
 		rfile_set_version(file, known->mtime, known->size);
 	return file;
+}
+
+struct rfile *rfile_new_later(
+    struct remote *remote, uint32_t flags, const struct rfile_owner *owner)
+{
+	struct sftp_attr none = {0};
+	struct rfile *file = rfile_new(remote, flags, owner, &none);
+
+	if (file)
+		file->later = true;
+	return file;
+}
+
+bool rfile_is_later(const struct rfile *file)
+{
+	return file->later;
+}
+
+void rfile_give_up(struct rfile *file, int err)
+{
+	file->later = false;
+	file->given_up = err;
+	rfile_fail_waiting(file, err, false);
 }
 
 struct rfile *rfile_get(struct rfile *file)
@@ -127,8 +155,9 @@ void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size)
 
 bool rfile_is_held(const struct rfile *file)
 {
-	if (file->changed || (file->primary && file->primary->state == RFILE_HANDLE_READY &&
-				 pool_channel_alive(file->primary->channel)))
+	if (file->later || file->changed ||
+	    (file->primary && file->primary->state == RFILE_HANDLE_READY &&
+		pool_channel_alive(file->primary->channel)))
 		return true;
 	for (unsigned i = 0; i < file->n_stripes; i++) {
 		if (file->stripes[i]->state == RFILE_HANDLE_READY &&

@@ -47,6 +47,20 @@ struct rfile *rfile_open_later(
 /* rfile_open for reading a small file that nobody waits for: on a bulk channel, where it and what
  * is read through it delay no small operation. A lost link ends it: -ESTALE. */
 void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *done, void *arg);
+/*
+ * A file that is yet to be created, behind the caller's back: what is done with it waits for that.
+ * rfile_create asks for it, exclusively, on this one channel and only once (remote_begin_ordered);
+ * after done with -ENOTCONN it is called again, with doubt, on another one. exclusive false: what
+ * stands there is opened instead, and truncated. After any other error the caller gives it up: what
+ * waits and all that comes later fails with err. The rfile must be held until done is called.
+ */
+struct rfile *rfile_new_later(
+    struct remote *remote, uint32_t flags, const struct rfile_owner *owner);
+void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, bool exclusive,
+    const char *path, uint32_t mode, remote_attr_done *done, void *arg);
+void rfile_give_up(struct rfile *file, int err);
+bool rfile_is_later(const struct rfile *file);
+
 struct rfile *rfile_get(struct rfile *file);
 void rfile_put(struct rfile *file);
 

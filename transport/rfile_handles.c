@@ -251,6 +251,12 @@ static void lane_waited(void *arg, int err)
 
 void rfile_want_primary(struct rfile *file)
 {
+	if (file->later)
+		return;
+	if (file->given_up) {
+		rfile_fail_waiting(file, file->given_up, false);
+		return;
+	}
 	if (file->primary && !pool_channel_alive(file->primary->channel))
 		rfile_handle_lost(file->primary);
 	if (file->primary || file->lane_wait)
@@ -310,7 +316,7 @@ void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum
 	if (best && sftp_bytes_in_flight(pool_channel_sftp(best->channel)) >= full)
 		wanted = file->n_stripes + 1u;
 	if (file->n_stripes >= wanted || file->n_stripes == RFILE_STRIPES_MAX ||
-	    file->stripes_refused || file->users == 0)
+	    file->stripes_refused || file->users == 0 || file->later || file->given_up)
 		return;
 	if (file->stripe_pause && rfile_now_ms() < file->stripe_pause)
 		return;

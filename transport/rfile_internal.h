@@ -110,6 +110,8 @@ struct rfile {
 	 * so that mtime and size are not comparable; end: then the largest end that the instance
 	 * acknowledged. */
 	struct sftp_attr attr;
+	bool later;   /* not created yet (rfile_create) */
+	int given_up; /* it never will be, for this reason */
 	bool version_known, changed;
 	bool was_held;	   /* there was a handle */
 	unsigned changing; /* writes, copies and truncates under way */
@@ -150,6 +152,8 @@ uint64_t rfile_now_ms(void);
 /* NULL when memory is out. users is 1. */
 struct rfile *rfile_new(struct remote *remote, uint32_t flags, const struct rfile_owner *owner,
     const struct sftp_attr *attr);
+/* What the instance says it is. */
+void rfile_take_attr(struct rfile *file, const struct sftp_attr *attr);
 void rfile_hold(struct rfile *file);
 void rfile_drop(struct rfile *file);
 /* The file's path now: 0, or -ESTALE when it has none. */

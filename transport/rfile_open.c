@@ -25,6 +25,7 @@
 
 struct opening {
 	struct remote *remote; /* counted */
+	struct rfile *into;    /* held: the rfile that waits for it (rfile_create); or NULL */
 	struct pool *pool;
 	struct pool_channel *channel; /* counted, while requests are out */
 	char *path;
@@ -33,6 +34,7 @@ struct opening {
 	uint32_t file_flags; /* as the caller gave them */
 	struct rfile_owner owner;
 	rfile_open_done *done;
+	remote_attr_done *created; /* with into: instead of done */
 	void *arg;
 	uint64_t deadline;
 	unsigned replies;
@@ -59,11 +61,21 @@ static void opening_free(struct opening *opening)
 static void opening_finish(struct opening *opening, int err, struct rfile *file)
 {
 	rfile_open_done *done = opening->done;
+	remote_attr_done *created = opening->created;
+	struct rfile *into = opening->into;
 	void *arg = opening->arg;
 	struct sftp_attr attr = opening->attr;
 
 	opening_free(opening);
-	done(arg, err, file, &attr);
+	if (!into) {
+		done(arg, err, file, &attr);
+		return;
+	}
+	/* What waits goes before what the caller may send now. */
+	if (!err)
+		rfile_pump(into);
+	created(arg, err, &attr);
+	rfile_drop(into);
 }
 
 /* remote_done */
@@ -102,6 +114,10 @@ static void opening_again(struct opening *opening)
 		pool_channel_put(opening->channel);
 	opening->channel = NULL;
 	opening->opened = false;
+	if (opening->into) {
+		opening_failed(opening, -ENOTCONN);
+		return;
+	}
 	if (opening->flags & SSH_FXF_EXCL)
 		opening->uncertain = true;
 	if (rfile_now_ms() >= opening->deadline)
@@ -112,13 +128,15 @@ static void opening_again(struct opening *opening)
 
 static void opening_succeed(struct opening *opening)
 {
+	struct rfile *into = opening->into;
 	struct rfile *file =
-	    rfile_new(opening->remote, opening->file_flags, &opening->owner, &opening->attr);
+	    into ? into
+		 : rfile_new(opening->remote, opening->file_flags, &opening->owner, &opening->attr);
 	struct rfile_handle *handle =
 	    file ? rfile_handle_new(file, LANE_FILES, opening->channel) : NULL;
 	if (!handle) {
 		rfile_close_remote(opening->channel, &opening->name);
-		if (file)
+		if (file && !into)
 			rfile_put(file);
 		opening_failed(opening, -ENOMEM);
 		return;
@@ -126,6 +144,10 @@ static void opening_succeed(struct opening *opening)
 	handle->name = opening->name;
 	handle->state = RFILE_HANDLE_READY;
 	file->was_held = true;
+	if (into) {
+		rfile_take_attr(into, &opening->attr);
+		into->later = false;
+	}
 	opening_finish(opening, 0, file);
 }
 
@@ -272,6 +294,7 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		return;
 	}
 	opening->replies = 2;
+	opening->opened = false;
 	sftp_send(sftp, open_message, 0, opening_opened, opening);
 	sftp_send(sftp, message, 0, opening_stat_replied, opening);
 }
@@ -279,7 +302,16 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 static void opening_start(struct opening *opening)
 {
 	uint64_t now = rfile_now_ms();
-	struct pool_channel *channel = pool_channel(opening->pool, opening->lane, false);
+	struct pool_channel *channel;
+
+	if (opening->into) {
+		if (pool_channel_alive(opening->channel))
+			opening_send(opening, pool_channel_sftp(opening->channel));
+		else
+			opening_fail_later(opening, -ENOTCONN);
+		return;
+	}
+	channel = pool_channel(opening->pool, opening->lane, false);
 
 	if (!channel) {
 		unsigned left = now < opening->deadline ? (unsigned)(opening->deadline - now) : 0;
@@ -292,17 +324,14 @@ static void opening_start(struct opening *opening)
 	opening_send(opening, pool_channel_sftp(channel));
 }
 
-static void open_on(struct remote *remote, enum lane lane, const char *path, uint32_t flags,
-    uint32_t mode, const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+static struct opening *opening_new(struct remote *remote, enum lane lane, const char *path,
+    uint32_t flags, uint32_t mode, void *arg)
 {
 	struct opening *opening = calloc(1, sizeof(*opening));
 	char *copy = opening ? strdup(path) : NULL;
 	if (!copy) {
-		/* Nothing is left to remember the call with. */
-		struct sftp_attr none = {0};
 		free(opening);
-		done(arg, -ENOMEM, NULL, &none);
-		return;
+		return NULL;
 	}
 	opening->remote = remote_get(remote);
 	opening->pool = remote_pool(remote);
@@ -311,16 +340,33 @@ static void open_on(struct remote *remote, enum lane lane, const char *path, uin
 	opening->flags = flags;
 	opening->file_flags = flags;
 	opening->mode = mode;
-	opening->owner = *owner;
-	opening->done = done;
 	opening->arg = arg;
 	opening->deadline = rfile_now_ms() + pool_timeout_ms(opening->pool);
+	return opening;
+}
 
-	int err = remote_check_path(path);
+static void opening_check_and_start(struct opening *opening)
+{
+	int err = remote_check_path(opening->path);
 	if (err)
 		opening_fail_later(opening, err);
 	else
 		opening_start(opening);
+}
+
+static void open_on(struct remote *remote, enum lane lane, const char *path, uint32_t flags,
+    uint32_t mode, const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+{
+	struct opening *opening = opening_new(remote, lane, path, flags, mode, arg);
+	if (!opening) {
+		/* Nothing is left to remember the call with. */
+		struct sftp_attr none = {0};
+		done(arg, -ENOMEM, NULL, &none);
+		return;
+	}
+	opening->owner = *owner;
+	opening->done = done;
+	opening_check_and_start(opening);
 }
 
 void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
@@ -334,4 +380,23 @@ void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *
 	static const struct rfile_owner nobody = {.path = NULL};
 
 	open_on(remote, LANE_BULK, path, SSH_FXF_READ, 0, &nobody, done, arg);
+}
+
+void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, bool exclusive,
+    const char *path, uint32_t mode, remote_attr_done *done, void *arg)
+{
+	uint32_t flags = (file->flags & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT |
+			 (exclusive ? SSH_FXF_EXCL : SSH_FXF_TRUNC);
+	struct opening *opening = opening_new(file->remote, LANE_FILES, path, flags, mode, arg);
+	if (!opening) {
+		struct sftp_attr none = {0};
+		done(arg, -ENOMEM, &none);
+		return;
+	}
+	rfile_hold(file);
+	opening->into = file;
+	opening->created = done;
+	opening->channel = pool_channel_get(channel);
+	opening->uncertain = doubt && exclusive;
+	opening_check_and_start(opening);
 }

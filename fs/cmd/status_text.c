@@ -77,6 +77,25 @@ static void print_forwards(const json_t *forwards)
 	}
 }
 
+/* The last few; --json has the others. */
+static void print_failures(const json_t *behind)
+{
+	const json_t *failure, *failures = json_object_get(behind, "failures");
+	size_t i;
+
+	if (!number(behind, "failed"))
+		return;
+	printf("  FAILED      %lld changes after they were answered; the last:\n",
+	    number(behind, "failed"));
+	json_array_foreach(failures, i, failure)
+	{
+		if (i >= 10)
+			break;
+		printf("              %s of %s: %s\n", text(failure, "change"),
+		    text(failure, "path"), text(failure, "error"));
+	}
+}
+
 static void print_messages(const json_t *messages)
 {
 	const json_t *message;
@@ -99,6 +118,7 @@ void status_text_print(const json_t *status)
 {
 	const json_t *cache = json_object_get(status, "cache");
 	const json_t *requests = json_object_get(status, "requests");
+	const json_t *behind = json_object_get(status, "behind");
 
 	printf("%s  %s@%s:%s (port %lld)  on %s\n", text(status, "id"), text(status, "user"),
 	    text(status, "host"), text(status, "path"), number(status, "port"),
@@ -122,6 +142,10 @@ void status_text_print(const json_t *status)
 	    bytes(number(cache, "wasted_bytes")));
 	printf("  unsent      %s of at most %s\n", bytes(number(cache, "dirty_bytes")),
 	    bytes(number(cache, "dirty_limit_bytes")));
+	if (number(behind, "changes"))
+		printf("  behind      %lld changes, the oldest for %.1f s\n",
+		    number(behind, "changes"), real(behind, "oldest_seconds"));
+	print_failures(behind);
 	print_forwards(json_object_get(status, "forwards"));
 	print_messages(json_object_get(status, "messages"));
 }

@@ -65,9 +65,11 @@ many_created() {
 		END
 	done
 	wait
+	synced
 	eq "$(find "$REMOTE/created" -type f -size -5c -size +0 | wc -l)" 4000 "files on the server"
 	eq "$(cat "$REMOTE/created/3-777")" 777
 	rm -rf "$MNT/created"
+	synced
 	[[ ! -e $REMOTE/created ]]
 }
 odd_names() {
@@ -79,11 +81,13 @@ odd_names() {
 		         b"\xf0\x9f\x9a\x80", b"latin-\xe9", b"\xff\xfe", b"\x01\x7f", b"semi;colon&|", b"c:d", b"x" * 255,
 		         ("\u00e9" * 127).encode(), b"#file#", b"file~", b".#lock", b"user@host:path", b"=", b"CON", b"trail ", b"trail."]
 		os.mkdir(here)
+		top = os.open(here, os.O_RDONLY)
 		for i, name in enumerate(names):
 		    side = (here, there)[i % 2]
 		    with open(os.path.join(side, name), "wb") as f:
 		        f.write(name)
 		deadline = time.monotonic() + 5
+		os.fsync(top)
 		while len(os.listdir(here)) < len(names) and time.monotonic() < deadline:
 		    time.sleep(0.05) # sleep: polls
 		for side in (here, there):
@@ -94,9 +98,11 @@ odd_names() {
 		            assert f.read() == name, name
 		for name in names:
 		    os.rename(os.path.join(here, name), os.path.join(here, name[:250] + b"-r"))
+		os.fsync(top)
 		assert sorted(os.listdir(there)) == sorted(n[:250] + b"-r" for n in names)
 		os.mkdir(os.path.join(here, b"dir\nwith\xff"))
 		os.symlink(b"target\nwith\xff", os.path.join(here, b"dir\nwith\xff", b"link"))
+		os.fsync(top)
 		assert os.readlink(os.path.join(there, b"dir\nwith\xff", b"link")) == b"target\nwith\xff"
 	END
 }
@@ -120,6 +126,7 @@ many_processes() {
 		pids+=($!)
 	done
 	for i in "${pids[@]}"; do wait "$i"; done
+	synced
 	eq "$(ls -d "$REMOTE"/p[0-9]* 2>/dev/null | wc -l)" 0 "folders left"
 }
 

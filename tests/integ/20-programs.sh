@@ -43,6 +43,7 @@ cp_both_ways() {
 	cp -a "$MNT/tree" "$MNT/tree-b"
 	same_tree "$W/local/tree" "$REMOTE/tree-b"
 	rm -r "$MNT/tree-b" "$MNT/tree-a"
+	synced
 	[[ ! -e $REMOTE/tree-b && ! -e $REMOTE/tree-a ]]
 }
 finds() {

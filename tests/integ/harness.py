@@ -39,8 +39,18 @@ def m(*names):
 
 
 def r(*names):
-    "The path on the server."
+    "The path on the server, which has by then all that was done here."
+    synced()
     return os.path.join(REMOTE, *names)
+
+
+def synced():
+    "Waits until what is done in a burst is there; fails when something of it failed."
+    fd = os.open(MNT, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def put(path, data=b""):

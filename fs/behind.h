@@ -1,0 +1,58 @@
+/*
+ * Write-behind: changes that are answered at once (fs/burst.h says when), kept in the outbox
+ * (cache/outbox.h) and sent through one channel that answers in turn.
+ *
+ *	handler ── behind_mkdir… ──> names changed here, pending ──> outbox ──> remote_*, rfile_*
+ *	   |                                                                         |
+ *	   +── the caller is answered      names settled, failures noted <── answer ─+
+ *
+ * A new file is an rfile that is yet to be created; what is written to it waits there. What a
+ *file's data and attributes have to catch up with is one change (behind_file), amended while it is
+ *not sent: with the create they cost two round trips together, whatever a program does to a new
+ *file.
+ *
+ * Core only. The behind_* below that make a change: 0 when it was taken over, else a negative errno
+ * and nothing was done.
+ */
+#ifndef VASTFS_FS_BEHIND_H
+#define VASTFS_FS_BEHIND_H
+
+#include "cache/outbox.h"
+#include "fs/openfile.h"
+#include "fs/request.h"
+
+int behind_start(struct fs *fs);
+/* What is left is given up, with errors. */
+void behind_stop(struct fs *fs);
+
+/* uid, gid: of the caller, as in the request. inode: the new one. */
+int behind_mkdir(struct request *request, struct inode *folder, const char *name, mode_t mode,
+    struct inode **out);
+int behind_symlink(struct request *request, struct inode *folder, const char *name,
+    const char *target, struct inode **out);
+/* The name must lead to an inode. */
+int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rmdir);
+/* Of what is no folder, over nothing or a file. */
+int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct inode *to_folder,
+    const char *to_name);
+/* The handle is the caller's. */
+int behind_create(struct request *request, struct inode *folder, const char *name, mode_t mode,
+    int flags, struct handle **out);
+/* What was written through the handle's file so far is sent, then attr is set (NULL: nothing). */
+int behind_file(struct handle *handle, const struct sftp_attr *attr);
+/* Attributes by path. */
+int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr);
+
+/*
+ * Waits until the instance may be asked about inode or the name in it (name NULL: itself), or until
+ * a change that is not in the outbox may be sent: kind as for outbox_wait. 1: now; 0: done will be
+ * called, and the caller asks again; a negative errno, as names_path.
+ */
+int behind_wait(struct fs *fs, enum outbox_kind kind, struct inode *inode, const char *name,
+    void (*done)(void *arg, int err), void *arg);
+
+/* Waits for all that was accepted before, data too. err: the first that failed since the last time
+ * somebody was told, or now. */
+void behind_sync(struct fs *fs, void (*done)(void *arg, int err), void *arg);
+
+#endif

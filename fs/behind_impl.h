@@ -1,0 +1,53 @@
+/* What behind*.c share: behind.c the sink and its waits, behind_names.c changes of names,
+ * behind_file.c new files, data and attributes. */
+#ifndef VASTFS_FS_BEHIND_IMPL_H
+#define VASTFS_FS_BEHIND_IMPL_H
+
+#include "fs/behind.h"
+#include "fs/failures.h"
+
+struct behind {
+	struct outbox_item item;
+	struct fs *fs;
+	/* Pinned, and pending under these names; NULL: none. */
+	struct inode *folder, *to_folder, *inode;
+	struct handle *handle; /* counted: of OUTBOX_CREATE and OUTBOX_FILE */
+	char *target;	       /* of a symlink; owned */
+
+	/* What is to be made, or set (OUTBOX_FILE, OUTBOX_SETATTR). */
+	struct sftp_attr attr;
+	bool exclusive; /* a create: nothing may stand there */
+	bool give;	/* uid and gid of attr are to be the new one's */
+	bool pipelined; /* a file: the attributes went out with the data */
+	bool existed;	/* a create: something stood there, and was taken */
+
+	/* What came back. */
+	unsigned replies;
+	int err, attr_err, set_err;
+	struct sftp_attr seen;
+	uint64_t tick, sent_ms; /* of sending */
+	bool current;		/* the inode was not changed here since */
+
+	const char *name, *to_name;
+	char names[];
+};
+
+/* --- behind.c --- */
+/* Pins folder, to_folder and inode (each may be NULL). NULL: memory is out. */
+struct behind *behind_new(struct fs *fs, struct inode *folder, const char *name,
+    struct inode *to_folder, const char *to_name, struct inode *inode);
+/* Lets go of all; not of what is pending. */
+void behind_free(struct behind *behind);
+/* Into the outbox, with its names and inode pending. On an error it was freed. */
+int behind_add(struct behind *behind, enum outbox_kind kind, const char *path, const char *to);
+void behind_answered(struct behind *behind, int err);
+
+/* --- behind_names.c, behind_file.c --- */
+void behind_send_names(struct behind *behind);
+void behind_send_create(struct behind *behind, bool exclusive);
+void behind_send_file(struct behind *behind);
+void behind_ended_names(struct behind *behind, int err);
+void behind_ended_create(struct behind *behind, int err);
+void behind_ended_file(struct behind *behind, int err);
+
+#endif

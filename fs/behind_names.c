@@ -1,0 +1,267 @@
+/* Changes of names that are answered before the instance has them. */
+#include "conf/log.h"
+#include "fs/behind_impl.h"
+#include "fs/symlink.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- making --- */
+
+/* What the instance will make of it, as far as that is known. */
+static struct attr_report report_of_new(
+    const struct request *request, const struct inode *folder, struct behind *behind, mode_t mode)
+{
+	struct fs *fs = request->fs;
+	uint32_t now = attr_clamp_time(request_clock().tv_sec);
+	struct attr_report report = {.mode = mode,
+	    .uid = remote_uid(fs->remote),
+	    .gid = remote_gid(fs->remote),
+	    .atime = now,
+	    .mtime = now};
+
+	if (folder->attr.mode & S_ISGID) {
+		report.gid = folder->attr.gid;
+		if (S_ISDIR(mode))
+			report.mode |= S_ISGID;
+	}
+	behind->give = fs_gives_away(fs, request->uid);
+	if (behind->give) {
+		report.uid = behind->attr.uid = fs_uid_there(fs, request->uid);
+		report.gid = behind->attr.gid = fs_gid_there(fs, request->gid);
+	}
+	return report;
+}
+
+static int add_new(struct behind *behind, enum outbox_kind kind, const struct attr_report *report,
+    struct inode **out)
+{
+	struct fs *fs = behind->fs;
+	char path[PATH_MAX];
+	int err = names_child_path(fs->names, behind->folder, behind->name, path, sizeof(path));
+	struct inode *inode =
+	    err ? NULL
+		: names_created(fs->names, behind->folder, behind->name, report, fs_now_ms(fs));
+
+	if (!inode) {
+		behind_free(behind);
+		return err ? err : -ENOMEM;
+	}
+	inode->attr.mtime = inode->attr.atime = inode->attr.ctime = request_clock();
+	behind->inode = inode;
+	names_pin(inode);
+	*out = inode;
+	return behind_add(behind, kind, path, NULL);
+}
+
+int behind_mkdir(struct request *request, struct inode *folder, const char *name, mode_t mode,
+    struct inode **out)
+{
+	struct behind *behind = behind_new(request->fs, folder, name, NULL, "", NULL);
+	struct attr_report report;
+
+	if (!behind)
+		return -ENOMEM;
+	behind->attr.mode = mode & 01777;
+	report = report_of_new(request, folder, behind, S_IFDIR | (mode & 01777));
+	report.size = 4096;
+	return add_new(behind, OUTBOX_MKDIR, &report, out);
+}
+
+int behind_symlink(struct request *request, struct inode *folder, const char *name,
+    const char *target, struct inode **out)
+{
+	struct behind *behind = behind_new(request->fs, folder, name, NULL, "", NULL);
+	struct attr_report report;
+
+	if (!behind)
+		return -ENOMEM;
+	behind->target = strdup(target);
+	if (!behind->target) {
+		behind_free(behind);
+		return -ENOMEM;
+	}
+	report = report_of_new(request, folder, behind, S_IFLNK | 0777);
+	report.size = strlen(target);
+	return add_new(behind, OUTBOX_SYMLINK, &report, out);
+}
+
+int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rmdir)
+{
+	struct inode *inode = names_find(fs->names, folder, name)->inode;
+	struct behind *behind = behind_new(fs, folder, name, NULL, "", inode);
+	char path[PATH_MAX];
+	int err = behind ? names_child_path(fs->names, folder, name, path, sizeof(path)) : -ENOMEM;
+
+	if (err) {
+		if (behind)
+			behind_free(behind);
+		return err;
+	}
+	attr_touch_change(&inode->attr, request_clock());
+	names_removed(fs->names, folder, name, fs_now_ms(fs));
+	return behind_add(behind, rmdir ? OUTBOX_RMDIR : OUTBOX_UNLINK, path, NULL);
+}
+
+int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct inode *to_folder,
+    const char *to_name)
+{
+	struct inode *inode = names_find(fs->names, folder, name)->inode;
+	struct behind *behind = behind_new(fs, folder, name, to_folder, to_name, inode);
+	char path[PATH_MAX], to[PATH_MAX];
+	int err = behind ? names_child_path(fs->names, folder, name, path, sizeof(path)) : -ENOMEM;
+
+	if (!err)
+		err = names_child_path(fs->names, to_folder, to_name, to, sizeof(to));
+	if (err) {
+		if (behind)
+			behind_free(behind);
+		return err;
+	}
+	names_renamed(fs->names, folder, name, to_folder, to_name, fs_now_ms(fs));
+	attr_touch_change(&inode->attr, request_clock());
+	return behind_add(behind, OUTBOX_RENAME, path, to);
+}
+
+int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr)
+{
+	struct behind *behind = behind_new(fs, NULL, "", NULL, "", inode);
+	char path[PATH_MAX];
+	int err = behind ? names_path(fs->names, inode, path, sizeof(path)) : -ENOMEM;
+
+	if (err) {
+		if (behind)
+			behind_free(behind);
+		return err;
+	}
+	behind->attr = *attr;
+	return behind_add(behind, OUTBOX_SETATTR, path, NULL);
+}
+
+/* --- sending --- */
+
+static void on_answered(void *arg, int err)
+{
+	struct behind *behind = arg;
+
+	/* Somebody there has removed it too. */
+	if (err == -ENOENT &&
+	    (behind->item.kind == OUTBOX_UNLINK || behind->item.kind == OUTBOX_RMDIR))
+		err = 0;
+	behind_answered(behind, err);
+}
+
+static void on_mended(void *arg, int err)
+{
+	struct behind *behind = arg;
+
+	if (err)
+		failures_add(behind->fs, "setting mode or owner", behind->item.path, err);
+	behind_answered(behind, 0);
+}
+
+/* Made, and its attributes seen. */
+static void join_made(struct behind *behind)
+{
+	struct sftp_attr fix = {0};
+	uint32_t want = behind->attr.mode | (behind->seen.mode & (S_ISGID | S_ISUID));
+	bool folder = behind->item.kind == OUTBOX_MKDIR;
+
+	if (--behind->replies)
+		return;
+	/* Made there meanwhile: it does as well, with whatever is in it. */
+	if (folder && behind->err == -EEXIST && !behind->attr_err && S_ISDIR(behind->seen.mode)) {
+		behind->err = 0;
+		behind->inode->folder->complete = behind->inode->folder->ours = false;
+	}
+	if (behind->err || behind->attr_err == -ENOTCONN) {
+		behind_answered(behind, behind->err ? behind->err : -ENOTCONN);
+		return;
+	}
+	if (folder && !behind->attr_err && (behind->seen.mode & 07777) != want) {
+		fix.flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
+		fix.mode = behind->seen.mode = want;
+	}
+	if (behind->give) {
+		fix.flags |= SSH_FILEXFER_ATTR_UIDGID;
+		fix.uid = behind->attr.uid;
+		fix.gid = behind->attr.gid;
+	}
+	if (fix.flags)
+		remote_setstat(
+		    behind->fs->remote, behind->item.path, &fix, true, on_mended, behind);
+	else
+		behind_answered(behind, 0);
+}
+
+static void on_made(void *arg, int err)
+{
+	struct behind *behind = arg;
+
+	behind->err = err;
+	join_made(behind);
+}
+
+static void on_seen(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct behind *behind = arg;
+
+	behind->attr_err = err;
+	if (!err)
+		behind->seen = *attr;
+	join_made(behind);
+}
+
+void behind_send_names(struct behind *behind)
+{
+	struct remote *remote = behind->fs->remote;
+	const char *path = behind->item.path;
+	bool link = behind->inode && S_ISLNK(behind->inode->attr.mode);
+
+	remote_begin_ordered(remote, behind->fs->outbox_channel, behind->item.doubt);
+	switch (behind->item.kind) {
+	case OUTBOX_MKDIR:
+	case OUTBOX_SYMLINK:
+		behind->replies = 2;
+		if (behind->item.kind == OUTBOX_MKDIR)
+			remote_mkdir(remote, path, behind->attr.mode, on_made, behind);
+		else
+			remote_symlink(remote, behind->target, path, on_made, behind);
+		remote_lstat(remote, path, on_seen, behind);
+		break;
+	case OUTBOX_RMDIR:
+		remote_rmdir(remote, path, on_answered, behind);
+		break;
+	case OUTBOX_UNLINK:
+		remote_unlink(remote, path, on_answered, behind);
+		break;
+	case OUTBOX_RENAME:
+		remote_rename(remote, path, behind->item.to, true, on_answered, behind);
+		break;
+	default:
+		remote_setstat(remote, path, &behind->attr, link, on_answered, behind);
+		break;
+	}
+	remote_end_ordered(remote);
+}
+
+/* Done: what was guessed of a new one gives way to what it is. */
+void behind_ended_names(struct behind *behind, int err)
+{
+	struct inode *inode = behind->inode;
+
+	(void)err;
+	if (behind->item.kind == OUTBOX_SETATTR && !inode->pending)
+		inode->checked_ms = behind->sent_ms;
+	if ((behind->item.kind != OUTBOX_MKDIR && behind->item.kind != OUTBOX_SYMLINK) ||
+	    behind->attr_err || inode->pending)
+		return;
+	inode->attr.mode = (inode->attr.mode & S_IFMT) | (behind->seen.mode & 07777);
+	if (!behind->give) {
+		inode->attr.uid = behind->seen.uid;
+		inode->attr.gid = behind->seen.gid;
+	}
+	inode->attr.mtime_there = behind->seen.mtime;
+	inode->checked_ms = inode->folder && inode->folder->changing ? 0 : behind->sent_ms;
+}

@@ -1,0 +1,148 @@
+#include "fs/burst.h"
+#include "cache/outbox.h"
+#include "fs/listing.h"
+#include <string.h>
+
+#define BURST_FROM 4
+#define BURST_PAUSE_MS 1000
+/* Changes that the instance has not acknowledged. */
+#define BACKLOG_MOST 4096
+/* How old what is known of a folder may be in which names are changed. */
+#define KNOWN_MS 10000
+#define ROOM_ASK_MS 1000
+#define ROOM_KNOWN_MS 10000
+/* What has to be left free on the instance besides what is on its way. */
+#define ROOM_BYTES (64ull << 20)
+#define ROOM_FILES 8192
+
+static struct burst *burst_of(struct fs *fs, pid_t pid)
+{
+	return &fs->bursts[(unsigned)pid % (sizeof(fs->bursts) / sizeof(fs->bursts[0]))];
+}
+
+static bool is_alive(struct fs *fs, const struct burst *burst, pid_t pid)
+{
+	return burst->pid == pid && fs_now_ms(fs) - burst->last_ms <= BURST_PAUSE_MS;
+}
+
+void burst_note(struct fs *fs, pid_t pid, bool names)
+{
+	struct burst *burst = burst_of(fs, pid);
+
+	if (!is_alive(fs, burst, pid)) {
+		if (!names)
+			return;
+		*burst = (struct burst){.pid = pid};
+	}
+	burst->last_ms = fs_now_ms(fs);
+	burst->changes += names;
+	if (burst->changes == BURST_FROM / 2)
+		burst_room(fs); /* to know it when it counts */
+}
+
+void burst_wrote(struct fs *fs, pid_t pid)
+{
+	burst_note(fs, pid, false);
+}
+
+void burst_over(struct fs *fs, pid_t pid)
+{
+	struct burst *burst = burst_of(fs, pid);
+
+	if (burst->pid == pid)
+		burst->changes = 0;
+}
+
+bool burst_on(struct fs *fs, pid_t pid)
+{
+	const struct burst *burst = burst_of(fs, pid);
+
+	return fs->profile->lag && is_alive(fs, burst, pid) && burst->changes >= BURST_FROM &&
+	       outbox_count(fs->outbox) < BACKLOG_MOST &&
+	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull;
+}
+
+bool burst_is_lock(const char *name)
+{
+	static const char *const endings[] = {".lock", ".pid", ".swp", ".swx", ".lck"};
+	size_t len = strlen(name), i;
+
+	if (!strncmp(name, ".#", 2) || !strncmp(name, ".~lock.", 7))
+		return true;
+	for (i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+		size_t ending = strlen(endings[i]);
+
+		if (len >= ending && !strcmp(name + len - ending, endings[i]))
+			return true;
+	}
+	return false;
+}
+
+bool burst_knows(struct fs *fs, const struct inode *folder)
+{
+	const struct folder *dir = folder->folder;
+
+	if (!dir->complete)
+		return false;
+	return folder->pending || dir->ours || fs_now_ms(fs) - dir->listed_ms < KNOWN_MS ||
+	       listing_is_fresh(fs, folder);
+}
+
+/* Root may write everywhere. Others: the owner by his bits; by the group's and everybody's only
+ * where both say so, as the login's further groups are not known; not where names are protected
+ * from others than their owners. */
+static bool may_write(const struct fs *fs, const struct inode *folder)
+{
+	const struct attr *attr = &folder->attr;
+
+	if (remote_uid(fs->remote) == 0)
+		return true;
+	if (attr->uid == remote_uid(fs->remote))
+		return (attr->mode & 0300) == 0300;
+	return (attr->mode & 033) == 033 && !(attr->mode & S_ISVTX);
+}
+
+bool burst_ground(struct fs *fs, struct inode *folder, const char *name)
+{
+	if (burst_is_lock(name) || fs->profile->read_only || !may_write(fs, folder))
+		return false;
+	if (burst_knows(fs, folder))
+		return true;
+	/* The next ones will know more. */
+	listing_ahead(fs, folder);
+	return false;
+}
+
+static void on_statvfs(void *arg, int err, const struct statvfs *st)
+{
+	struct fs *fs = arg;
+	struct room *room = &fs->room;
+
+	room->asking = false;
+	if (err) {
+		room->known_ms = 0;
+		return;
+	}
+	room->known_ms = room->asked_ms;
+	room->bytes = (uint64_t)st->f_bavail * (st->f_frsize ? st->f_frsize : 512);
+	room->files = st->f_files ? st->f_favail : UINT64_MAX;
+	room->read_only = st->f_flag & ST_RDONLY;
+}
+
+bool burst_room(struct fs *fs)
+{
+	struct room *room = &fs->room;
+	struct content_figures figures;
+	uint64_t now = fs_now_ms(fs);
+
+	if (!room->asking && now - room->asked_ms > ROOM_ASK_MS) {
+		room->asking = true;
+		room->asked_ms = now;
+		remote_statvfs(fs->remote, remote_root(fs->remote), on_statvfs, fs);
+	}
+	if (!room->known_ms || now - room->known_ms > ROOM_KNOWN_MS || room->read_only)
+		return false;
+	content_pool_figures(fs->contents, &figures);
+	return room->bytes > ROOM_BYTES + figures.dirty_bytes &&
+	       room->files > ROOM_FILES + outbox_count(fs->outbox);
+}

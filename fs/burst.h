@@ -1,0 +1,41 @@
+/*
+ * When a change may be answered before the instance has it (contract W3): in a burst, on firm
+ * ground.
+ *
+ * A burst is what one thread of one program does in a row: from its BURST_FROM-th change of names
+ * on, each at most a second behind the one before (or what it wrote meanwhile). So `cp -r`, `tar x`
+ * and `rm -r` are in one after three files; an editor that saves a file is not. An fsync ends it:
+ * who asks for that wants to know. Names that look like locks are never answered here: they are
+ * taken to exclude somebody, who may be on the instance.
+ *
+ * Firm ground: the change will be done there as far as anybody can tell: the folder's names are all
+ * known and fresh, or the folder was made here; the login user may write in it; there is room. And
+ * neither the backlog nor the age of its oldest change (`lag`) are over their bounds. Where any of
+ * this does not hold the change waits for its own answer, which also slows a program down that is
+ * faster than the link. Core only.
+ */
+#ifndef VASTFS_FS_BURST_H
+#define VASTFS_FS_BURST_H
+
+#include "fs/request.h"
+
+/* A program changes names (name NULL: the change has none, a file is closed or attributes are set:
+ * that keeps a burst alive, but does not make one). */
+void burst_note(struct fs *fs, pid_t pid, bool names);
+/* It wrote. */
+void burst_wrote(struct fs *fs, pid_t pid);
+/* It called fsync. */
+void burst_over(struct fs *fs, pid_t pid);
+
+/* Is the program in a burst, and the backlog within its bounds? */
+bool burst_on(struct fs *fs, pid_t pid);
+/* May a name in the folder be made or removed? */
+bool burst_ground(struct fs *fs, struct inode *folder, const char *name);
+/* Is there room for more names and data? Asks for the state of the disk behind the caller's back
+ * when what is known of it is old. */
+bool burst_room(struct fs *fs);
+/* Are all names in the folder known, and new enough for that? */
+bool burst_knows(struct fs *fs, const struct inode *folder);
+bool burst_is_lock(const char *name);
+
+#endif

@@ -1,0 +1,255 @@
+/* LINK, RENAME, READLINK. */
+#include "fs/change.h"
+#include "fs/ownlinks.h"
+#include "fs/symlink.h"
+#include <errno.h>
+#include <string.h>
+
+/* --- link --- */
+
+static void on_linked(void *arg, int err)
+{
+	struct change *change = arg;
+	struct fs *fs = change->request.fs;
+
+	if (err) /* link(2) says EPERM where a file system has no hard links */
+		err = err == -EOPNOTSUPP ? -EPERM : err;
+	if (err) {
+		request_end(&change->request, err);
+		return;
+	}
+	names_linked(fs->names, change->inode, change->folder, change->name);
+	attr_touch_change(&change->inode->attr, request_clock());
+	request_end_entry(&change->request, change->inode);
+}
+
+/* W2: a file's data is there before another name of it is. */
+static void on_data_to_link(void *arg, int err)
+{
+	struct change *change = arg;
+	struct turn *turn = &change->turn;
+
+	if (err)
+		request_end(&change->request, err);
+	else
+		remote_link(
+		    change->request.fs->remote, turn->to_path, turn->path, on_linked, change);
+}
+
+static void go_link(struct change *change)
+{
+	struct openfile *open = change->inode->open;
+
+	if (open && content_dirty(open->content))
+		content_flush(open->content, on_data_to_link, change);
+	else
+		on_data_to_link(change, 0);
+}
+
+void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct change *change = change_new(req, parent, name, "link");
+
+	if (!change)
+		return;
+	change->inode = fs_inode(fs, node);
+	request_pin(&change->request, change->inode);
+	change->request.sends = change->inode->open != NULL;
+	change->turn.to_inode = change->inode;
+	change_alone(change, go_link, false);
+}
+
+/* --- rename --- */
+
+static void on_renamed(void *arg, int err)
+{
+	struct change *change = arg;
+	struct fs *fs = change->request.fs;
+
+	if (!err) {
+		names_renamed(fs->names, change->folder, change->name, change->to_folder,
+		    change->to_name, fs_now_ms(fs));
+		if (change->inode)
+			attr_touch_change(&change->inode->attr, request_clock());
+	}
+	request_end(&change->request, err);
+}
+
+/* W2: a file's data is there before its new name is. */
+static void on_data_there(void *arg, int err)
+{
+	struct change *change = arg;
+
+	if (err)
+		request_end(&change->request, err);
+	else
+		remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
+		    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
+}
+
+static void go_rename(struct change *change)
+{
+	struct openfile *open = change->inode ? change->inode->open : NULL;
+
+	if (open && content_dirty(open->content))
+		content_flush(open->content, on_data_there, change);
+	else
+		on_data_there(change, 0);
+}
+
+/* What is no folder, over nothing or over another such. Where a rename takes several steps, it
+ * waits.
+ */
+static bool may_rename(const struct change *change)
+{
+	struct fs *fs = change->request.fs;
+	const struct dentry *to = names_find(fs->names, change->to_folder, change->to_name);
+
+	return change->inode && !change->inode->folder && !change->flags &&
+	       remote_features(fs->remote)->posix_rename && change_in_burst(change) &&
+	       burst_ground(fs, change->to_folder, change->to_name) &&
+	       (!to || !to->inode || (!to->inode->folder && to->inode != change->inode));
+}
+
+/* The data that was written so far goes first. */
+static int rename_behind(struct change *change)
+{
+	struct openfile *open = change->inode->open;
+	struct handle *handle;
+	int err = 0;
+
+	if (open && content_dirty(open->content) && !open->unsent) {
+		LIST_FOREACH (handle, &open->handles, link)
+			if (handle->writable)
+				break;
+		err = handle ? behind_file(handle, NULL) : -EIO;
+	}
+	return err ? err
+		   : behind_rename(change->request.fs, change->folder, change->name,
+			 change->to_folder, change->to_name);
+}
+
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+    const char *to_name, unsigned flags)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct change *change;
+	struct dentry *dentry;
+
+	if (flags & ~(unsigned)RENAME_NOREPLACE) { /* SFTP can't exchange two names */
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	if (strlen(to_name) > 255) {
+		fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
+	change = change_new(req, parent, name, "rename");
+	if (!change)
+		return;
+	change->flags = flags;
+	change->to_folder = fs_inode(fs, to_parent);
+	request_pin(&change->request, change->to_folder);
+	strcpy(change->to_name, to_name);
+	dentry = names_find(fs->names, change->folder, name);
+	change->inode = dentry ? dentry->inode : NULL;
+	if (change->inode)
+		request_pin(&change->request, change->inode);
+	if (may_rename(change)) {
+		request_end(&change->request, rename_behind(change));
+		return;
+	}
+	change->request.sends = true;
+	change->turn.to_inode = change->to_folder;
+	change->turn.to_name = change->to_name;
+	change_alone(change, go_rename, true);
+}
+
+/* --- readlink --- */
+
+struct readlink {
+	struct request request;
+	struct turn turn;
+};
+
+/* How deep the folder of a link lies; a link with several names may be met by any of them. */
+static int link_depth(const struct names *names, const struct inode *inode)
+{
+	const struct dentry *dentry;
+	int depth, least = -ESTALE;
+
+	LIST_FOREACH (dentry, &inode->names, same) {
+		depth = names_depth(names, dentry->parent);
+		if (depth < 0)
+			return depth;
+		if (least < 0 || depth < least)
+			least = depth;
+	}
+	return least;
+}
+
+/* S2: what of a link's target programs here may see. */
+static int contain(const struct fs *fs, const struct inode *inode, const char *target, char *buf)
+{
+	int depth = link_depth(fs->names, inode);
+
+	if (depth < 0)
+		return depth;
+	if (!symlink_enter(target, fs->mountpoint, buf, PATH_MAX))
+		return 0;
+	return symlink_contain(target, remote_root(fs->remote), depth, buf, PATH_MAX);
+}
+
+void change_note_target(struct fs *fs, const struct inode *inode, const char *target)
+{
+	char inside[PATH_MAX];
+
+	if (fs->profile->symlinks != SYMLINKS_RAW &&
+	    (contain(fs, inode, target, inside) || strcmp(inside, target)))
+		ownlinks_note(fs, inode, target);
+}
+
+static void on_target(void *arg, int err, const char *target)
+{
+	struct request *request = arg;
+	struct fs *fs = request->fs;
+	const struct inode *inode = request->pinned[0];
+	char inside[PATH_MAX];
+
+	if (!err && (fs->profile->symlinks == SYMLINKS_RAW || ownlinks_made(fs, inode, target))) {
+		request_end_readlink(request, target);
+		return;
+	}
+	if (!err)
+		err = contain(fs, inode, target, inside);
+	if (err)
+		request_end(request, err);
+	else
+		request_end_readlink(request, inside);
+}
+
+static void go_readlink(struct request *request, int err)
+{
+	struct readlink *readlink = (struct readlink *)request;
+
+	if (err)
+		request_end(request, err);
+	else
+		remote_readlink(request->fs->remote, readlink->turn.path, on_target, request);
+}
+
+void fs_readlink(fuse_req_t req, fuse_ino_t node)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct readlink *readlink = request_new(req, sizeof(*readlink), "readlink");
+
+	if (!readlink)
+		return;
+	readlink->turn = (struct turn){.request = &readlink->request,
+	    .kind = OUTBOX_READ,
+	    .inode = fs_inode(fs, node),
+	    .go = go_readlink};
+	request_pin(&readlink->request, readlink->turn.inode);
+	turn_take(&readlink->turn);
+}

@@ -1,0 +1,52 @@
+#include "fs/turn.h"
+#include "fs/burst.h"
+#include <errno.h>
+
+static int path_of(
+    const struct fs *fs, const struct inode *inode, const char *name, char *buf, size_t size)
+{
+	return name ? names_child_path(fs->names, inode, name, buf, size)
+		    : names_path(fs->names, inode, buf, size);
+}
+
+static bool is_lock(const struct turn *turn)
+{
+	return turn->kind != OUTBOX_READ && ((turn->name && burst_is_lock(turn->name)) ||
+						(turn->to_name && burst_is_lock(turn->to_name)));
+}
+
+static void look(void *arg, int err)
+{
+	struct turn *turn = arg;
+	struct fs *fs = turn->request->fs;
+	int waits = 1;
+
+	if (!err && !turn->request->fuse)
+		err = -EINTR;
+	if (!err)
+		err = path_of(fs, turn->inode, turn->name, turn->path, sizeof(turn->path));
+	if (!err && turn->to_inode)
+		err = path_of(
+		    fs, turn->to_inode, turn->to_name, turn->to_path, sizeof(turn->to_path));
+	if (!err && is_lock(turn) && !turn->waited) {
+		turn->waited = true;
+		waits = outbox_wait(fs->outbox, OUTBOX_ALL, NULL, NULL, look, turn);
+	}
+	if (!err && waits == 1)
+		waits = outbox_wait(fs->outbox, turn->kind, turn->path,
+		    turn->to_inode ? turn->to_path : NULL, look, turn);
+	if (!err && waits == 0) {
+		turn->request->sends = true;
+		return;
+	}
+	if (waits < 0)
+		err = waits;
+	if (!err)
+		request_sent(turn->request);
+	turn->go(turn->request, err);
+}
+
+void turn_take(struct turn *turn)
+{
+	look(turn, 0);
+}

@@ -1,0 +1,28 @@
+/*
+ * A change that waits for the instance's answer takes its turn: behind what is still in the outbox
+ * and touches the same names, or, when its own name looks like a lock, behind everything. Core
+ * only.
+ */
+#ifndef VASTFS_FS_TURN_H
+#define VASTFS_FS_TURN_H
+
+#include "fs/behind.h"
+#include <limits.h>
+
+struct turn {
+	struct request *request;
+	enum outbox_kind kind; /* OUTBOX_ALONE, _BENEATH, or _READ for what only asks */
+	/* A name in a folder, or the inode itself (name NULL); the second may be missing. */
+	struct inode *inode, *to_inode;
+	const char *name, *to_name;
+	bool waited; /* for all */
+	/* err: of the paths (-ESTALE: no name leads there any more), or -EINTR when the request was
+	 * answered meanwhile (a signal, the timeout): then nothing is to be done. */
+	void (*go)(struct request *request, int err);
+	char path[PATH_MAX], to_path[PATH_MAX]; /* as they are when it is its turn */
+};
+
+/* Calls go, now or later. */
+void turn_take(struct turn *turn);
+
+#endif
