@@ -11,6 +11,7 @@ void blocks_pool_init(struct blocks_pool *pool, uint64_t limit)
 {
 	memset(pool, 0, sizeof(*pool));
 	TAILQ_INIT(&pool->lru);
+	TAILQ_INIT(&pool->keeping);
 	pool->limit = limit;
 }
 
@@ -67,10 +68,35 @@ void blocks_forget(struct block *block, uint32_t mask)
 	struct blocks_pool *pool = block->set->pool;
 
 	pool->wasted += (uint64_t)__builtin_popcount(block->fresh & mask) * BLOCKS_PAGE;
+	blocks_unkeep(block, mask);
 	block->fresh &= ~mask;
 	block->present &= ~mask;
 	if (!block->present)
 		data_free(block);
+}
+
+void blocks_keep(struct block *block, uint32_t mask)
+{
+	struct blocks_pool *pool = block->set->pool;
+
+	if (!block->keep && mask) {
+		TAILQ_INSERT_TAIL(&pool->keeping, block, keeping);
+		pool->n_keeping++;
+	}
+	block->keep |= mask;
+}
+
+void blocks_unkeep(struct block *block, uint32_t mask)
+{
+	struct blocks_pool *pool = block->set->pool;
+
+	if (!(block->keep & mask))
+		return;
+	block->keep &= ~mask;
+	if (!block->keep) {
+		TAILQ_REMOVE(&pool->keeping, block, keeping);
+		pool->n_keeping--;
+	}
 }
 
 static struct block **bucket(const struct blocks *set, uint64_t number)
@@ -122,6 +148,7 @@ void blocks_unpin(struct block *block)
 
 static void evict(struct block *block)
 {
+	block->set->pool->skipped += (uint64_t)__builtin_popcount(block->keep) * BLOCKS_PAGE;
 	blocks_forget(block, UINT32_MAX);
 	blocks_release(block);
 }

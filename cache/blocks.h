@@ -43,6 +43,8 @@ struct block {
 	uint32_t present;
 	uint32_t underway;
 	uint32_t fresh; /* present, fetched, and never asked for */
+	uint32_t keep;	/* present, and to be kept on disk (kept.h) */
+	TAILQ_ENTRY(block) keeping;
 };
 
 struct blocks_pool {
@@ -50,6 +52,9 @@ struct blocks_pool {
 	uint64_t bytes;			   /* of data */
 	uint64_t limit;
 	uint64_t wasted; /* bytes fetched and dropped without having been asked for */
+	TAILQ_HEAD(blocks_keeping, block) keeping; /* with keep */
+	unsigned n_keeping;
+	uint64_t skipped; /* bytes evicted that were to be kept */
 	/* Would dropping it cost more than another one? NULL: never. */
 	bool (*keep)(const struct block *block);
 	uint8_t *spare[64];
@@ -87,6 +92,9 @@ uint32_t blocks_mask(uint64_t number, uint64_t from, uint64_t to);
 int blocks_reserve(struct block *block, uint32_t len);
 /* Forgets present pages; their memory goes with the last of them. Does not release. */
 void blocks_forget(struct block *block, uint32_t mask);
+/* These present pages are to be kept on disk; or none of them any more. */
+void blocks_keep(struct block *block, uint32_t mask);
+void blocks_unkeep(struct block *block, uint32_t mask);
 /* Frees it when nothing keeps it. */
 void blocks_release(struct block *block);
 /* Just used; cold: not needed again soon. */

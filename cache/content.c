@@ -230,6 +230,8 @@ int content_read(struct content *content, void *file, struct readahead *ra, uint
 	end = content->size - offset < len ? content->size : offset + len;
 	if (offset == end)
 		return 1;
+	if (content->kept)
+		kept_read_now(content, offset, end);
 	found = look(content, offset, end, blocks);
 	if (ra)
 		readahead_plan(ra, offset, (uint32_t)(end - offset), content->size, found,
@@ -350,6 +352,7 @@ void content_resize(struct content *content, uint64_t size)
 		size = dirty;
 	if (size == old)
 		return;
+	content_unkeep(content);
 	content->size = size;
 	if (size < old) {
 		cut(content, size);
@@ -411,6 +414,7 @@ void content_accepted(struct content *content, uint64_t offset, const uint8_t *d
 	uint64_t old = content->size, end = offset + len, to, number;
 	struct block *block;
 
+	content_unkeep(content);
 	if (end > content->size)
 		content->size = end;
 	for (; offset < end; data += to - offset, offset = to) {
@@ -484,6 +488,7 @@ void content_free(struct content *content)
 	struct reader *reader;
 
 	fetch_abandon(content);
+	kept_free(content);
 	while ((reader = TAILQ_FIRST(&content->readers))) {
 		TAILQ_REMOVE(&content->readers, reader, link);
 		unpin(reader);

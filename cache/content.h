@@ -63,7 +63,8 @@ struct content_figures {
 	uint64_t dirty_bytes, dirty_limit_bytes; /* accepted, not yet acknowledged */
 	uint64_t acked_bytes;			 /* acknowledged so far */
 	uint64_t reads_in_flight, writes_in_flight;
-	uint64_t lost_files; /* freed with data, or an error, that nobody was told of */
+	uint64_t skipped_bytes; /* dropped before the disk cache could keep them */
+	uint64_t lost_files;	/* freed with data, or an error, that nobody was told of */
 };
 struct content_pool *content_pool_new(
     uv_loop_t *loop, const struct content_source *source, uint64_t limit_bytes);
@@ -76,6 +77,13 @@ void content_pool_figures(const struct content_pool *pool, struct content_figure
 void content_pool_sync(struct content_pool *pool, void (*done)(void *arg, int err), void *arg);
 /* Drops all clean blocks (tests, `echo 3 > drop_caches`-like benchmarks). */
 void content_pool_drop(struct content_pool *pool);
+
+/* Keeps what is read in the disk cache too, and reads it from there. Once, before any content is
+ * made; the store outlives the pool's contents. */
+struct store;
+void content_pool_set_store(struct content_pool *pool, struct store *store);
+/* What waits to be kept is kept now (before leaving). */
+void content_pool_keep_now(struct content_pool *pool);
 
 struct content;
 
@@ -119,6 +127,16 @@ void content_resize(struct content *content, uint64_t size);
  * when they arrive (and asked again if somebody waits for them). Dirty data stays. */
 void content_invalidate(struct content *content);
 uint64_t content_size(const struct content *content);
+/* The content is that of this version of the file at path: the disk cache may be asked for it, and
+ * given what is fetched from the instance from settled_ns (uv_hrtime) on, when no other version can
+ * pass for this one (R2). Does nothing when the size is not the content's, without a disk cache, or
+ * when it was said before. */
+void content_keep(struct content *content, const char *path, uint32_t mtime, uint64_t settled_ns);
+bool content_is_kept(const struct content *content);
+bool content_keeps(const struct content *content, uint32_t mtime);
+/* It has another version, or is about to: what the disk cache has of it is dropped. Changes of the
+ * size and writes imply it. */
+void content_unkeep(struct content *content);
 
 /* Pieces of a read, borrowed until the next call on any content of the pool: 1 MiB spans at most 9
  * blocks. */
@@ -142,9 +160,12 @@ void content_prefetch(struct content *content, void *file, uint64_t offset, size
 
 /* Is all of it in memory? (Meant for small files: it looks at each block.) */
 bool content_whole(const struct content *content);
-/* All len bytes of the file, read by somebody who knows that they are of the present version; what
- * is there or under way already stays as it is. 0, -ESTALE when the size is another one or
- * something was written, -ENOMEM. */
+/* Brings all of a small file from the disk cache into memory, if it is there, and calls done,
+ * later. False: it is not there. The content stays until done is called. */
+bool content_load(struct content *content, void (*done)(void *arg), void *arg);
+/* All len bytes of the file, read by somebody who knows that they are of the present version, and
+ * that no other one can pass for it; what is there or under way already stays as it is. 0, -ESTALE
+ * when the size is another one or something was written, -ENOMEM. */
 int content_fill(struct content *content, const uint8_t *data, size_t len);
 
 /*

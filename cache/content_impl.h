@@ -12,6 +12,7 @@
 
 #include "cache/blocks.h"
 #include "cache/content.h"
+#include "cache/kept.h"
 #include "cache/writer.h"
 
 struct call {
@@ -43,10 +44,29 @@ struct content_pool {
 	uint64_t rate,
 	    rate_at; /* bytes a second, the best of the last seconds; when measured, ns */
 	uint64_t hit_bytes, miss_bytes;
+
+	struct store *store; /* the disk cache, or NULL */
+	uv_timer_t keep_timer;
 };
 
-struct fetch;
 struct reader;
+
+/* One READ, or one block read from the disk cache; fetch.c. pages are those that the answer will
+ * still be used for. */
+struct fetch {
+	LIST_ENTRY(fetch) link;
+	TAILQ_ENTRY(fetch) deferred; /* until it is known what the disk cache has */
+	struct content_pool *pool;
+	struct content *content; /* NULL when pages is 0 */
+	struct block *block;	 /* likewise; it has pages under way, so it stays */
+	void *file;
+	uint64_t offset;
+	uint32_t len;
+	uint32_t pages;
+	bool bulk;
+	uint64_t sent_at, delivered; /* when it was sent, and the pool's count then */
+	unsigned kept_count;	     /* of the content, when it was sent; 0: not to be kept */
+};
 
 struct content {
 	struct content_pool *pool;
@@ -56,6 +76,8 @@ struct content {
 	LIST_HEAD(, fetch) fetches; /* that still have pages */
 	TAILQ_HEAD(, reader) readers;
 	struct writer writer;
+	struct kept *kept;   /* what the disk cache has of it, or NULL */
+	unsigned kept_count; /* counts the changes of kept */
 };
 
 /* A read that waits; fetch.c tells it what arrived. 1 MiB spans at most 9 blocks. */
@@ -107,6 +129,8 @@ uint64_t fetch_ahead(struct content *content, void *file, uint64_t from, uint64_
 void fetch_forget(struct content *content, struct block *block, uint32_t mask);
 /* For a content that goes away. */
 void fetch_abandon(struct content *content);
+/* What the disk cache has is known now: sends it. */
+void fetch_go(struct fetch *fetch);
 uint32_t fetch_window(const struct content_pool *pool, void *file);
 
 #endif

@@ -92,12 +92,13 @@ void pool_release(struct content_pool *pool)
 	free(pool);
 }
 
-static bool keep_dirty(const struct block *block)
+static bool keep_unsaved(const struct block *block)
 {
 	const struct content *content =
 	    (const struct content *)((const char *)block->set - offsetof(struct content, blocks));
 
-	return writer_holds(content, blocks_start(block), blocks_start(block) + BLOCKS_SIZE);
+	return block->keep ||
+	       writer_holds(content, blocks_start(block), blocks_start(block) + BLOCKS_SIZE);
 }
 
 struct content_pool *content_pool_new(
@@ -111,6 +112,8 @@ struct content_pool *content_pool_new(
 		free(pool);
 		return NULL;
 	}
+	uv_timer_init(loop, &pool->keep_timer);
+	pool->keep_timer.data = pool;
 	pool->idle.data = pool;
 	pool->timer.data = pool;
 	pool->loop = loop;
@@ -119,9 +122,9 @@ struct content_pool *content_pool_new(
 	LIST_INIT(&pool->contents);
 	TAILQ_INIT(&pool->calls);
 	pool->admit.run = admit_run;
-	pool->holds = 2;
+	pool->holds = 3;
 	blocks_pool_init(&pool->blocks, limit_bytes);
-	pool->blocks.keep = keep_dirty;
+	pool->blocks.keep = keep_unsaved;
 	writer_pool_init(&pool->writer);
 	return pool;
 }
@@ -139,6 +142,7 @@ void content_pool_free(struct content_pool *pool)
 	pool_settle(pool);
 	uv_close((uv_handle_t *)&pool->idle, closed);
 	uv_close((uv_handle_t *)&pool->timer, closed);
+	uv_close((uv_handle_t *)&pool->keep_timer, closed);
 }
 
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out)
@@ -155,6 +159,7 @@ void content_pool_figures(const struct content_pool *pool, struct content_figure
 	out->acked_bytes = pool->writer.acked;
 	out->reads_in_flight = pool->reads;
 	out->writes_in_flight = pool->writer.in_flight;
+	out->skipped_bytes = pool->blocks.skipped;
 	out->lost_files = pool->writer.lost_files;
 }
 

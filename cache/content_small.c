@@ -1,7 +1,9 @@
 /* Small files as a whole: is all of it here, and what was read ahead of any open(2). */
 #include "cache/content.h"
 #include "cache/content_impl.h"
+#include "cache/store.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool content_whole(const struct content *content)
@@ -17,7 +19,137 @@ bool content_whole(const struct content *content)
 	return true;
 }
 
-static int fill_block(struct block *block, const uint8_t *data, size_t len)
+/* --- from the disk cache ---------------------------------------------------------- */
+
+/*
+ *	wait until it is known what is on disk --> all of it: read each block --> done
+ *	                                       --> else done
+ */
+struct load {
+	struct call call;
+	struct content *content;
+	unsigned kept_count;
+	unsigned pending; /* blocks being read */
+	bool reading;	  /* or read */
+	void (*done)(void *arg);
+	void *arg;
+};
+
+struct piece {
+	struct load *load;
+	uint64_t number;
+};
+
+/* What was read of a block and is not in memory. */
+static void put_block(struct content *content, uint64_t number, const uint8_t *data, uint32_t pages)
+{
+	struct block *block = blocks_make(&content->blocks, number);
+	unsigned page;
+
+	if (!block)
+		return;
+	pages &= ~(block->present | block->underway);
+	if (pages && !blocks_reserve(block, (32 - (unsigned)__builtin_clz(pages)) * BLOCKS_PAGE)) {
+		for (page = 0; page < BLOCKS_PAGES; page++)
+			if (pages & UINT32_C(1) << page)
+				memcpy(block->data + page * BLOCKS_PAGE, data + page * BLOCKS_PAGE,
+				    BLOCKS_PAGE);
+		block->present |= pages;
+		block->fresh |= pages;
+		blocks_touch(block, false);
+	}
+	blocks_release(block);
+}
+
+static void on_block(void *arg, int err, uint8_t *data, uint32_t pages)
+{
+	struct piece *piece = arg;
+	struct load *load = piece->load;
+	struct content *content = load->content;
+	struct content_pool *pool = content->pool;
+
+	if (!err && content->kept && content->kept_count == load->kept_count)
+		put_block(content, piece->number, data, pages);
+	free(data);
+	free(piece);
+	if (--load->pending)
+		return;
+	pool_call(pool, &load->call);
+	pool_settle(pool);
+	blocks_trim(&pool->blocks);
+}
+
+static bool is_on_disk(const struct content *content)
+{
+	uint64_t number;
+
+	for (number = 0; number * BLOCKS_SIZE < content->size; number++)
+		if (blocks_mask(number, 0, content->size) & ~kept_pages(content, number))
+			return false;
+	return content->size > 0;
+}
+
+static void read_all(struct load *load)
+{
+	struct content *content = load->content;
+	uint64_t number;
+
+	for (number = 0; number * BLOCKS_SIZE < content->size; number++) {
+		struct piece *piece = malloc(sizeof(*piece));
+
+		if (!piece)
+			return;
+		*piece = (struct piece){load, number};
+		if (store_file_read(kept_file(content), number, on_block, piece)) {
+			free(piece);
+			return;
+		}
+		load->pending++;
+	}
+}
+
+static void load_run(struct content_pool *pool, struct call *call)
+{
+	struct load *load = (struct load *)call;
+	struct content *content = load->content;
+
+	if (!load->reading && kept_is_known(content) && content->kept_count == load->kept_count &&
+	    is_on_disk(content)) {
+		load->reading = true;
+		kept_read_now(content, 0, content->size);
+		if (!content_whole(content))
+			read_all(load);
+		if (load->pending)
+			return;
+	}
+	load->done(load->arg);
+	free(load);
+}
+
+bool content_load(struct content *content, void (*done)(void *arg), void *arg)
+{
+	struct load *load;
+
+	if (!content->kept || (kept_is_known(content) && !is_on_disk(content)))
+		return false;
+	load = calloc(1, sizeof(*load));
+	if (!load)
+		return false;
+	*load = (struct load){.call = {.run = load_run},
+	    .content = content,
+	    .kept_count = content->kept_count,
+	    .done = done,
+	    .arg = arg};
+	if (kept_is_known(content))
+		pool_call(content->pool, &load->call);
+	else
+		kept_wait(content, &load->call);
+	return true;
+}
+
+/* --- read ahead of any open(2) -------------------------------------------------------- */
+
+static int fill_block(struct content *content, struct block *block, const uint8_t *data, size_t len)
 {
 	uint32_t mask = blocks_mask(0, 0, len) & ~(block->present | block->underway), from, n;
 	unsigned page;
@@ -37,6 +169,8 @@ static int fill_block(struct block *block, const uint8_t *data, size_t len)
 	block->present |= mask;
 	block->fresh |= mask;
 	blocks_touch(block, false);
+	if (content->kept)
+		kept_came(content, block, mask);
 	return 0;
 }
 
@@ -55,7 +189,7 @@ int content_fill(struct content *content, const uint8_t *data, size_t len)
 		n = len - at < BLOCKS_SIZE ? len - at : BLOCKS_SIZE;
 		if (!block)
 			return -ENOMEM;
-		err = fill_block(block, data + at, n);
+		err = fill_block(content, block, data + at, n);
 		blocks_release(block);
 	}
 	pool->delivered += len;

@@ -11,19 +11,6 @@
 /* A measured rate is believed this long. */
 #define RATE_NS UINT64_C(5000000000)
 
-/* One READ: up to a block. pages are those that the answer will still be used for. */
-struct fetch {
-	LIST_ENTRY(fetch) link;
-	struct content_pool *pool;
-	struct content *content; /* NULL when pages is 0 */
-	struct block *block;	 /* likewise; it has pages under way, so it stays */
-	void *file;
-	uint64_t offset;
-	uint32_t len;
-	uint32_t pages;
-	uint64_t sent_at, delivered; /* when it was sent, and the pool's count then */
-};
-
 static void detach(struct fetch *fetch)
 {
 	LIST_REMOVE(fetch, link);
@@ -97,8 +84,9 @@ uint32_t fetch_window(const struct content_pool *pool, void *file)
 	return window < BLOCKS_SIZE ? BLOCKS_SIZE : (uint32_t)window;
 }
 
-/* The pages of the answer that are still wanted become present, where it covers them. */
-static int store(struct fetch *fetch, const uint8_t *data, uint32_t len)
+/* The pages of the answer that are still wanted become present, where it covers them: those go to
+ * came. */
+static int store(struct fetch *fetch, const uint8_t *data, uint32_t len, uint32_t *came)
 {
 	struct block *block = fetch->block;
 	uint32_t at = (uint32_t)(fetch->offset - blocks_start(block)), page, n, covered = 0,
@@ -130,6 +118,7 @@ static int store(struct fetch *fetch, const uint8_t *data, uint32_t len)
 	block->present |= covered;
 	block->fresh |= covered;
 	blocks_touch(block, false);
+	*came = covered;
 	return 0;
 }
 
@@ -178,11 +167,13 @@ static void tell_readers(
 static void land(struct fetch *fetch, int err, const uint8_t *data, uint32_t len)
 {
 	struct block *block = fetch->block;
-	uint32_t missing;
+	uint32_t missing, came = 0;
 
 	block->underway &= ~fetch->pages;
 	if (!err)
-		err = store(fetch, data, len);
+		err = store(fetch, data, len, &came);
+	if (came && fetch->kept_count && fetch->kept_count == fetch->content->kept_count)
+		kept_came(fetch->content, block, came);
 	missing = fetch->pages & ~block->present;
 	/* Only a reader that wants what did not come hears of an error or an end. */
 	if (missing)
@@ -193,6 +184,29 @@ static void land(struct fetch *fetch, int err, const uint8_t *data, uint32_t len
 	blocks_release(block);
 }
 
+/* It is over, and was detached. */
+static void discard(struct fetch *fetch)
+{
+	struct content_pool *pool = fetch->pool;
+
+	pool->reading -= fetch->len;
+	pool->reads--;
+	pool->source->put(fetch->file);
+	free(fetch);
+	pool_release(pool);
+}
+
+static void finish(struct fetch *fetch)
+{
+	struct content_pool *pool = fetch->pool;
+
+	pool_hold(pool);
+	discard(fetch);
+	pool_settle(pool);
+	blocks_trim(&pool->blocks);
+	pool_release(pool);
+}
+
 static void fetch_done(void *arg, int err, const uint8_t *data, uint32_t len)
 {
 	struct fetch *fetch = arg;
@@ -200,8 +214,6 @@ static void fetch_done(void *arg, int err, const uint8_t *data, uint32_t len)
 
 	if (len > fetch->len)
 		len = fetch->len;
-	pool->reading -= fetch->len;
-	pool->reads--;
 	if (!err) {
 		pool->delivered += len;
 		note_rate(pool, fetch);
@@ -210,43 +222,124 @@ static void fetch_done(void *arg, int err, const uint8_t *data, uint32_t len)
 		land(fetch, err, data, len);
 	else if (!err)
 		pool->blocks.wasted += len;
-	pool->source->put(fetch->file);
-	free(fetch);
-	pool_settle(pool);
-	blocks_trim(&pool->blocks);
-	pool_release(pool);
+	finish(fetch);
+}
+
+static void ask_instance(struct fetch *fetch)
+{
+	struct content_pool *pool = fetch->pool;
+
+	fetch->sent_at = pool->now();
+	fetch->delivered = pool->delivered;
+	fetch->kept_count = kept_count(fetch->content);
+	kept_note_miss(fetch->content, fetch->len);
+	pool->source->read(fetch->file, fetch->offset, fetch->len, fetch->bulk, fetch_done, fetch);
+}
+
+/* pages: from its first to its last one are asked for. NULL: memory is out. */
+static struct fetch *fetch_new(
+    struct content *content, void *file, struct block *block, uint32_t pages, bool bulk)
+{
+	struct content_pool *pool = content->pool;
+	struct fetch *fetch = calloc(1, sizeof(*fetch));
+	unsigned first = (unsigned)__builtin_ctz(pages), last = 31 - (unsigned)__builtin_clz(pages);
+	uint64_t left;
+
+	if (!fetch)
+		return NULL;
+	fetch->pool = pool;
+	fetch->content = content;
+	fetch->block = block;
+	fetch->file = file;
+	fetch->bulk = bulk;
+	fetch->offset = blocks_start(block) + first * BLOCKS_PAGE;
+	left = content->size - fetch->offset;
+	fetch->len = (last + 1 - first) * BLOCKS_PAGE;
+	if (fetch->len > left)
+		fetch->len = (uint32_t)left;
+	fetch->pages = pages;
+	block->underway |= pages;
+	LIST_INSERT_HEAD(&content->fetches, fetch, link);
+	pool->reading += fetch->len;
+	pool->reads++;
+	pool_hold(pool);
+	pool->source->get(file);
+	return fetch;
 }
 
 /* One READ for count pages from page on. */
 static int start(struct content *content, void *file, struct block *block, unsigned page,
     unsigned count, bool bulk)
 {
-	struct content_pool *pool = content->pool;
-	struct fetch *fetch = calloc(1, sizeof(*fetch));
-	uint64_t left;
+	struct fetch *fetch =
+	    fetch_new(content, file, block, UINT32_MAX >> (BLOCKS_PAGES - count) << page, bulk);
 
 	if (!fetch)
 		return -ENOMEM;
-	fetch->pool = pool;
-	fetch->content = content;
-	fetch->block = block;
-	fetch->file = file;
-	fetch->offset = blocks_start(block) + page * BLOCKS_PAGE;
-	left = content->size - fetch->offset;
-	fetch->len = count * BLOCKS_PAGE;
-	if (fetch->len > left)
-		fetch->len = (uint32_t)left;
-	fetch->pages = UINT32_MAX >> (BLOCKS_PAGES - count) << page;
-	fetch->sent_at = pool->now();
-	fetch->delivered = pool->delivered;
-	block->underway |= fetch->pages;
-	LIST_INSERT_HEAD(&content->fetches, fetch, link);
-	pool->reading += fetch->len;
-	pool->reads++;
-	pool_hold(pool);
-	pool->source->get(file);
-	pool->source->read(file, fetch->offset, fetch->len, bulk, fetch_done, fetch);
+	if (!kept_defers(content, fetch))
+		ask_instance(fetch);
 	return 0;
+}
+
+/* --- from the disk cache --- */
+
+/* What could not be had there is asked of the instance. */
+static void ask_again(struct fetch *fetch)
+{
+	struct content *content = fetch->content;
+	struct block *block = fetch->block;
+	uint32_t pages = fetch->pages;
+	int err;
+
+	block->underway &= ~pages;
+	err = fetch_pages(content, fetch->file, block, pages, fetch->bulk);
+	if (err < 0)
+		tell_readers(fetch, pages & ~block->underway, err, NULL, 0);
+	else if (err > 0) /* the writer has them: readers look again */
+		tell_readers(fetch, pages & ~block->underway, 0, NULL, fetch->len);
+	detach(fetch);
+	blocks_release(block);
+}
+
+static void kept_done(void *arg, int err, uint8_t *data, uint32_t pages)
+{
+	struct fetch *fetch = arg;
+	uint32_t at;
+
+	if (fetch->content && !err) {
+		at = (uint32_t)(fetch->offset - blocks_start(fetch->block));
+		land(fetch, 0, data + at, fetch->len);
+	} else if (fetch->content) {
+		ask_again(fetch);
+	}
+	free(data);
+	finish(fetch);
+}
+
+static int start_kept(
+    struct content *content, void *file, struct block *block, uint32_t pages, bool bulk)
+{
+	struct fetch *fetch = fetch_new(content, file, block, pages, bulk);
+
+	if (!fetch)
+		return -ENOMEM;
+	if (!kept_read(content, fetch, kept_done))
+		return 0;
+	block->underway &= ~pages;
+	detach(fetch);
+	discard(fetch);
+	return -ENOMEM;
+}
+
+void fetch_go(struct fetch *fetch)
+{
+	struct content *content = fetch->content;
+
+	if (!content)
+		discard(fetch);
+	else if (fetch->pages & ~kept_pages(content, fetch->block->number) ||
+		 kept_read(content, fetch, kept_done))
+		ask_instance(fetch);
 }
 
 /* The pages of want that the instance does not have in their latest form. */
@@ -268,11 +361,15 @@ static uint32_t held(const struct content *content, const struct block *block, u
 
 int fetch_pages(struct content *content, void *file, struct block *block, uint32_t mask, bool bulk)
 {
-	uint32_t want = mask & ~(block->present | block->underway), keep;
+	uint32_t want = mask & ~(block->present | block->underway), keep, kept;
 	unsigned most = content->pool->source->max_read(file) / BLOCKS_PAGE, page, count;
 
 	keep = held(content, block, want);
 	want &= ~keep;
+	kept = want & kept_pages(content, block->number);
+	if (kept && start_kept(content, file, block, kept, bulk) < 0)
+		return -ENOMEM;
+	want &= ~kept;
 	if (!most)
 		most = 1;
 	while (want) {

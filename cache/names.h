@@ -91,6 +91,11 @@ struct names;
 struct names_events {
 	void (*version_changed)(void *arg, struct inode *inode);
 	void (*name_gone)(void *arg, struct inode *parent, const char *name, struct inode *inode);
+	/* A change made here, before names follows it: the name goes away, or gets another place.
+	 * May be NULL. */
+	void (*removed)(void *arg, struct inode *parent, const char *name);
+	void (*renamed)(void *arg, struct inode *parent, const char *name, struct inode *to_parent,
+	    const char *to_name);
 	void (*freed)(
 	    void *arg, struct inode *inode); /* release inode->open, leave the walk's queue */
 };

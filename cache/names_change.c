@@ -76,6 +76,8 @@ void names_removed(struct names *names, struct inode *folder, const char *name, 
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
+	if (names->events.removed)
+		names->events.removed(names->arg, folder, name);
 	folder_changed(names, folder);
 	if (!dentry)
 		dentry = dentry_new(names, folder, name);
@@ -125,6 +127,8 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	struct inode *inode = dentry ? dentry->inode : NULL;
 	struct dentry *to;
 
+	if (names->events.renamed)
+		names->events.renamed(names->arg, folder, name, to_folder, to_name);
 	if (!inode || (inode->folder && is_below(to_folder, inode))) {
 		names_pin(to_folder);
 		unsure(names, folder, name);

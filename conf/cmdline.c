@@ -160,6 +160,9 @@ static void print_key(const struct profile_key *key)
 		else
 			snprintf(left, sizeof(left), "%s=%u-%u", key->name, key->min, key->max);
 		break;
+	case KEY_SIZE:
+		snprintf(left, sizeof(left), "%s=BYTES[KMGT]", key->name);
+		break;
 	case KEY_CHOICE:
 		snprintf(left, sizeof(left), "%s=%s", key->name, key->choices);
 		break;

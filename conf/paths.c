@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,39 @@ char *paths_config_file(void)
 	if (xdg && xdg[0] == '/')
 		return join(xdg, "/vastfs/config.ini");
 	return paths_expand("~/.config/vastfs/config.ini");
+}
+
+char *paths_cache_dir(void)
+{
+	const char *xdg = getenv("XDG_CACHE_HOME");
+
+	if (xdg && xdg[0] == '/')
+		return join(xdg, "/vastfs");
+	return paths_expand("~/.cache/vastfs");
+}
+
+char *paths_safe_name(const char *id)
+{
+	char *out = malloc(strlen(id) * 3 + 1), *to = out;
+	const unsigned char *at = (const unsigned char *)id;
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	for (; out && *at; at++) {
+		bool plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
+			     (*at >= '0' && *at <= '9') || strchr("@._-", *at);
+
+		hash = (hash ^ *at) * 16777619u;
+		if (plain && !(*at == '.' && to == out))
+			*to++ = (char)*at;
+		else
+			to += sprintf(to, "%%%02X", *at);
+	}
+	if (!out)
+		return NULL;
+	*to = '\0';
+	if (to - out > 200)
+		sprintf(out + 190, "%%%08x", hash);
+	return out;
 }
 
 /* A folder of ours; after su or sudo, XDG_RUNTIME_DIR may still name another user's. */

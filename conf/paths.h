@@ -18,6 +18,13 @@ char *paths_expand(const char *path);
 /* $XDG_CONFIG_HOME/vastfs/config.ini, else ~/.config/vastfs/config.ini. */
 char *paths_config_file(void);
 
+/* $XDG_CACHE_HOME/vastfs, else ~/.cache/vastfs. */
+char *paths_cache_dir(void);
+
+/* A name of an instance as the name of a folder: what is not a letter, a digit or one of "@._-",
+ * and a leading dot, becomes %XX; a very long one becomes its begin and a number. */
+char *paths_safe_name(const char *id);
+
 /*
  * The folder of the control sockets: $XDG_RUNTIME_DIR/vastfs, else /run/user/<uid>/vastfs where
  * that folder exists, else /run/vastfs for root, else /tmp/vastfs-<uid>. Created 0700 when missing;

@@ -34,6 +34,7 @@ int draft_init(struct draft *draft, struct conf_error *error)
 	p->timeout = 60;
 	p->attr_timeout = 30;
 	p->lag = 2;
+	p->cache_size = UINT64_MAX;
 	p->symlinks = SYMLINKS_INSIDE;
 	p->idmap = IDMAP_USER;
 	p->nosuid = p->nodev = true;
@@ -86,6 +87,7 @@ void profile_free(struct profile *profile)
 	free(profile->user);
 	free(profile->path);
 	free(profile->known_hosts);
+	free(profile->cache_dir);
 	free(profile->fsname);
 	free(profile->api_url);
 	free(profile->config);

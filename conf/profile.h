@@ -16,6 +16,7 @@
 #include "conf/forward.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum host_key_policy { HOST_KEY_ASK, HOST_KEY_ACCEPT_NEW, HOST_KEY_STRICT };
 /* Who speaks SSH: the library, or processes of ssh(1). */
@@ -55,6 +56,8 @@ struct profile {
 	unsigned timeout;      /* seconds, 1 to 3600 */
 	unsigned attr_timeout; /* seconds, 0 to 3600 */
 	unsigned lag;	       /* seconds that changes may be behind, 0 to 60 */
+	char *cache_dir;       /* absolute, of all instances' disk caches; NULL: the usual one */
+	uint64_t cache_size;   /* bytes, 0: no disk cache; UINT64_MAX: by the free space */
 	enum symlink_policy symlinks;
 	enum idmap_policy idmap;
 
@@ -68,7 +71,15 @@ struct profile {
 	bool nonempty; /* the mountpoint may hold files */
 };
 
-enum profile_key_type { KEY_STRING, KEY_NUMBER, KEY_CHOICE, KEY_PATH, KEY_FORWARD, KEY_FLAG };
+enum profile_key_type {
+	KEY_STRING,
+	KEY_NUMBER,
+	KEY_SIZE,
+	KEY_CHOICE,
+	KEY_PATH,
+	KEY_FORWARD,
+	KEY_FLAG
+};
 
 /* One key: where it may stand, its range or choices, its default, and a line for people. */
 struct profile_key {

@@ -12,9 +12,10 @@
 #define NOWHERE SIZE_MAX
 
 /*
- * A key and where its value goes: the offset in struct profile of a char *, an unsigned, an enum
- * (whose values count the choices from 0) or a bool; of the bool that says that it was given; for a
- * flag, what it sets. NOWHERE: it is accepted, and nothing has to be kept.
+ * A key and where its value goes: the offset in struct profile of a char *, an unsigned
+ * (KEY_NUMBER), a uint64_t (KEY_SIZE), an enum (whose values count the choices from 0) or a bool;
+ * of the bool that says that it was given; for a flag, what it sets. NOWHERE: it is accepted, and
+ * nothing has to be kept.
  */
 #define AT(member) offsetof(struct profile, member)
 struct slot {
@@ -60,6 +61,11 @@ static const struct profile_key keys[] = {
 	"most seconds for which names and attributes are trusted"),
     FILE_KEY("lag", KEY_NUMBER, 0, 60, NULL, "2",
 	"seconds that changes in a row may be behind; 0: each waits"),
+    FILE_KEY("cache_dir", KEY_PATH, 0, 0, NULL, "~/.cache/vastfs",
+	"folder of the disk caches, one for each instance"),
+    FILE_KEY("cache_size", KEY_SIZE, 0, 0, NULL,
+	"10G, or a tenth of the free space if that is less",
+	"most that the disk cache may take, 0 for none"),
     FILE_KEY("symlinks", KEY_CHOICE, 0, 0, "inside|raw", "inside",
 	"follow links that stay inside the mount, or all as they are"),
     FILE_KEY("idmap", KEY_CHOICE, 0, 0, "user|none", "user",
@@ -116,14 +122,14 @@ static const struct profile_key keys[] = {
 /* One for each key, in the order of the table above. */
 static const struct slot slots[] = {VALUE(host), GIVEN(port), GIVEN(user), NOTHING /* key */,
     VALUE(path), NOTHING /* forward */, GIVEN(known_hosts), GIVEN(host_key), VALUE(transport),
-    VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(lag), VALUE(symlinks),
-    VALUE(idmap), VALUE(resolve), VALUE(api_url), NOTHING /* config */, SETS(read_only, true),
-    SETS(read_only, false), SETS(allow_other, true), SETS(default_permissions, true),
-    SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false), SETS(nodev, true),
-    SETS(nodev, false), SETS(noexec, true), SETS(noexec, false), SETS(noatime, true),
-    SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING, NOTHING,
-    SETS(sync, true), SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask), VALUE(fsname),
-    VALUE(wait), NOTHING /* subtype */, NOTHING};
+    VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(lag), VALUE(cache_dir),
+    VALUE(cache_size), VALUE(symlinks), VALUE(idmap), VALUE(resolve), VALUE(api_url),
+    NOTHING /* config */, SETS(read_only, true), SETS(read_only, false), SETS(allow_other, true),
+    SETS(default_permissions, true), SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false),
+    SETS(nodev, true), SETS(nodev, false), SETS(noexec, true), SETS(noexec, false),
+    SETS(noatime, true), SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING,
+    NOTHING, SETS(sync, true), SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask),
+    VALUE(fsname), VALUE(wait), NOTHING /* subtype */, NOTHING};
 _Static_assert(
     sizeof(slots) / sizeof(*slots) == sizeof(keys) / sizeof(*keys), "a slot for each key");
 _Static_assert(
@@ -314,6 +320,30 @@ static int set_number(const struct profile_key *key, unsigned *slot, const char 
 	return 0;
 }
 
+/* "20G": bytes, or KiB, MiB, GiB, TiB by a letter. */
+static int set_size(const struct profile_key *key, uint64_t *slot, const char *value,
+    const char *where, struct conf_error *error)
+{
+	static const char units[] = "KMGT";
+	unsigned long long n = 0;
+	const char *p = value, *unit;
+	int shift = 0;
+
+	for (; *p >= '0' && *p <= '9' && n < UINT64_C(1) << 50; p++)
+		n = n * 10 + (unsigned)(*p - '0');
+	if (p > value && *p && (unit = strchr(units, *p & ~0x20))) {
+		shift = (int)(unit - units + 1) * 10;
+		p++;
+	}
+	if (*p || p == value || n > (UINT64_C(1) << 50) >> shift)
+		return conf_fail(error, EINVAL,
+		    "%s: %s must be a number of bytes, or one with K, M, G or T, not \"%s\"; write "
+		    "%s=10G",
+		    where, key->name, value, key->name);
+	*slot = (uint64_t)n << shift;
+	return 0;
+}
+
 static int set_choice(const struct profile_key *key, void *slot, const char *value,
     const char *where, struct conf_error *error)
 {
@@ -429,6 +459,10 @@ int profile_key_set(struct draft *draft, const struct profile_key *key, const ch
 	case KEY_NUMBER:
 		rc = set_number(
 		    key, (unsigned *)(void *)(base + slot->at), value, origin->where, error);
+		break;
+	case KEY_SIZE:
+		rc = set_size(
+		    key, (uint64_t *)(void *)(base + slot->at), value, origin->where, error);
 		break;
 	case KEY_CHOICE:
 		rc = set_choice(key, base + slot->at, value, origin->where, error);

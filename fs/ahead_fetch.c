@@ -1,4 +1,5 @@
 #include "fs/ahead_impl.h"
+#include "fs/disk.h"
 #include "fs/openfile.h"
 #include <errno.h>
 #include <limits.h>
@@ -17,6 +18,7 @@ struct piece {
 };
 
 /*
+ *	All of it in the disk cache: into memory. Else, or when its check is too old:
  *	OPEN, LSTAT --> still small and settled: READ …, FSTAT --> the same version: into the
  *	content; CLOSE. Or, when all of it is here: LSTAT.
  */
@@ -93,6 +95,7 @@ static void take(struct ahead_fetch *fetch, const struct sftp_attr *after)
 	    !same_version(inode, after) || inode->changed_tick > fetch->first_tick ||
 	    openfile_dirty(inode) || open->suspect)
 		return;
+	disk_keep(fetch->fs, inode);
 	if (!content_fill(open->content, fetch->data, fetch->attr.size))
 		openfile_opened(inode);
 }
@@ -187,6 +190,33 @@ static void on_checked(void *arg, int err, const struct sftp_attr *attr)
 	end(fetch);
 }
 
+static void ask(struct ahead_fetch *fetch, const char *path)
+{
+	sent(fetch);
+	fetch->first_tick = fetch->tick;
+	if (openfile_is_whole(fetch->inode))
+		remote_lstat(fetch->fs->remote, path, on_checked, fetch);
+	else
+		rfile_open_ahead(fetch->fs->remote, path, on_opened, fetch);
+}
+
+/* What could be had of it from the disk cache is in memory. */
+static void on_loaded(void *arg)
+{
+	struct ahead_fetch *fetch = arg;
+	struct fs *fs = fetch->fs;
+	char path[PATH_MAX];
+
+	/* Who may log in as root may open what is there; others are asked for each file. */
+	if (!remote_uid(fs->remote))
+		openfile_opened(fetch->inode);
+	if (openfile_is_current(fs, fetch->inode, OPENFILE_CHECKED_MS / 2) ||
+	    names_path(fs->names, fetch->inode, path, sizeof(path)))
+		end(fetch);
+	else
+		ask(fetch, path);
+}
+
 /* --- from outside --- */
 
 bool ahead_may_fetch(struct fs *fs, const struct inode *inode)
@@ -216,12 +246,8 @@ bool ahead_fetch(struct fs *fs, struct inode *inode)
 	open->fetching = fetch;
 	names_pin(inode);
 	fs->ahead->underway++;
-	sent(fetch);
-	fetch->first_tick = fetch->tick;
-	if (openfile_is_whole(inode))
-		remote_lstat(fs->remote, path, on_checked, fetch);
-	else
-		rfile_open_ahead(fs->remote, path, on_opened, fetch);
+	if (openfile_is_whole(inode) || !content_load(open->content, on_loaded, fetch))
+		ask(fetch, path);
 	return true;
 }
 

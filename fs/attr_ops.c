@@ -1,5 +1,6 @@
 /* SETATTR: mode, owner, times and size. */
 #include "fs/burst.h"
+#include "fs/disk.h"
 #include "fs/openfile.h"
 #include "fs/turn.h"
 #include <errno.h>
@@ -73,6 +74,7 @@ static void take_over(struct setattr *setattr)
 	if (setattr->to_set & FUSE_SET_ATTR_SIZE) {
 		openfile_truncated(fs, inode, &report, setattr->request.sent_ms);
 	} else if (setattr->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
+		disk_changed(fs, inode);
 		inode->attr.mtime_there = setattr->attr.mtime;
 		inode->attr.atime_there = setattr->attr.atime;
 		fs_take_report(fs, inode, &setattr->seen, UINT64_MAX, setattr->request.sent_ms);

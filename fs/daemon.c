@@ -3,6 +3,7 @@
 #include "fs/ahead.h"
 #include "fs/behind.h"
 #include "fs/control.h"
+#include "fs/disk.h"
 #include "fs/failures.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
@@ -138,6 +139,17 @@ static void on_name_gone(void *arg, struct inode *parent, const char *name, stru
 	notify_name(arg, parent, name);
 }
 
+static void on_removed(void *arg, struct inode *parent, const char *name)
+{
+	disk_removed(arg, parent, name);
+}
+
+static void on_renamed(
+    void *arg, struct inode *parent, const char *name, struct inode *to_parent, const char *to_name)
+{
+	disk_renamed(arg, parent, name, to_parent, to_name);
+}
+
 static void on_inode_freed(void *arg, struct inode *inode)
 {
 	walk_forget(arg, inode);
@@ -148,6 +160,8 @@ static void on_inode_freed(void *arg, struct inode *inode)
 static const struct names_events names_events = {
     .version_changed = on_version_changed,
     .name_gone = on_name_gone,
+    .removed = on_removed,
+    .renamed = on_renamed,
     .freed = on_inode_freed,
 };
 
@@ -162,6 +176,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	fs->ahead = ahead_new(fs);
 	if (!fs->names || !fs->contents || !fs->ahead || behind_start(fs))
 		return -ENOMEM;
+	disk_start(fs);
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
 		return err;
@@ -280,12 +295,14 @@ static void free_caches(struct fs *fs, bool late)
 	}
 	ahead_free(fs->ahead);
 	fs->ahead = NULL;
+	disk_leave(fs);
 	names_free(fs->names);
 	fs->names = NULL;
 	if (fs->contents)
 		content_pool_free(fs->contents);
 	fs->contents = NULL;
 	uv_run(fs->loop, UV_RUN_NOWAIT);
+	disk_end(fs);
 }
 
 int daemon_run(const struct daemon_options *options)

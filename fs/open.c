@@ -1,6 +1,7 @@
 /* OPEN. */
 #include "conf/log.h"
 #include "fs/ahead.h"
+#include "fs/disk.h"
 #include "fs/openfile.h"
 #include "fs/turn.h"
 #include <errno.h>
@@ -47,6 +48,8 @@ static void end_open(struct open *open)
 		openfile_opened(open->inode);
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
+	if (!handle->writable)
+		disk_keep(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
 }
@@ -158,6 +161,7 @@ static void open_unasked(struct open *open, bool keep_cache)
 	}
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = keep_cache;
+	disk_keep(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
 }

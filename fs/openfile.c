@@ -1,6 +1,7 @@
 #include "fs/openfile.h"
 #include "cache/outbox.h"
 #include "fs/ahead.h"
+#include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/replaced.h"
 #include "fs/request.h"
@@ -26,6 +27,8 @@ struct openfile *openfile_of(struct fs *fs, struct inode *inode)
 	}
 	LIST_INIT(&open->handles);
 	inode->open = open;
+	if (attr_settled(&inode->attr, fs_wall(), fs_now_ms(fs) - inode->version_ms))
+		disk_keep(fs, inode);
 	return open;
 }
 
@@ -315,6 +318,7 @@ void openfile_version_changed(struct inode *inode)
 		if (!LIST_EMPTY(&inode->names))
 			replaced_doubt(handle);
 	}
+	content_unkeep(open->content);
 	content_invalidate(open->content);
 	content_resize(open->content, inode->attr.size);
 	tell_version(open, false);
@@ -382,6 +386,8 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 		LIST_FOREACH (handle, &open->handles, link)
 			rfile_mark_changed(handle->file);
 	}
+	if (!open->wrote)
+		disk_changed(fs, inode);
 	if (end > inode->attr.size)
 		inode->attr.size = end;
 	attr_touch_content(&inode->attr, request_clock());
@@ -410,6 +416,7 @@ void openfile_truncated(
 	struct openfile *open = inode->open;
 	struct handle *handle;
 
+	disk_changed(fs, inode);
 	attr_touch_content(&inode->attr, request_clock());
 	if (open && !content_dirty(open->content)) {
 		content_resize(open->content, report->size);

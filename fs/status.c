@@ -1,6 +1,7 @@
 /* What `vastfs status --json` shows; `vastfs status` prints the same for people
  * (fs/cmd/status_text.c). */
 #include "cache/outbox.h"
+#include "cache/store.h"
 #include "conf/log.h"
 #include "fs/ahead.h"
 #include "fs/control.h"
@@ -87,6 +88,24 @@ static json_t *behind(struct fs *fs)
 	    (json_int_t)fs->failed, "failures", list);
 }
 
+static json_t *disk(struct fs *fs)
+{
+	struct store_figures figures = {.state = "off", .why = fs->store_off};
+	struct content_figures contents;
+
+	content_pool_figures(fs->contents, &contents);
+	if (fs->store)
+		store_figures(fs->store, &figures);
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
+	    figures.state, "why", figures.why ? figures.why : "", "bytes",
+	    (json_int_t)figures.bytes, "limit_bytes", (json_int_t)figures.limit_bytes, "files",
+	    (json_int_t)figures.files, "hit_bytes", (json_int_t)figures.hit_bytes, "miss_bytes",
+	    (json_int_t)figures.miss_bytes, "written_bytes", (json_int_t)figures.written_bytes,
+	    "skipped_bytes", (json_int_t)contents.skipped_bytes, "checksum_failures",
+	    (json_int_t)figures.checksum_failures, "evicted_files",
+	    (json_int_t)figures.evicted_files);
+}
+
 static json_t *forwards(struct fs *fs)
 {
 	json_t *list = json_array();
@@ -117,13 +136,13 @@ static void add_message(void *arg, const char *line, long long when)
 json_t *status_json(struct fs *fs)
 {
 	static const char *const sources[] = {"profile", "direct", "proxy"};
-	json_t *messages = json_array();
+	json_t *messages = json_array(), *status;
 	enum locate_source source;
 	struct endpoint place;
 
 	locator_current(fs->locator, &place, &source);
 	log_recent(add_message, messages);
-	return json_pack(
+	status = json_pack(
 	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, "
 	    "s:{s:i, s:i, s:i, s:I, "
 	    "s:I, s:I}, s:o}",
@@ -137,4 +156,6 @@ json_t *status_json(struct fs *fs)
 	    (int)commands_count(fs->commands), "answered", (json_int_t)fs->requests_answered,
 	    "timed_out", (json_int_t)fs->requests_timed_out, "interrupted",
 	    (json_int_t)fs->requests_interrupted, "messages", messages);
+	json_object_set_new(status, "disk_cache", disk(fs));
+	return status;
 }

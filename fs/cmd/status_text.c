@@ -1,5 +1,6 @@
 #include "fs/cmd/status_text.h"
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static const char *text(const json_t *object, const char *key)
@@ -114,6 +115,22 @@ static void print_messages(const json_t *messages)
 	}
 }
 
+static void print_disk(const json_t *disk)
+{
+	if (!strcmp(text(disk, "state"), "off")) {
+		printf("  disk cache  off: %s\n", text(disk, "why"));
+		return;
+	}
+	printf("  disk cache  %s of %s, %lld files; read %s from it, kept %s",
+	    bytes(number(disk, "bytes")), bytes(number(disk, "limit_bytes")), number(disk, "files"),
+	    bytes(number(disk, "hit_bytes")), bytes(number(disk, "written_bytes")));
+	if (number(disk, "checksum_failures"))
+		printf(", %lld damaged blocks", number(disk, "checksum_failures"));
+	printf("\n");
+	if (text(disk, "why")[0])
+		printf("              %s\n", text(disk, "why"));
+}
+
 void status_text_print(const json_t *status)
 {
 	const json_t *cache = json_object_get(status, "cache");
@@ -140,6 +157,7 @@ void status_text_print(const json_t *status)
 	    number(cache, "folders_listed_ahead"), number(cache, "folders_listed_ahead_used"),
 	    number(cache, "files_read_ahead"), number(cache, "files_read_ahead_used"),
 	    bytes(number(cache, "wasted_bytes")));
+	print_disk(json_object_get(status, "disk_cache"));
 	printf("  unsent      %s of at most %s\n", bytes(number(cache, "dirty_bytes")),
 	    bytes(number(cache, "dirty_limit_bytes")));
 	if (number(behind, "changes"))

@@ -1,0 +1,27 @@
+/*
+ * The mount and its disk cache (cache/store.h): where it is, which file may be kept in it, and what
+ * changes here mean for it. Without one (fs->store is NULL) all of this does nothing. Core only.
+ */
+#ifndef VASTFS_FS_DISK_H
+#define VASTFS_FS_DISK_H
+
+#include "fs/fs.h"
+
+/* Opens it for fs->contents. A mount that can't have it goes without, and says so. */
+void disk_start(struct fs *fs);
+/* The mount is over: what is in memory and not yet on disk is written; waits for it, a few seconds
+ * at most. */
+void disk_leave(struct fs *fs);
+/* When contents are gone. */
+void disk_end(struct fs *fs);
+
+/* The inode has content, and its attributes are those of the instance: it may come from the disk
+ * cache, and be kept there once no other version can pass for this one. */
+void disk_keep(struct fs *fs, struct inode *inode);
+/* Its content or times are changed here. */
+void disk_changed(struct fs *fs, struct inode *inode);
+void disk_removed(struct fs *fs, struct inode *parent, const char *name);
+void disk_renamed(struct fs *fs, struct inode *parent, const char *name, struct inode *to_parent,
+    const char *to_name);
+
+#endif

@@ -1,0 +1,212 @@
+#!/bin/bash
+# The disk cache: what was read is there after a remount, and never anything that is not true.
+. "$(dirname "$0")/../lib.sh"
+[[ $MOUNT_WITH == vastfs ]] || { skip "the disk cache" "not for $MOUNT_WITH"; finish; }
+setup
+V=$BUILD/vastfs
+export BUILD
+CACHE=$XDG_CACHE_HOME/vastfs/gpu
+
+json() { "$V" status --json "${2:-$MNT}" | jq -er "$1"; }
+is() { [[ $(json "$1") == "$2" ]]; } # FIELD VALUE
+old() { find "$REMOTE/$1" -exec touch -h -d '1 hour ago' {} +; }
+# All that is to be kept is on disk.
+kept() { [[ $(json .disk_cache.bytes) -ge $1 ]]; }
+keeps_at_most() { [[ $(json .disk_cache.bytes) -le $1 ]]; }
+fetched() { json .cache.fetched_bytes; }
+
+# What a check that failed has left mounted is none of the next one.
+anew() {
+	umount_all
+	"$@"
+}
+make_tree() {
+	local i
+	mkdir -p "$REMOTE/tree"
+	for i in $(seq 20); do
+		mkdir "$REMOTE/tree/$i"
+		head -c $((i * 777)) /dev/urandom >"$REMOTE/tree/$i/small"
+		head -c $((i * 54321)) /dev/urandom >"$REMOTE/tree/$i/middle"
+	done
+	head -c 9000000 /dev/urandom >"$REMOTE/tree/large"
+	: >"$REMOTE/tree/empty"
+	old tree
+}
+make_tree
+TOTAL=$(find "$REMOTE/tree" -type f -printf '%s\n' | awk '{ s += $1 } END { print s }')
+
+remount_moves_nothing() {
+	local before
+	mount_fs
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	wait_for 10 kept "$TOTAL"
+	ge "$(fetched)" "$TOTAL"
+	remount_fs
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	eq "$(fetched)" 0 "bytes fetched"
+	ge "$(json .disk_cache.hit_bytes)" "$TOTAL"
+	eq "$(json .disk_cache.checksum_failures)" 0
+	# and once more from memory
+	before=$(json .disk_cache.hit_bytes)
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	eq "$(json .disk_cache.hit_bytes)" "$before"
+	umount_fs
+}
+is_private() {
+	eq "$(find "$CACHE" -type d ! -perm 700)" ""
+	eq "$(find "$CACHE" -type f ! -perm 600)" ""
+}
+changed_there() {
+	mount_fs
+	cat "$MNT/tree/3/small" "$MNT/tree/4/middle" >/dev/null
+	umount_fs
+	head -c $((3 * 777)) /dev/urandom >"$REMOTE/tree/3/small" # the same size
+	echo more >>"$REMOTE/tree/4/middle"
+	touch -d '30 minutes ago' "$REMOTE/tree/3/small" "$REMOTE/tree/4/middle"
+	mount_fs
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	ge "$(fetched)" 1
+	umount_fs
+}
+# Changed here, and given the time that it had: it is still another file.
+changed_here() {
+	mount_fs
+	cat "$MNT/tree/5/small" "$MNT/tree/6/small" "$MNT/tree/7/small" >/dev/null
+	touch -r "$REMOTE/tree/5/small" "$W/stamp"
+	head -c $((5 * 777)) /dev/urandom >"$W/new"
+	cat "$W/new" >"$MNT/tree/5/small"
+	touch -r "$W/stamp" "$MNT/tree/5/small"
+	same_file "$W/new" "$MNT/tree/5/small"
+	mv "$MNT/tree/6/small" "$MNT/tree/6/renamed"
+	head -c $((6 * 777)) /dev/urandom >"$W/new"
+	cp "$W/new" "$MNT/tree/6/small"
+	touch -r "$W/stamp" "$MNT/tree/6/small"
+	truncate -s 5 "$MNT/tree/7/small"
+	truncate -s $((7 * 777)) "$MNT/tree/7/small"
+	touch -r "$W/stamp" "$MNT/tree/7/small"
+	remount_fs
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	same_file "$W/new" "$MNT/tree/6/small"
+	same_file "$REMOTE/tree/7/small" "$MNT/tree/7/small"
+	umount_fs
+}
+renamed_folder() {
+	mount_fs
+	cat "$MNT/tree/8/"* >/dev/null
+	mv "$MNT/tree/8" "$MNT/tree/eight"
+	remount_fs
+	same_file "$REMOTE/tree/eight/middle" "$MNT/tree/eight/middle"
+	same_file "$REMOTE/tree/eight/small" "$MNT/tree/eight/small"
+	eq "$(fetched)" 0 "bytes fetched"
+	mv "$MNT/tree/eight" "$MNT/tree/8"
+	umount_fs
+}
+damaged() {
+	local file
+	file=$(find "$CACHE/files" -type f -size +5M)
+	printf 'XXXX' | dd of="$file" bs=1 seek=2000000 conv=notrunc status=none
+	mount_fs
+	same_file "$REMOTE/tree/large" "$MNT/tree/large"
+	eq "$(json .disk_cache.checksum_failures)" 1
+	le "$(fetched)" 300000
+	umount_fs
+	mount_fs
+	same_file "$REMOTE/tree/large" "$MNT/tree/large"
+	eq "$(json .disk_cache.checksum_failures)" 0
+	eq "$(fetched)" 0
+	umount_fs
+}
+damaged_index() {
+	dd if=/dev/urandom of="$CACHE/index" bs=4096 count=3 conv=notrunc status=none
+	mount_fs
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	eq "$(json .disk_cache.state)" on
+	wait_for 10 kept 9000000
+	umount_fs
+	mount_fs
+	same_file "$REMOTE/tree/large" "$MNT/tree/large"
+	eq "$(fetched)" 0
+	umount_fs
+}
+none() {
+	mount_fs -o cache_size=0
+	same_file "$REMOTE/tree/large" "$MNT/tree/large"
+	eq "$(json .disk_cache.state)" off
+	has "$("$V" status "$MNT")" "cache_size is 0"
+	umount_fs
+	mount_fs -o "cache_dir=$W/elsewhere"
+	cat "$MNT/tree/large" >/dev/null
+	wait_for 10 kept 9000000
+	[[ -e $W/elsewhere/gpu/index ]] || die "no cache in $W/elsewhere"
+	umount_fs
+	mount_fs -o "cache_dir=/proc/nowhere"
+	same_file "$REMOTE/tree/large" "$MNT/tree/large"
+	eq "$(json .disk_cache.state)" off
+	umount_fs
+}
+limited() {
+	mount_fs -o "cache_dir=$W/elsewhere,cache_size=3M"
+	cat "$MNT"/tree/*/middle "$MNT/tree/large" >/dev/null
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	wait_for 10 keeps_at_most 3500000
+	umount_fs
+	le "$(du -sk "$W/elsewhere/gpu/files" | cut -f1)" 6000
+}
+two_mounts() {
+	mkdir -p "$W/mnt2"
+	mount_fs
+	setsid -w "$BUILD/mount.vastfs" gpu "$W/mnt2" >"$W/second.out" 2>&1 </dev/null
+	has "$(cat "$W/second.out")" "another mount"
+	same_file "$REMOTE/tree/large" "$W/mnt2/tree/large"
+	same_file "$REMOTE/tree/large" "$MNT/tree/large"
+	eq "$(json .disk_cache.state "$W/mnt2")" off
+	has "$("$V" status "$W/mnt2")" "another mount"
+	eq "$(json .disk_cache.state "$MNT")" on
+	umount_fs "$W/mnt2"
+	umount_fs
+}
+full_disk() {
+	mkdir -p "$W/small"
+	mount -t tmpfs -o size=3m none "$W/small"
+	chmod 700 "$W/small"
+	mount_fs -o "cache_dir=$W/small,cache_size=1G"
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	wait_for 10 is .disk_cache.state full
+	has "$("$V" status "$MNT")" "No space left"
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	umount_fs
+	mount_fs -o "cache_dir=$W/small,cache_size=1G"
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	umount_fs
+	umount "$W/small"
+}
+killed() {
+	local pid
+	mount_fs
+	cat "$MNT/tree/large" >/dev/null
+	wait_for 10 kept 9000000
+	pid=$(daemon_pid)
+	kill -KILL "$pid"
+	wait_for 10 gone "$pid"
+	umount -l "$MNT"
+	mount_fs
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	eq "$(json .disk_cache.state)" on
+	eq "$(json .disk_cache.checksum_failures)" 0
+	umount_fs
+}
+
+check "a remount reads everything again without the link" anew remount_moves_nothing
+check "the cache is its user's alone" anew is_private
+check "files that changed on the instance meanwhile" anew changed_there
+check "files that were changed here and given their old time" anew changed_here
+check "a renamed folder is found under its new name" anew renamed_folder
+check "a damaged block is fetched again and counted" anew damaged
+check "a damaged index begins afresh" anew damaged_index
+check "cache_size=0, cache_dir, and a folder that can't be made" anew none
+check "cache_size is kept" anew limited
+check "a second mount of the instance goes without, and says so" anew two_mounts
+if [[ $(id -u) == 0 ]]; then check "a full disk" anew full_disk; else skip "a full disk" "needs root"; fi
+check "kill -9 leaves what was kept" anew killed
+run_py "$TESTS/integ/disk.py"
+finish
