@@ -2,6 +2,9 @@
 # What POSIX says of every call: as root; as an ordinary user whose login is root there; as an ordinary user on both sides,
 # without and with default_permissions. MOUNT_WITH=local runs the same on a local folder. PARTS: which parts (names files).
 . "$(dirname "$0")/../lib.sh"
+# fusermount3 wants a user with a name
+USER_ID=$(getent passwd | awk -F: '$3 >= 1000 && $3 < 60000 { print $3; exit }')
+USER_ID=${USER_ID:-65534}
 [[ $MOUNT_WITH != vastfs ]] || CHECK_TIMEOUT=$((CHECK_TIMEOUT * 2))
 
 # In a mount namespace of our own, where ordinary users may open /dev/fuse as they can on an installed system.
@@ -26,8 +29,8 @@ user_setup() {
 	mkdir -m 1777 "$REMOTE/sticky"
 	printf theirs | tee "$REMOTE/theirs" >"$REMOTE/sticky/theirs"
 	if [[ -n ${LOGIN:-} ]]; then # an account that only the server knows
-		chown 1000:1000 "$W/server-home"
-		{ grep -v :1000:1000: /etc/passwd; echo "$LOGIN:x:1000:1000::$W/server-home:/bin/sh"; } >"$W/passwd"
+		chown "$USER_ID:$USER_ID" "$W/server-home"
+		{ grep -v "^[^:]*:[^:]*:$USER_ID:" /etc/passwd; echo "$LOGIN:x:$USER_ID:$USER_ID::$W/server-home:/bin/sh"; } >"$W/passwd"
 		{ cat /etc/shadow; echo "$LOGIN:*:19000:0:99999:7:::"; } >"$W/shadow"
 		SSHD_ENTER="mount --bind '$W/passwd' /etc/passwd; mount --bind '$W/shadow' /etc/shadow;"
 	fi
@@ -36,9 +39,9 @@ user_setup() {
 	cp "$BUILD/mount.vastfs" "$BUILD/vastfs" "$W/build/"
 	cp -r "$TESTS/integ" "$W/integ"
 	write_profile "user = ${LOGIN:-root}"
-	chown -R 1000:1000 "$W/home" "$W/run" "$W/mnt" "$W/key" "$W/local" "$W/known_hosts"
+	chown -R "$USER_ID:$USER_ID" "$W/home" "$W/run" "$W/mnt" "$W/key" "$W/local" "$W/known_hosts"
 }
-as_user() { setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all -- "$@"; }
+as_user() { setpriv "--reuid=$USER_ID" "--regid=$USER_ID" --clear-groups --inh-caps=-all -- "$@"; }
 user_mount() { # [OPTION…]
 	if [[ $MOUNT_WITH == local ]]; then
 		mount --bind "$REMOTE" "$MNT"
@@ -53,7 +56,7 @@ user_parts() { # PARTS
 	local part parts real=$PYTHON
 	read -ra parts <<<"${PARTS:-$1}"
 	PYTHON=$W/as_user
-	printf '#!/bin/sh\nexec setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all -- %s "$@"\n' "$real" >"$W/as_user"
+	printf '#!/bin/sh\nexec setpriv --reuid=%d --regid=%d --clear-groups --inh-caps=-all -- %s "$@"\n' "$USER_ID" "$USER_ID" "$real" >"$W/as_user"
 	chmod 755 "$W/as_user"
 	for part in "${parts[@]}"; do TESTS=$W run_py "$W/integ/posix_$part.py"; done
 	PYTHON=$real

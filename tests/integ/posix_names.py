@@ -5,7 +5,7 @@ import os
 import stat
 import time
 
-from harness import call, clean, eq, FS, get, in_child, libc, m, put, r, raises, run, Skip, test
+from harness import call, clean, eq, FS, get, in_child, libc, m, put, r, raises, run, seen, Skip, test
 
 clean("pn")
 NOREPLACE, EXCHANGE = 1, 2
@@ -673,6 +673,7 @@ def _():
     os.mkdir(r("pn", "many"))
     for i in range(20_000):
         os.close(os.open(r("pn", "many", f"n{i:05}"), os.O_CREAT | os.O_WRONLY))
+    seen("pn", "many")
     deadline = time.monotonic() + 5
     while len(os.listdir(a("many"))) != 20_000:
         assert time.monotonic() < deadline, "names"
