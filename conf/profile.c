@@ -80,6 +80,9 @@ void profile_free(struct profile *profile)
 		free(profile->keys[i]);
 	for (size_t i = 0; i < profile->n_forwards; i++)
 		forward_spec_fini(&profile->forwards[i]);
+	for (size_t i = 0; i < profile->n_ssh_options; i++)
+		free(profile->ssh_options[i]);
+	free(profile->ssh_options);
 	free(profile->keys);
 	free(profile->forwards);
 	free(profile->id);
@@ -164,8 +167,8 @@ static const char *peek_option(const struct profile_request *request, const char
 	return found;
 }
 
-static int apply_option(struct draft *draft, const struct profile_request *request,
-    const char *option, bool *keys, struct conf_error *error)
+static int apply_ours(struct draft *draft, const struct profile_request *request,
+    const char *option, const char *as_written, bool *keys, struct conf_error *error)
 {
 	struct origin origin = {NULL, NULL};
 	const struct profile_key *key;
@@ -180,11 +183,32 @@ static int apply_option(struct draft *draft, const struct profile_request *reque
 		draft_drop_keys(draft);
 		*keys = true;
 	}
-	if (asprintf(&where, "-o %s", option) < 0)
+	if (asprintf(&where, "-o %s", as_written) < 0)
 		return no_memory(error);
 	origin.where = where;
 	rc = profile_key_set(draft, key, value, &origin, error);
 	free(where);
+	return rc;
+}
+
+static int apply_option(struct draft *draft, const struct profile_request *request,
+    const char *option, bool *keys, struct conf_error *error)
+{
+	const struct profile_key *key;
+	struct conf_error ignored;
+	const char *value;
+	char *ours = NULL;
+	int rc = 0;
+
+	if (split_option(request, option, &key, &value, &ignored) || !key)
+		rc = profile_compat(option, &ours);
+	if (rc < 0)
+		return no_memory(error);
+	if (!rc || ours)
+		rc = apply_ours(draft, request, ours ? ours : option, option, keys, error);
+	else
+		rc = 0;
+	free(ours);
 	return rc;
 }
 

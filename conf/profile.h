@@ -52,6 +52,8 @@ struct profile {
 	enum host_key_policy host_key;
 	bool host_key_given;
 	enum transport_kind transport;
+	char **ssh_options; /* "Name=value" for ssh(1), the later ones win; n_ssh_options */
+	size_t n_ssh_options;
 	unsigned connections;  /* SSH sessions, 1 to 16 */
 	unsigned timeout;      /* seconds, 1 to 3600 */
 	unsigned attr_timeout; /* seconds, 0 to 3600 */

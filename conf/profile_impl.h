@@ -46,6 +46,12 @@ const struct profile_key *profile_key_find(const char *name);
 /* The key that the user may have meant: sshfs's or ssh_config's word for it, or a slip; or NULL. */
 const char *profile_key_suggest(const char *name);
 
+/*
+ * An -o option in the words of sshfs or ssh. 1: it is one, *out is the same in ours ("key=F", owned
+ * by the caller) or NULL when there is nothing to do; 0: it is none; -ENOMEM.
+ */
+int profile_compat(const char *option, char **out);
+
 /* Checks value and puts it into the draft. For a KEY_FLAG value is NULL. */
 int profile_key_set(struct draft *draft, const struct profile_key *key, const char *value,
     const struct origin *origin, struct conf_error *error);

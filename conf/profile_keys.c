@@ -55,6 +55,11 @@ static const struct profile_key keys[] = {
 	"ask; strict without a terminal", "what to do about an unknown host key"),
     FILE_KEY("transport", KEY_CHOICE, 0, 0, "auto|libssh2|ssh", "auto",
 	"who speaks SSH: the library, or the ssh command with all of ~/.ssh/config"),
+    {.name = "ssh_option",
+	.type = KEY_STRING,
+	.help = "Name=value for the ssh command, as after ssh -o; may repeat",
+	.in_file = true,
+	.repeats = true},
     FILE_KEY("connections", KEY_NUMBER, 1, 16, NULL, "4", "SSH connections to use"),
     FILE_KEY("timeout", KEY_NUMBER, 1, 3600, NULL, "60", "seconds after which a request fails"),
     FILE_KEY("attr_timeout", KEY_NUMBER, 0, 3600, NULL, "30",
@@ -122,14 +127,15 @@ static const struct profile_key keys[] = {
 /* One for each key, in the order of the table above. */
 static const struct slot slots[] = {VALUE(host), GIVEN(port), GIVEN(user), NOTHING /* key */,
     VALUE(path), NOTHING /* forward */, GIVEN(known_hosts), GIVEN(host_key), VALUE(transport),
-    VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(lag), VALUE(cache_dir),
-    VALUE(cache_size), VALUE(symlinks), VALUE(idmap), VALUE(resolve), VALUE(api_url),
-    NOTHING /* config */, SETS(read_only, true), SETS(read_only, false), SETS(allow_other, true),
-    SETS(default_permissions, true), SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false),
-    SETS(nodev, true), SETS(nodev, false), SETS(noexec, true), SETS(noexec, false),
-    SETS(noatime, true), SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING,
-    NOTHING, SETS(sync, true), SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask),
-    VALUE(fsname), VALUE(wait), NOTHING /* subtype */, NOTHING};
+    NOTHING /* ssh_option */, VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(lag),
+    VALUE(cache_dir), VALUE(cache_size), VALUE(symlinks), VALUE(idmap), VALUE(resolve),
+    VALUE(api_url), NOTHING /* config */, SETS(read_only, true), SETS(read_only, false),
+    SETS(allow_other, true), SETS(default_permissions, true), SETS(nonempty, true),
+    SETS(nosuid, true), SETS(nosuid, false), SETS(nodev, true), SETS(nodev, false),
+    SETS(noexec, true), SETS(noexec, false), SETS(noatime, true), SETS(noatime, false),
+    SETS(noatime, false), SETS(noatime, false), NOTHING, NOTHING, SETS(sync, true),
+    SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask), VALUE(fsname), VALUE(wait),
+    NOTHING /* subtype */, NOTHING};
 _Static_assert(
     sizeof(slots) / sizeof(*slots) == sizeof(keys) / sizeof(*keys), "a slot for each key");
 _Static_assert(
@@ -408,6 +414,27 @@ static int add_key(
 	return 0;
 }
 
+static int add_ssh_option(
+    struct profile *p, const char *value, const struct origin *origin, struct conf_error *error)
+{
+	size_t name =
+	    strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+	char **list = realloc(p->ssh_options, (p->n_ssh_options + 1) * sizeof(*list));
+
+	if (!list)
+		return no_memory(error);
+	p->ssh_options = list;
+	if (!name || value[name] != '=' || strpbrk(value, "\n\r"))
+		return conf_fail(error, EINVAL,
+		    "%s: ssh_option must be Name=value, as after ssh -o, not \"%s\"", origin->where,
+		    value);
+	list[p->n_ssh_options] = strdup(value);
+	if (!list[p->n_ssh_options])
+		return no_memory(error);
+	p->n_ssh_options++;
+	return 0;
+}
+
 static int add_forward(
     struct draft *draft, const char *value, const struct origin *origin, struct conf_error *error)
 {
@@ -442,6 +469,8 @@ int profile_key_set(struct draft *draft, const struct profile_key *key, const ch
 		    origin->where, key->name, key->name);
 	if (strcmp(key->name, "key") == 0)
 		return add_key(draft, value, origin, error);
+	if (strcmp(key->name, "ssh_option") == 0)
+		return add_ssh_option(draft->profile, value, origin, error);
 	if (key->type == KEY_FORWARD)
 		return add_forward(draft, value, origin, error);
 	if (slot->at == NOWHERE)

@@ -250,7 +250,7 @@ static bool wants_process(const struct pool_session *session)
 	case TRANSPORT_AUTO:
 		break;
 	}
-	return pool->process_only ||
+	return pool->process_only || pool->target->profile->n_ssh_options ||
 	       (session->index && pool->process_failures < PROCESS_TRIES && pool_near(pool));
 }
 

@@ -179,8 +179,6 @@ char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
 	add_word(&args, "ssh");
 	add_home(&args, target->profile);
 	add_fixed(&args);
-	add_option(&args, "ConnectTimeout=%u",
-	    target->connect_timeout ? target->connect_timeout : CONNECT_SECONDS);
 	add_option(&args, "BatchMode=%s", may_ask ? "no" : "yes");
 	if (process->control[0]) {
 		add_option(&args, "ControlMaster=yes");
@@ -189,9 +187,14 @@ char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
 		add_option(&args, "ControlMaster=no");
 		add_option(&args, "ControlPath=none");
 	}
+	add_host_key(&args, target, may_ask, pinned, process->by_address);
+	/* ssh takes the first value that it meets: these can't undo the above. */
+	for (size_t i = target->profile->n_ssh_options; i-- > 0;)
+		add_option(&args, "%s", target->profile->ssh_options[i]);
+	add_option(&args, "ConnectTimeout=%u",
+	    target->connect_timeout ? target->connect_timeout : CONNECT_SECONDS);
 	if (has_aes())
 		add_option(&args, "Ciphers=%s", FAST_CIPHER);
-	add_host_key(&args, target, may_ask, pinned, process->by_address);
 	add_login(&args, target->profile);
 	add_word(&args, "-s");
 	add_word(&args, "--");

@@ -320,7 +320,7 @@ static const struct refusal in_file[] = {
 static const struct refusal elsewhere[] = {
     {"", "x", "", "no section [x]|missing or empty|-o host="},
     {"", "r@h", "hots=1", "-o hots=1:|unknown option|did you mean \"host\"?"},
-    {"", "r@h", "reconnect", "-o reconnect:|unknown option"},
+    {"", "r@h", "recnnect", "-o recnnect:|unknown option"},
     {"", "r@h", "port=0", "-o port=0:|1 to 65535"},
     {"", "r@h", "port", "-o port:|no value"},
     {"", "r@h", "host=", "-o host=:|no value"},
