@@ -43,6 +43,18 @@ static int add_wait(struct profile_request *request, const char *seconds, struct
 	return 0;
 }
 
+/* -R and -D, as the profile writes them. */
+static int add_forward(struct profile_request *request, int letter, struct conf_error *error)
+{
+	char *text;
+
+	if (asprintf(&text, "-%c %s", letter, optarg) < 0)
+		return conf_fail(error, ENOMEM, "out of memory");
+	profile_request_add_forward(request, text);
+	free(text);
+	return 0;
+}
+
 static int take_operand(struct cmdline *out, const char *arg, struct conf_error *error)
 {
 	char **slot = !out->request.spec ? &out->request.spec : &out->mountpoint;
@@ -91,6 +103,9 @@ static int take_flag(int flag, struct cmdline *out, struct conf_error *error)
 	case 'L':
 		profile_request_add_forward(&out->request, optarg);
 		return 0;
+	case 'R':
+	case 'D':
+		return add_forward(&out->request, flag, error);
 	case 'o':
 		return add_options(&out->request, optarg, error);
 	case 1: /* an operand */
@@ -127,8 +142,8 @@ int cmdline_parse(int argc, char **argv, struct cmdline *out, struct conf_error 
 	 * getopt quiet and tells a missing value from an unknown flag. optind = 0 makes glibc start
 	 * afresh. */
 	optind = 0;
-	while (!rc &&
-	       (flag = getopt_long(argc, argv, "-:fdvnsVhN:t:L:o:", long_options, NULL)) != -1) {
+	while (!rc && (flag = getopt_long(
+			   argc, argv, "-:fdvnsVhN:t:L:R:D:o:", long_options, NULL)) != -1) {
 		if (flag == '?' || flag == ':')
 			rc = refuse_flag(argv[optind - 1], optopt, flag == ':', error);
 		else
@@ -193,6 +208,7 @@ void cmdline_print_help(const char *program)
 	    "    -d            log each request, in the foreground\n"
 	    "    -v, -vv       say what the connection does\n"
 	    "    -L FORWARD    forward a port too: 8080, or 8080:localhost:8080; may repeat\n"
+	    "    -R, -D FORWARD  a port of the instance to one here; a SOCKS port here\n"
 	    "    -s            pass over unknown -o options\n"
 	    "    -n, -N, -t    accepted from mount(8), without effect\n"
 	    "    --wait[=SECONDS]  wait for an instance that is starting (600)\n"

@@ -128,6 +128,21 @@ static int parse_target(const char *text, const struct field *f, int n, struct f
 	return rc ? rc : parse_port(text, &f[1], &out->port, error);
 }
 
+/* "[address:]port" of -D. */
+static int parse_socks(const char *text, const struct field *f, int n, struct forward_spec *out,
+    struct conf_error *error)
+{
+	int rc = 0;
+
+	if (n > 2)
+		return bad(error, text, "after -D comes a port, or address:port");
+	if (n == 2)
+		rc = take_host(text, f++, &out->listen_host, error);
+	else if (!(out->listen_host = strdup("127.0.0.1")))
+		rc = conf_fail(error, ENOMEM, "out of memory");
+	return rc ? rc : parse_port(text, f, &out->listen_port, error);
+}
+
 static int parse_fields(const char *text, const struct field *f, int n, struct forward_spec *out,
     struct conf_error *error)
 {
@@ -136,6 +151,10 @@ static int parse_fields(const char *text, const struct field *f, int n, struct f
 	bool named = n == 4 || (n == 3 && is_path(&f[2]));
 	int rc;
 
+	if (out->kind == FORWARD_SOCKS)
+		return parse_socks(text, f, n, out, error);
+	if (out->kind == FORWARD_REMOTE && is_path(&f[n - 1]))
+		return bad(error, text, "a Unix socket here can't be forwarded to; write a port");
 	if (is_path(&f[0]))
 		return bad(error, text,
 		    "listening on a local Unix socket is not supported; "
@@ -147,7 +166,7 @@ static int parse_fields(const char *text, const struct field *f, int n, struct f
 		f++;
 		n--;
 	} else {
-		out->listen_host = strdup("127.0.0.1");
+		out->listen_host = strdup(out->kind == FORWARD_REMOTE ? "localhost" : "127.0.0.1");
 		if (!out->listen_host)
 			return conf_fail(error, ENOMEM, "out of memory");
 	}
@@ -161,12 +180,23 @@ static int parse_fields(const char *text, const struct field *f, int n, struct f
 	return out->host ? 0 : conf_fail(error, ENOMEM, "out of memory");
 }
 
+/* "-L", "-R" or "-D" before it. */
+static const char *take_kind(const char *text, enum forward_kind *kind)
+{
+	*kind = FORWARD_LOCAL;
+	if (text[0] != '-' || !text[1] || !strchr("LRD", text[1]))
+		return text;
+	*kind = text[1] == 'R' ? FORWARD_REMOTE : text[1] == 'D' ? FORWARD_SOCKS : FORWARD_LOCAL;
+	return text + 2 + strspn(text + 2, " \t");
+}
+
 int forward_spec_parse(const char *text, struct forward_spec *out, struct conf_error *error)
 {
 	struct field fields[MAX_FIELDS];
 	int n, rc;
 
 	memset(out, 0, sizeof(*out));
+	text = take_kind(text, &out->kind);
 	if (!*text)
 		return bad(error, text, "it is empty; write 8080 or 8080:localhost:8080");
 	n = split(text, fields, error);
@@ -192,6 +222,11 @@ const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_
 	const char *rb = *lb ? "]" : "";
 	const char *hb, *he;
 
+	if (spec->kind == FORWARD_SOCKS) {
+		snprintf(
+		    buf, size, "%s%s%s:%u -> SOCKS", lb, spec->listen_host, rb, spec->listen_port);
+		return buf;
+	}
 	if (spec->socket_path) {
 		snprintf(buf, size, "%s%s%s:%u -> %s", lb, spec->listen_host, rb, spec->listen_port,
 		    spec->socket_path);
@@ -199,7 +234,8 @@ const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_
 	}
 	hb = strchr(spec->host, ':') ? "[" : "";
 	he = *hb ? "]" : "";
-	snprintf(buf, size, "%s%s%s:%u -> %s%s%s:%u", lb, spec->listen_host, rb, spec->listen_port,
-	    hb, spec->host, he, spec->port);
+	snprintf(buf, size, "%s%s%s:%u %s %s%s%s:%u%s", lb, spec->listen_host, rb,
+	    spec->listen_port, spec->kind == FORWARD_REMOTE ? "there ->" : "->", hb, spec->host, he,
+	    spec->port, spec->kind == FORWARD_REMOTE ? " here" : "");
 	return buf;
 }

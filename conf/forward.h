@@ -1,5 +1,5 @@
 /*
- * Port-forward specifications, as after ssh's -L.
+ * Port-forward specifications, as after ssh's -L, -R and -D.
  *
  *	8080                            127.0.0.1:8080 to localhost:8080 on the instance
  *	8080:localhost:8080             the same, in ssh's words
@@ -7,6 +7,8 @@
  *	[::1]:6006:[fe80::1]:6006       IPv6 in brackets
  *	8080:/run/jupyter.sock          to a Unix socket on the instance
  *	*:8080:localhost:8080           listening on all addresses (never the default)
+ *	-R 9000:localhost:9000          port 9000 of the instance to port 9000 here
+ *	-D 1080                         a SOCKS server here, through which the instance connects
  *
  * Leaf; any thread. A parsed forward owns its strings.
  */
@@ -17,11 +19,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum forward_kind { FORWARD_LOCAL, FORWARD_REMOTE, FORWARD_SOCKS };
+
 struct forward_spec {
-	char *listen_host;    /* "127.0.0.1" unless told otherwise; "*" for all addresses */
+	enum forward_kind kind;
+	/* "127.0.0.1" (FORWARD_REMOTE, where it is the instance's: "localhost") unless told
+	 * otherwise; "*" for all addresses */
+	char *listen_host;
 	uint16_t listen_port; /* 1 to 65535 */
-	char *host;	      /* NULL when socket_path is set */
-	uint16_t port;	      /* 1 to 65535; 0 when socket_path is set */
+	char *host;	      /* NULL when socket_path is set, and with FORWARD_SOCKS */
+	uint16_t port;	      /* 1 to 65535; 0 where host is NULL */
 	char *socket_path;    /* absolute path of a Unix socket on the instance, or NULL */
 };
 

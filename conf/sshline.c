@@ -233,6 +233,10 @@ static int take_value(struct sshline *out, char letter, const char *value, struc
 		return add(&out->keys, &out->n_keys, strdup(value), error);
 	case 'L':
 		return add_forward(out, value, error);
+	case 'R':
+	case 'D':
+		snprintf(text, sizeof(text), "-%c %s", letter, value);
+		return add_forward(out, text, error);
 	case 'o':
 		return take_config(out, value, error);
 	default:

@@ -102,6 +102,29 @@ static void on_synced(void *arg, int err)
 		answer_result(client, err);
 }
 
+/* The client's socket once more, for another thread; or -1. */
+static int copy_socket(struct client *client)
+{
+	uv_os_fd_t fd;
+
+	return uv_fileno((uv_handle_t *)&client->pipe, &fd) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* The forwards' thread answers. */
+static void order_forward(struct client *client, const json_t *request)
+{
+	const char *op = json_string_value(json_object_get(request, "op"));
+	const char *spec = json_string_value(json_object_get(request, "text"));
+	int copy = op && spec && client->fs->forwards ? copy_socket(client) : -1;
+
+	if (copy < 0)
+		answer_result(client, -EINVAL);
+	else if (forwards_order(client->fs->forwards, copy, !strcmp(op, "add"), spec))
+		answer_result(client, -ENOMEM);
+	else
+		client_close(client);
+}
+
 /* The connection becomes a program's on the instance; from here on it is the commands' thread's. */
 static void hand_over(struct client *client)
 {
@@ -133,6 +156,8 @@ static void handle(struct client *client)
 		behind_sync(client->fs, on_synced, client);
 	} else if (!strcmp(command, "run")) {
 		hand_over(client);
+	} else if (!strcmp(command, "forward")) {
+		order_forward(client, request);
 	} else if (!strcmp(command, "drop")) {
 		content_pool_drop(client->fs->contents);
 		answer_result(client, 0);

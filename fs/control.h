@@ -4,8 +4,9 @@
  * A Unix socket, 0600, `<pid>.sock` in the user's runtime folder (conf/paths.h). One request for
  * each connection, a line of JSON: {"command": "status"}; one answer, a line of JSON: {"ok": true,
  * …} or {"ok": false, "error": "…"}; then the daemon closes. Commands: status, sync, drop (forgets
- * clean cached data; for benchmarks). After
- * "run" the connection speaks as in transport/commands.h instead. Core only.
+ * clean cached data; for benchmarks). "forward"
+ * (op: add or remove, text). After "run" the connection speaks as in transport/commands.h instead.
+ * Core only.
  */
 #ifndef VASTFS_FS_CONTROL_H
 #define VASTFS_FS_CONTROL_H

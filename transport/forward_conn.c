@@ -27,6 +27,7 @@ void forward_conn_release(struct forward_conn *conn)
 	if (conn->state != CONN_CLOSING || !conn->tcp_closed || conn->channel)
 		return;
 	conn->forward->owner->n_conns--;
+	free(conn->target_host);
 	free(conn->up);
 	free(conn->down);
 	free(conn);
@@ -86,6 +87,7 @@ void forward_conn_accept(struct forward *forward, uv_stream_t *listener)
 	}
 	uv_tcp_nodelay(&conn->tcp, 1);
 	atomic_fetch_add(&forward->accepted, 1);
+	conn->asking = forward->spec->kind == FORWARD_SOCKS;
 	if (owner->n_conns > FORWARD_CONNS_MAX) {
 		forward_warn(forward, TROUBLE_LIMIT, "more than %d connections at once; closed one",
 		    FORWARD_CONNS_MAX);
@@ -94,6 +96,8 @@ void forward_conn_accept(struct forward *forward, uv_stream_t *listener)
 		forward_warn(forward, TROUBLE_DOWN,
 		    "closed a connection: there is no link to the instance (%s)", owner->dial_text);
 		forward_conn_close(conn, false);
+	} else if (conn->asking) {
+		forward_socks_begin(conn);
 	}
 	forwards_hurry(owner);
 }
@@ -243,6 +247,9 @@ static int widen(struct forward_conn *conn)
 	unsigned now;
 	int rc;
 
+	/* libssh2 made this channel, with a wide window that it keeps by itself */
+	if (conn->forward->spec->kind == FORWARD_REMOTE)
+		return 0;
 	if (!conn->adjusting) {
 		if (want < FORWARD_WINDOW_MIN)
 			want = FORWARD_WINDOW_MIN;

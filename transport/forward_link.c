@@ -145,7 +145,7 @@ static void dial_failed(struct forwards *forwards, const struct ssh_error *error
 	memcpy(forwards->dial_text, error->text, len);
 	forwards->dial_text[len] = '\0';
 	for (unsigned i = 0; i < forwards->count; i++)
-		forward_set_error(&forwards->forwards[i], forwards->dial_text);
+		forward_set_error(forwards->forwards[i], forwards->dial_text);
 	/* Each new kind of failure once, the same one again after ten minutes. */
 	if (error->kind == SSH_HOST_KEY_UNKNOWN && forwards->asked_elsewhere) {
 		log_verbose("forwards: waiting for the host key to be accepted");
@@ -286,6 +286,7 @@ void forward_link_end(struct forward_link *link, const char *why)
 	TAILQ_FOREACH (each, &forwards->links, entry)
 		up = up || each->state == LINK_UP;
 	atomic_store(&forwards->up, up);
+	forward_remote_end(forwards, link);
 	drop_connections(link);
 	uv_poll_stop(&link->poll);
 	uv_close((uv_handle_t *)&link->poll, on_poll_closed);
@@ -423,7 +424,8 @@ int forward_link_serve(struct forward_link *link, char *text, size_t size)
 		if (read_socket(link, text, size))
 			return -1;
 		before = ssh_bytes_in(link->connection);
-		if (forward_open_step(link, text, size) || serve_connections(link, text, size))
+		if (forward_open_step(link, text, size) || forward_remote_step(link, text, size) ||
+		    serve_connections(link, text, size))
 			return -1;
 		if (ping_step(link))
 			return forward_link_error(link, text, size);

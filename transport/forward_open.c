@@ -11,6 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *forward_conn_host(const struct forward_conn *conn)
+{
+	return conn->target_host ? conn->target_host : conn->forward->spec->host;
+}
+
+uint16_t forward_conn_port(const struct forward_conn *conn)
+{
+	return conn->target_host ? conn->target_port : conn->forward->spec->port;
+}
+
 /* --- the message -------------------------------------------------------------- */
 
 static void put_u32(struct forward_link *link, uint32_t value)
@@ -64,9 +74,9 @@ static bool make_message(struct forward_link *link, struct forward_conn *conn)
 		strcpy(host, "127.0.0.1");
 		strcpy(port, "0");
 	}
-	if (!put_string(link, spec->host))
+	if (!put_string(link, forward_conn_host(conn)))
 		return false;
-	put_u32(link, spec->port);
+	put_u32(link, forward_conn_port(conn));
 	if (!put_string(link, host))
 		return false;
 	put_u32(link, (uint32_t)strtoul(port, NULL, 10));
@@ -84,8 +94,9 @@ static void far_failed(struct forward_conn *conn, int error, const char *why)
 	if (spec->socket_path)
 		snprintf(target, sizeof(target), "%s", spec->socket_path);
 	else
-		snprintf(target, sizeof(target), strchr(spec->host, ':') ? "[%s]:%u" : "%s:%u",
-		    spec->host, spec->port);
+		snprintf(target, sizeof(target),
+		    strchr(forward_conn_host(conn), ':') ? "[%s]:%u" : "%s:%u",
+		    forward_conn_host(conn), forward_conn_port(conn));
 	if (error == LIBSSH2_ERROR_TIMEOUT)
 		forward_warn(forward, TROUBLE_FAR,
 		    "closed a connection: no answer from %s on the instance's side", target);
@@ -228,7 +239,8 @@ void forward_dispatch(struct forwards *forwards)
 		struct forward_link *link;
 
 		next = TAILQ_NEXT(conn, entry);
-		if (conn->forward->opening)
+		if (conn->asking ||
+		    (conn->forward->opening && conn->forward->spec->kind != FORWARD_SOCKS))
 			continue;
 		link = free_link(forwards, &slow);
 		if (link) {

@@ -127,9 +127,12 @@ static void on_tick(uv_timer_t *tick)
 	forward_waiting_expire(forwards, NULL);
 	if (resumed && !forwards->n_links)
 		forwards->dial_at_ms = now;
-	if (!forwards->n_links && now >= forwards->dial_at_ms && forward_link_dial(forwards))
+	if (!forwards->n_links && now >= forwards->dial_at_ms && forwards_wanted(forwards) &&
+	    forward_link_dial(forwards))
 		forwards->dial_at_ms = now + FORWARD_BACKOFF_MAX;
-	if (!forwards->n_links && forwards->dial_at_ms < now + delay)
+	if (!forwards->n_links && !forwards_wanted(forwards))
+		delay = TICK_IDLE;
+	else if (!forwards->n_links && forwards->dial_at_ms < now + delay)
 		delay = forwards->dial_at_ms > now ? forwards->dial_at_ms - now : 1;
 	else if (forwards->n_links && !forwards->n_conns && atomic_load(&forwards->up))
 		delay = TICK_IDLE;
@@ -159,7 +162,7 @@ static void close_all(struct forwards *forwards)
 	while ((conn = TAILQ_FIRST(&forwards->waiting)))
 		forward_conn_close(conn, false);
 	for (unsigned i = 0; i < forwards->count; i++) {
-		struct forward *forward = &forwards->forwards[i];
+		struct forward *forward = forwards->forwards[i];
 
 		for (unsigned j = 0; j < forward->n_listeners; j++) {
 			uv_handle_t *handle = (uv_handle_t *)&forward->listeners[j];
@@ -180,6 +183,7 @@ static void on_wake(uv_async_t *wake)
 	struct forwards *forwards = wake->data;
 
 	/* Dials that are done are looked at in forwards_work. */
+	forward_orders_take(forwards);
 	if (atomic_load(&forwards->stop) && !uv_is_closing((uv_handle_t *)wake))
 		close_all(forwards);
 }
@@ -230,43 +234,72 @@ static int start_thread(struct forwards *forwards)
 	return -err;
 }
 
-static bool listen_all(struct forwards *forwards, const struct profile *profile)
+bool forwards_wanted(const struct forwards *forwards)
 {
-	bool any = false;
-
 	for (unsigned i = 0; i < forwards->count; i++) {
-		struct forward *forward = &forwards->forwards[i];
-
-		forward->owner = forwards;
-		forward->spec = &profile->forwards[i];
-		forward_spec_print(forward->spec, forward->text, sizeof(forward->text));
-		forward_listen(forward);
-		any = any || atomic_load(&forward->listening);
+		if (!forwards->forwards[i]->gone)
+			return true;
 	}
-	return any;
+	return false;
+}
+
+struct forward *forward_new(
+    struct forwards *forwards, const struct forward_spec *spec, struct forward_spec *owned)
+{
+	struct forward *forward = calloc(1, sizeof(*forward)), **grown;
+
+	if (!forward)
+		return NULL;
+	pthread_mutex_lock(&forwards->lock);
+	grown = realloc(forwards->forwards, (forwards->count + 1) * sizeof(struct forward *));
+	if (grown) {
+		forwards->forwards = grown;
+		grown[forwards->count++] = forward;
+	}
+	pthread_mutex_unlock(&forwards->lock);
+	if (!grown) {
+		free(forward);
+		return NULL;
+	}
+	forward->owner = forwards;
+	if (owned)
+		forward->own = *owned;
+	forward->spec = owned ? &forward->own : spec;
+	forward_spec_print(forward->spec, forward->text, sizeof(forward->text));
+	return forward;
+}
+
+/* Whether there is something to do for the thread. */
+static int listen_all(struct forwards *forwards, const struct profile *profile, bool *any)
+{
+	for (size_t i = 0; i < profile->n_forwards; i++) {
+		struct forward *forward = forward_new(forwards, &profile->forwards[i], NULL);
+
+		if (!forward)
+			return -ENOMEM;
+		if (forward->spec->kind != FORWARD_REMOTE)
+			forward_listen(forward);
+		*any = *any || forward->spec->kind == FORWARD_REMOTE ||
+		       atomic_load(&forward->listening);
+	}
+	return 0;
 }
 
 int forwards_start(struct forwards **out, const struct ssh_target *target)
 {
-	const struct profile *profile = target->profile;
-	struct forwards *forwards;
+	struct forwards *forwards = calloc(1, sizeof(*forwards));
+	bool any = false;
 	int err;
 
 	*out = NULL;
-	if (!profile->n_forwards)
-		return 0;
-	forwards = calloc(1, sizeof(*forwards));
 	if (!forwards)
 		return -ENOMEM;
-	forwards->forwards = calloc(profile->n_forwards, sizeof(*forwards->forwards));
-	err = forwards->forwards ? init_loop(forwards) : -ENOMEM;
+	err = init_loop(forwards);
 	if (err) {
-		free(forwards->forwards);
 		free(forwards);
 		return err;
 	}
 	pthread_mutex_init(&forwards->lock, NULL);
-	forwards->count = (unsigned)profile->n_forwards;
 	forwards->target = *target;
 	/* The file system's session asks about the host key; a second question would only confuse.
 	 */
@@ -276,8 +309,11 @@ int forwards_start(struct forwards **out, const struct ssh_target *target)
 	forwards->tick_ms = forwards_now();
 	TAILQ_INIT(&forwards->links);
 	TAILQ_INIT(&forwards->waiting);
+	STAILQ_INIT(&forwards->orders);
+	err = listen_all(forwards, target->profile, &any);
 	/* Without a port there is nothing to do but to tell so in the figures. */
-	err = listen_all(forwards, profile) ? start_thread(forwards) : 0;
+	if (!err && any)
+		err = start_thread(forwards);
 	if (err) {
 		forwards_free(forwards);
 		return err;
@@ -286,9 +322,32 @@ int forwards_start(struct forwards **out, const struct ssh_target *target)
 	return 0;
 }
 
+int forwards_run(struct forwards *forwards)
+{
+	return forwards->threaded ? 0 : start_thread(forwards);
+}
+
+/* With the lock held: the index-th that is not gone, or NULL. */
+static struct forward *nth(struct forwards *forwards, unsigned index)
+{
+	for (unsigned i = 0; i < forwards->count; i++) {
+		if (!forwards->forwards[i]->gone && index-- == 0)
+			return forwards->forwards[i];
+	}
+	return NULL;
+}
+
 unsigned forwards_count(struct forwards *forwards)
 {
-	return forwards ? forwards->count : 0;
+	unsigned n = 0;
+
+	if (!forwards)
+		return 0;
+	pthread_mutex_lock(&forwards->lock);
+	while (nth(forwards, n))
+		n++;
+	pthread_mutex_unlock(&forwards->lock);
+	return n;
 }
 
 void forwards_figures(struct forwards *forwards, unsigned index, struct forward_figures *out)
@@ -296,17 +355,19 @@ void forwards_figures(struct forwards *forwards, unsigned index, struct forward_
 	struct forward *forward;
 
 	*out = (struct forward_figures){.listening = false};
-	if (index >= forwards_count(forwards))
+	if (!forwards)
 		return;
-	forward = &forwards->forwards[index];
-	memcpy(out->text, forward->text, sizeof(out->text));
-	out->listening = atomic_load(&forward->listening);
-	out->connections = atomic_load(&forward->connections);
-	out->accepted = atomic_load(&forward->accepted);
-	out->bytes_in = atomic_load(&forward->bytes_in);
-	out->bytes_out = atomic_load(&forward->bytes_out);
 	pthread_mutex_lock(&forwards->lock);
-	memcpy(out->last_error, forward->last_error, sizeof(out->last_error));
+	forward = nth(forwards, index);
+	if (forward) {
+		memcpy(out->text, forward->text, sizeof(out->text));
+		out->listening = atomic_load(&forward->listening);
+		out->connections = atomic_load(&forward->connections);
+		out->accepted = atomic_load(&forward->accepted);
+		out->bytes_in = atomic_load(&forward->bytes_in);
+		out->bytes_out = atomic_load(&forward->bytes_out);
+		memcpy(out->last_error, forward->last_error, sizeof(out->last_error));
+	}
 	pthread_mutex_unlock(&forwards->lock);
 }
 
@@ -328,7 +389,13 @@ void forwards_free(struct forwards *forwards)
 		uv_run(&forwards->loop, UV_RUN_DEFAULT);
 	}
 	uv_loop_close(&forwards->loop);
+	forward_orders_drop(forwards);
 	pthread_mutex_destroy(&forwards->lock);
+	for (unsigned i = 0; i < forwards->count; i++) {
+		if (forwards->forwards[i]->spec == &forwards->forwards[i]->own)
+			forward_spec_fini(&forwards->forwards[i]->own);
+		free(forwards->forwards[i]);
+	}
 	free(forwards->forwards);
 	free(forwards);
 }

@@ -11,6 +11,9 @@
  * Half-close and back-pressure work both ways. target->ask is never called: the file system's
  * session asks about an unknown host key, and until it is known the dials fail and are repeated.
  *
+ * SOCKS (-D): versions 4, 4a and 5 without authentication, CONNECT alone. Remote forwards (-R): the
+ * instance's sshd is asked to listen, anew with each session.
+ *
  * Any thread may call; the handle belongs to the caller.
  */
 #ifndef VASTFS_TRANSPORT_FORWARDS_H
@@ -29,9 +32,13 @@ struct forward_figures {
 	uint64_t bytes_in, bytes_out; /* from and to the instance */
 };
 
-/* Uses target->profile->forwards; the target is borrowed until forwards_free returns. 0 also when
- * there are none (*out NULL), or a negative errno. */
+/* Uses target->profile->forwards; the target is borrowed until forwards_free returns. Without any,
+ * nothing is started until one is added. 0 or a negative errno. */
 int forwards_start(struct forwards **out, const struct ssh_target *target);
+/* Adds the forward that text describes, or removes one (its port, or its text as in the figures)
+ * with its connections. The answer, a line of JSON {"ok": …, "error": …}, goes to fd, which is
+ * taken in any case. 0 or a negative errno. */
+int forwards_order(struct forwards *forwards, int fd, bool add, const char *text);
 /* Number of forwards, and a snapshot of one; "up" tells whether the session stands. */
 unsigned forwards_count(struct forwards *forwards);
 void forwards_figures(struct forwards *forwards, unsigned index, struct forward_figures *out);

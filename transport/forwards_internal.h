@@ -3,7 +3,8 @@
  * runs on the forwards' own thread, on its libuv loop.
  *
  *	forwards.c          the handle, the thread, the work done once in each turn of the loop,
- * figures, warnings forward_listener.c  local ports forward_link.c      an SSH session: dialling,
+ * figures, warnings forward_orders.c    forwards that come and go later forward_socks.c -D
+ *forward_remote.c -R forward_listener.c  local ports forward_link.c      an SSH session: dialling,
  * life and death, what waits on its socket forward_open.c      opening channels, one at a time on
  * each session forward_conn.c      one forwarded connection: bytes both ways, half-close,
  * back-pressure
@@ -72,7 +73,13 @@ enum forward_trouble { TROUBLE_FAR, TROUBLE_DOWN, TROUBLE_SLOW, TROUBLE_LIMIT, T
 struct forward {
 	struct forwards *owner;
 	const struct forward_spec *spec;
+	struct forward_spec own; /* what spec points to, when it was added later */
+	bool gone;		 /* was removed: nothing of it may begin any more */
 	char text[256];
+
+	/* FORWARD_REMOTE: what listens on the instance, with the session it belongs to. */
+	LIBSSH2_LISTENER *listener;
+	struct forward_link *listener_link, *refused_link; /* refused_link: it would not listen */
 	uv_tcp_t listeners[FORWARD_LISTENERS_MAX];
 	unsigned n_listeners; /* handles initialised */
 	bool opening; /* a connection of it is OPENING; no second one, so that a far host that
@@ -92,6 +99,11 @@ struct forward_conn {
 	TAILQ_ENTRY(forward_conn) entry; /* in the list that its state names */
 	enum forward_conn_state state;
 	struct forward *forward;
+	/* FORWARD_SOCKS: where to. asking: the local program has not said it yet. */
+	char *target_host;
+	uint16_t target_port;
+	bool asking;
+	uv_connect_t connect;	   /* FORWARD_REMOTE */
 	struct forward_link *link; /* NULL while WAITING and once the channel is gone */
 	LIBSSH2_CHANNEL *channel;
 	uv_tcp_t tcp;
@@ -150,6 +162,7 @@ struct forward_link {
 
 	/* libssh2 opens one channel at a time. */
 	bool opening_base;
+	struct forward *listening; /* whose listener is being asked for */
 	struct forward_conn *opening;
 	uint64_t opening_ms;
 	uint8_t message[1024];
@@ -161,10 +174,11 @@ struct forward_link {
 TAILQ_HEAD(forward_link_list, forward_link);
 
 struct forwards {
-	struct ssh_target target; /* without ask */
-	bool asked_elsewhere;	  /* another session asks about an unknown host key */
-	struct forward *forwards;
+	struct ssh_target target;  /* without ask */
+	bool asked_elsewhere;	   /* another session asks about an unknown host key */
+	struct forward **forwards; /* those that are gone included; changed under the lock */
 	unsigned count;
+	STAILQ_HEAD(, forward_order) orders; /* under the lock */
 	uv_loop_t loop;
 	uv_async_t wake; /* a dial is done, or stop */
 	uv_prepare_t prepare;
@@ -201,6 +215,32 @@ void forward_warn(struct forward *forward, enum forward_trouble trouble, const c
 void forward_set_error(struct forward *forward, const char *text);
 /* Something waits for a decision (a new connection): look sooner than the timer would. */
 void forwards_hurry(struct forwards *forwards);
+
+/* forwards.c: takes spec (owned == NULL: borrowed, else the same). NULL when memory is out. */
+struct forward *forward_new(
+    struct forwards *forwards, const struct forward_spec *spec, struct forward_spec *owned);
+/* Forwards that are not gone. */
+bool forwards_wanted(const struct forwards *forwards);
+
+/* forward_orders.c: what `vastfs forward` has asked for. */
+struct forward_order;
+void forward_orders_take(struct forwards *forwards);
+void forward_orders_drop(struct forwards *forwards);
+/* forwards.c: starts the thread if it does not run. */
+int forwards_run(struct forwards *forwards);
+
+/* forward_socks.c: hears where the local program wants to go. */
+void forward_socks_begin(struct forward_conn *conn);
+
+/* forward_remote.c: listening on the instance, and connections from there. 0, or -1 when the
+ * session is lost. */
+int forward_remote_step(struct forward_link *link, char *text, size_t size);
+/* The session ends, or the forward is removed (link NULL). */
+void forward_remote_end(struct forwards *forwards, struct forward_link *link);
+
+/* Where a connection goes on the instance's side. */
+const char *forward_conn_host(const struct forward_conn *conn);
+uint16_t forward_conn_port(const struct forward_conn *conn);
 
 /* forward_listener.c: on the thread of forwards_start, before the loop runs. */
 void forward_listen(struct forward *forward);

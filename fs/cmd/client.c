@@ -64,18 +64,33 @@ static char *read_all(int fd, size_t *len)
 
 int client_call(const char *path, const char *command, json_t **answer, struct conf_error *error)
 {
-	struct timeval limit = {.tv_sec = strcmp(command, "status") ? 0 : STATUS_SECONDS};
+	return client_ask(path, json_pack("{s:s}", "command", command), answer, error);
+}
+
+int client_ask(const char *path, json_t *request, json_t **answer, struct conf_error *error)
+{
+	const char *command = json_string_value(json_object_get(request, "command"));
+	struct timeval limit = {
+	    .tv_sec = command && strcmp(command, "status") ? 0 : STATUS_SECONDS};
 	int fd = client_connect(path);
 	json_t *json;
 	size_t len;
-	char *text;
+	char *text, *line;
+	int sent;
 
 	if (answer)
 		*answer = NULL;
-	if (fd < 0)
-		return conf_fail(error, -fd, "%s: %s", path, strerror(-fd));
+	line = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	json_decref(request);
+	if (fd < 0 || !line) {
+		free(line);
+		return fd < 0 ? conf_fail(error, -fd, "%s: %s", path, strerror(-fd))
+			      : (close(fd), conf_fail(error, EINVAL, "that is no text (UTF-8)"));
+	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)); /* 0: none */
-	if (dprintf(fd, "{\"command\": \"%s\"}\n", command) < 0) {
+	sent = dprintf(fd, "%s\n", line);
+	free(line);
+	if (sent < 0) {
 		close(fd);
 		return conf_fail(error, EIO, "%s: the daemon does not listen", path);
 	}

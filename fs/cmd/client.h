@@ -31,6 +31,9 @@ int client_connect(const char *socket);
  * errno with the reason: -ENODATA when the daemon ended before answering. */
 int client_call(const char *socket, const char *command, json_t **answer, struct conf_error *error);
 
+/* The same with any request, an object, which is taken. */
+int client_ask(const char *socket, json_t *request, json_t **answer, struct conf_error *error);
+
 /* Waits until the daemon has ended (its socket is closed) for at most timeout_ms: 0 or -ETIMEDOUT.
  */
 int client_wait_end(int pid, unsigned timeout_ms);

@@ -15,6 +15,8 @@ static const struct command {
     {"show", cmd_show, "ID", "what a mount of it would use"},
     {"doctor", cmd_doctor, "ID", "find out what is wrong, and what to do"},
     {"edit", cmd_edit, "[ID]", "change the profile with your editor"},
+    {"forward", cmd_forward, "MOUNTPOINT|ID list|add FORWARD|remove FORWARD",
+	"port forwards of a running mount"},
     {"remove", cmd_remove, "ID", "take an instance out of the profile"},
     {"run", cmd_run, "[-t|-T] [--on MOUNTPOINT|ID] [--] COMMAND...",
 	"run a program on the instance, in the same folder"},

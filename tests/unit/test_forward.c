@@ -134,12 +134,41 @@ static void test_messages_and_short_buffer(void **state)
 	assert_int_equal(forward_spec_parse("x", &spec, NULL), -EINVAL);
 }
 
+static void test_kinds(void **state)
+{
+	static const struct {
+		const char *text, *print;
+		enum forward_kind kind;
+	} kinds[] = {{"-L 8080", "127.0.0.1:8080 -> localhost:8080", FORWARD_LOCAL},
+	    {"-R 9000:localhost:9001", "localhost:9000 there -> localhost:9001 here",
+		FORWARD_REMOTE},
+	    {"-R9000", "localhost:9000 there -> localhost:9000 here", FORWARD_REMOTE},
+	    {"-R *:1:[::1]:2", "*:1 there -> [::1]:2 here", FORWARD_REMOTE},
+	    {"-D 1080", "127.0.0.1:1080 -> SOCKS", FORWARD_SOCKS},
+	    {"-D[::1]:1080", "[::1]:1080 -> SOCKS", FORWARD_SOCKS}};
+	static const char *const wrong[] = {
+	    "-D 1080:h:1", "-D", "-R", "-R 1:/run/x", "-X 80", "-D x"};
+	struct conf_error error;
+	struct forward_spec spec;
+	char buf[128];
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		assert_int_equal(forward_spec_parse(kinds[i].text, &spec, &error), 0);
+		assert_int_equal(spec.kind, kinds[i].kind);
+		assert_string_equal(forward_spec_print(&spec, buf, sizeof(buf)), kinds[i].print);
+		forward_spec_fini(&spec);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		assert_int_equal(forward_spec_parse(wrong[i], &spec, &error), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_good),
 	    cmocka_unit_test(test_bad),
 	    cmocka_unit_test(test_lengths),
+	    cmocka_unit_test(test_kinds),
 	    cmocka_unit_test(test_messages_and_short_buffer),
 	};
 

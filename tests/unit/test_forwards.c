@@ -50,7 +50,10 @@ static void none_to_start(void **state)
 	struct forwards *forwards = (void *)1;
 
 	assert_int_equal(forwards_start(&forwards, &target), 0);
-	assert_null(forwards);
+	/* one may be added later */
+	assert_int_equal(forwards_count(forwards), 0);
+	assert_false(forwards_up(forwards));
+	forwards_free(forwards);
 	assert_int_equal(forwards_count(NULL), 0);
 	assert_false(forwards_up(NULL));
 	forwards_free(NULL);
