@@ -10,10 +10,14 @@ import subprocess
 import sys
 import time
 
+import plot
+
 E = os.environ
 W, REMOTE, MNT, BUILD = (E.get(k, "") for k in ("W", "REMOTE", "MNT", "BUILD"))
-MOUNTS = ("vastfs", "sshfs", "rclone")
-ALL_TOOLS = MOUNTS + ("scp", "tar")
+MOUNTS = ("vastfs", "sshfs", "rclone", "local")  # local: the server's folder itself, as a mount of its own
+ALL_TOOLS = ("vastfs", "sshfs", "rclone", "scp", "tar", "local")
+PLOTTED = ("down", "find", "grep", "read")
+PLOTTED_RTTS = [0, 10, 50, 100, 200]
 USER = subprocess.run(["id", "-un"], capture_output=True, text=True).stdout.strip()
 rows = []
 args = None
@@ -72,6 +76,8 @@ def mount(tool):
     global rclone_process
     if tool == "vastfs":
         run([BUILD + "/mount.vastfs", "gpu", MNT])
+    elif tool == "local":
+        run(["mount", "--bind", REMOTE, MNT])
     elif tool == "sshfs":
         run(["sshfs", "-o", f"IdentityFile={W}/key,UserKnownHostsFile={W}/known_hosts,Port={E['PORT']}",
              f"{USER}@127.0.0.1:{REMOTE}", MNT])
@@ -92,6 +98,8 @@ def unmount(tool):
     if mounted():
         if tool == "vastfs":
             quiet([BUILD + "/vastfs", "umount", MNT])
+        elif tool == "local":
+            run(["umount", MNT])
         else:
             run(["fusermount3", "-u", MNT])
     if rclone_process:
@@ -415,7 +423,7 @@ def _(tool, sizes):
 
 @row("memory", "memory with many known names", "MB", 0)
 def _(tool, sizes):
-    if tool not in MOUNTS:
+    if tool not in MOUNTS or tool == "local":
         return None
     path = f"{REMOTE}/names-{sizes.names}"
     if not os.path.isdir(path):
@@ -487,8 +495,46 @@ def parse():
     p.add_argument("--tools", default=",".join(ALL_TOOLS))
     p.add_argument("--runs", type=int)
     p.add_argument("--csv", default=os.path.join(E.get("ROOT", "."), "build", "bench.csv"))
+    p.add_argument("--plot", default="")
     p.add_argument("--list", action="store_true")
     return p.parse_args()
+
+
+def has_tool(tool):
+    if tool == "local":
+        return os.getuid() == 0
+    return tool in ("vastfs", "scp", "tar") or shutil.which(tool)
+
+
+def make_plot(sizes, tools, names, runs):
+    "Time against round-trip time, a panel for each row. A tool that has failed, or took too long, is not tried further out."
+    panels = []
+    failed = False
+    for name, words, unit, _rtt, function in rows:
+        if name not in names or unit not in ("s", "MB/s"):
+            continue
+        series = {}
+        for tool in tools:
+            for rtt in PLOTTED_RTTS:
+                proxy("delay", rtt / 2)
+                proxy("rate", args.rate if rtt else 0)
+                value, scaled = measure(function, tool, sizes, runs)
+                if value is None or value == "failed":
+                    failed = failed or value == "failed"
+                    break
+                seconds = sizes.big / 1e6 / value if unit == "MB/s" else value
+                series.setdefault(tool, []).append((rtt, max(seconds, 0.001), scaled))
+                if tool == "local":  # has no link
+                    series[tool] = [(r, max(seconds, 0.001), False) for r in PLOTTED_RTTS]
+                print(f"{name:8} {tool:8} {rtt:4} ms {seconds:10.2f} s{'*' if scaled else ''}", flush=True)
+                if tool == "local" or (seconds > sizes.patience * 4 and not scaled):
+                    break
+        title = f"{words} ({sizes.big >> 20} MiB)" if unit == "MB/s" else words
+        panels.append((title, series))
+    plot.write(args.plot, f"{sizes.files} small files; link {args.rate if args.rate != '0' else 'without limit'}", PLOTTED_RTTS,
+               panels)
+    print(f"The plot is in {args.plot}.")
+    return 1 if failed else 0
 
 
 def main():
@@ -505,7 +551,13 @@ def main():
     if unknown:
         print(f"no row is called {', '.join(sorted(unknown))}; --list prints the names", file=sys.stderr)
         return 2
-    tools = [t for t in args.tools.split(",") if t in ("vastfs", "scp", "tar") or shutil.which(t)]
+    tools = [t for t in args.tools.split(",") if has_tool(t)]
+    if args.plot:
+        return make_plot(sizes, tools, only or PLOTTED, runs)
+    return make_table(sizes, tools, only, runs)
+
+
+def make_table(sizes, tools, only, runs):
     print(f"RTT {args.rtt:g} ms, link {args.rate if args.rate != '0' else 'without limit'}, {sizes.files} small files, "
           f"large file {sizes.big >> 20} MiB ({sizes.zero >> 20} MiB without delay), {sizes.names} names, {runs} run(s)")
     print("Behind each figure of another tool: how many times better vastfs is.\n")
