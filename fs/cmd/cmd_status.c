@@ -2,6 +2,7 @@
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/status_text.h"
+#include "fs/cmd/watch.h"
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,12 +38,14 @@ int cmd_status(int argc, char **argv)
 	struct conf_error error = {.text = ""};
 	struct client_mount *mounts, *mount;
 	const char *which = NULL;
-	bool json = false;
+	bool json = false, watch = false;
 	int i, n, code = 0;
 
 	for (i = 0; i < argc; i++) {
 		if (!strcmp(argv[i], "--json")) {
 			json = true;
+		} else if (!strcmp(argv[i], "--watch")) {
+			watch = true;
 		} else if (argv[i][0] != '-' && !which) {
 			which = argv[i];
 		} else {
@@ -51,6 +54,8 @@ int cmd_status(int argc, char **argv)
 			return 1;
 		}
 	}
+	if (watch)
+		return watch_run(which, &error) ? command_fail("status", &error) : 0;
 	n = client_mounts(&mounts, &error);
 	if (n < 0)
 		return command_fail("status", &error);

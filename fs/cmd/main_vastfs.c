@@ -21,7 +21,7 @@ static const struct command {
     {"run", cmd_run, "[-t|-T] [--on MOUNTPOINT|ID] [--] COMMAND...",
 	"run a program on the instance, in the same folder"},
     {"ssh", cmd_ssh, "[MOUNTPOINT|ID]", "open a shell there"},
-    {"status", cmd_status, "[--json] [MOUNTPOINT|ID]", "how the mounts are doing"},
+    {"status", cmd_status, "[--json | --watch] [MOUNTPOINT|ID]", "how the mounts are doing"},
     {"sync", cmd_sync, "MOUNTPOINT|ID", "wait until everything written is on the instance"},
     {"umount", cmd_umount, "MOUNTPOINT|ID", "sync, unmount, wait for the end"},
 };
