@@ -193,26 +193,28 @@ static void deep_pipelines(void **state)
 /* The child of this process that is an ssh. */
 static pid_t ssh_pid(void)
 {
-	char file[64], text[64] = "";
-	FILE *in;
-	int pid;
+	char file[300], text[64];
+	struct dirent *entry;
+	DIR *proc = opendir("/proc");
+	int found = 0;
 
-	for (pid = getpid() + 1; pid < getpid() + 20000; pid++) {
+	while (proc && !found && (entry = readdir(proc))) {
 		int parent = 0, end = 0;
+		FILE *in;
 
-		snprintf(file, sizeof(file), "/proc/%d/stat", pid);
+		snprintf(file, sizeof(file), "/proc/%s/stat", entry->d_name);
 		in = fopen(file, "re");
 		if (!in)
 			continue;
 		if (fgets(text, sizeof(text), in) &&
 		    sscanf(text, "%*d (ssh%n) %*c %d", &end, &parent) == 1 && end &&
-		    parent == getpid()) {
-			fclose(in);
-			return pid;
-		}
+		    parent == getpid())
+			found = atoi(entry->d_name);
 		fclose(in);
 	}
-	return 0;
+	if (proc)
+		closedir(proc);
+	return found;
 }
 
 static void dead_process(void **state)
