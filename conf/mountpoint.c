@@ -104,9 +104,7 @@ int mountpoint_lookup(const char *path, struct mount_entry *out)
 
 /* --- the check ------------------------------------------------------------ */
 
-/* The path with its parent resolved but its last part not touched: a dead mount there answers
- * nothing. */
-static char *resolve_parent(const char *path)
+char *mountpoint_resolve(const char *path)
 {
 	size_t len = strlen(path), base;
 	char *parent, *resolved, *out = NULL;
@@ -224,7 +222,7 @@ static int check_resolved(const char *path, bool nonempty, struct conf_error *er
 int cmdline_check_mountpoint(
     const char *mountpoint, bool nonempty, char **out, struct conf_error *error)
 {
-	char *path = *mountpoint ? resolve_parent(mountpoint) : NULL;
+	char *path = *mountpoint ? mountpoint_resolve(mountpoint) : NULL;
 	bool automount = false;
 	int rc = 0;
 

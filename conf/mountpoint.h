@@ -23,6 +23,10 @@ struct mount_entry {
 int mountinfo_find(FILE *table, const char *path, struct mount_entry *out);
 void mount_entry_fini(struct mount_entry *entry);
 
+/* The path with its parent resolved but its last part not touched: a dead mount there answers
+ * nothing. Owned by the caller; NULL when it has no last part, or no parent. */
+char *mountpoint_resolve(const char *path);
+
 /* The same in /proc/self/mountinfo; a table that can't be read is an empty one. */
 int mountpoint_lookup(const char *path, struct mount_entry *out);
 

@@ -18,6 +18,10 @@ struct control {
 	uv_pipe_t listener;
 	char *path;
 	unsigned clients;
+	/* libuv takes no further connection before the last one was accepted, so there is always
+	 * memory to accept one more: in spare, or in a client that becomes it. */
+	struct client *spare;
+	bool unaccepted;
 };
 
 /* One connection; it lives until libuv has closed its pipe. */
@@ -32,14 +36,25 @@ struct client {
 	bool closed;
 };
 
+static void on_connection(uv_stream_t *listener, int status);
+
 static void client_free(struct client *client)
 {
+	struct control *control = client->fs->control;
+
 	if (!client->closed || client->waiting)
 		return;
-	if (client->fs->control)
-		client->fs->control->clients--;
 	free(client->answer);
-	free(client);
+	if (control)
+		control->clients--;
+	if (!control || control->spare) {
+		free(client);
+		return;
+	}
+	memset(client, 0, sizeof(*client));
+	control->spare = client;
+	if (control->unaccepted)
+		on_connection((uv_stream_t *)&control->listener, 0);
 }
 
 static void on_client_closed(uv_handle_t *handle)
@@ -196,8 +211,14 @@ static void on_connection(uv_stream_t *listener, int status)
 	struct fs *fs = listener->data;
 	struct client *client = status ? NULL : calloc(1, sizeof(*client));
 
+	if (!client && !status) {
+		client = fs->control->spare;
+		fs->control->spare = NULL;
+		fs->control->unaccepted = !client;
+	}
 	if (!client)
 		return;
+	fs->control->unaccepted = false;
 	client->fs = fs;
 	client->pipe.data = client;
 	uv_pipe_init(fs->loop, &client->pipe, 0);
@@ -227,7 +248,10 @@ int control_start(struct fs *fs)
 	if (asprintf(&control->path, "%s/%d.sock", dir, (int)getpid()) < 0)
 		control->path = NULL;
 	free(dir);
-	if (!control->path) {
+	control->spare = calloc(1, sizeof(*control->spare));
+	if (!control->path || !control->spare) {
+		free(control->path);
+		free(control->spare);
 		free(control);
 		return -ENOMEM;
 	}
@@ -250,6 +274,7 @@ static void on_listener_closed(uv_handle_t *handle)
 	struct fs *fs = handle->data;
 
 	free(fs->control->path);
+	free(fs->control->spare);
 	free(fs->control);
 	fs->control = NULL;
 }

@@ -1,6 +1,7 @@
 /* vastfs sync and vastfs umount. */
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
+#include "fs/cmd/stale.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,6 +77,10 @@ static int on_one(const char *what, int argc, char **argv)
 	if (argc != 1 || argv[0][0] == '-') {
 		fprintf(stderr, "usage: vastfs %s MOUNTPOINT|ID\n", what);
 		return 1;
+	}
+	if (!strcmp(what, "umount") && stale_remove(argv[0]) == 1) {
+		fprintf(stderr, "vastfs umount: %s: its daemon was gone\n", argv[0]);
+		return 0;
 	}
 	n = client_mounts(&mounts, &error);
 	if (n < 0)

@@ -6,6 +6,7 @@
 #include "conf/cmdline.h"
 #include "conf/log.h"
 #include "fs/cmd/ask.h"
+#include "fs/cmd/stale.h"
 #include "fs/daemon.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -133,6 +134,9 @@ static int mount_it(const struct cmdline *cmdline)
 	char *mountpoint = NULL;
 	int code = EXIT_USAGE;
 
+	if (stale_remove(cmdline->mountpoint) == 1)
+		fprintf(stderr, "mount.vastfs: %s: taking the place of a dead mount\n",
+		    cmdline->mountpoint);
 	if (profile_load(&cmdline->request, &profile, &error) ||
 	    cmdline_check_mountpoint(cmdline->mountpoint, profile->nonempty, &mountpoint, &error)) {
 		fprintf(stderr, "mount.vastfs: %s\n", error.text);

@@ -1,0 +1,51 @@
+#include "fs/cmd/stale.h"
+#include "conf/mountpoint.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int is_stale(const char *path)
+{
+	struct mount_entry entry;
+	struct stat st;
+	int rc = mountpoint_lookup(path, &entry);
+
+	if (rc <= 0)
+		return rc;
+	rc = !strcmp(entry.type, "fuse.vastfs") && stat(path, &st) < 0 && errno == ENOTCONN;
+	mount_entry_fini(&entry);
+	return rc;
+}
+
+/* For users who may not call umount(2). */
+static int fusermount(const char *path)
+{
+	pid_t child = fork();
+	int result;
+
+	if (child == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "-z", "--", path, (char *)NULL);
+		_exit(127);
+	}
+	if (child < 0 || waitpid(child, &result, 0) < 0)
+		return -errno;
+	return WIFEXITED(result) && WEXITSTATUS(result) == 0 ? 0 : -EPERM;
+}
+
+int stale_remove(const char *mountpoint)
+{
+	char *path = mountpoint_resolve(mountpoint);
+	int rc = path ? is_stale(path) : 0;
+
+	if (rc == 1) {
+		rc = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 1;
+		if (rc == -EPERM)
+			rc = fusermount(path) ? -EPERM : 1;
+	}
+	free(path);
+	return rc;
+}
