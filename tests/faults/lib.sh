@@ -2,6 +2,7 @@
 # What the fault tests share beside tests/lib.sh: programs at work, their results, the daemon's figures.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 FAULTS=$TESTS/faults
+LONG=${LONG:-}
 LIMIT=${LIMIT:-20} # seconds: the profile's timeout in these tests
 CHECK_TIMEOUT=100
 

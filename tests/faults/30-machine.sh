@@ -1,0 +1,177 @@
+#!/bin/bash
+# This machine: the daemon is stopped, killed, signalled, short of memory and descriptors; a mountpoint is mounted twice.
+. "$(dirname "$0")/lib.sh"
+setup
+write_profile "timeout = $LIMIT"
+
+killed_and_remounted() {
+	local old
+	mount_fs
+	old=$(daemon_pid)
+	echo one >"$MNT/one"
+	kill -KILL "$old"
+	wait_for 5 gone "$old"
+	fails ls "$MNT"
+	mount_fs
+	has "$(cat "$W/mount.out")" "dead mount"
+	[[ $(daemon_pid) != "$old" ]]
+	eq "$(cat "$MNT/one")" one
+	eq "$(grep -cF " $MNT " /proc/self/mountinfo)" 1 "mounts there:"
+	# with a program inside, which the dead mount can't let go of
+	sleep 30 <"$MNT/one" & # sleep: a program that has a file open
+	local holder=$!
+	kill -KILL "$(daemon_pid)"
+	mount_fs
+	eq "$(cat "$MNT/one")" one
+	kill "$holder"
+	umount_fs
+}
+stale_unmounts() {
+	mount_fs
+	kill -KILL "$(daemon_pid)"
+	rc_is 0 timeout 20 "$BUILD/vastfs" umount "$MNT"
+	fails is_mounted
+	ls "$MNT" >/dev/null
+	mount_fs
+	kill -KILL "$(daemon_pid)"
+	rc_is 0 fusermount3 -u "$MNT"
+	fails is_mounted
+}
+# A signal ends the mount in order: what was written is sent first.
+signalled() { # SIGNAL
+	local pid
+	mount_fs
+	pid=$(daemon_pid)
+	head -c 3000000 /dev/urandom >"$W/local/data"
+	cp "$W/local/data" "$MNT/data-$1"
+	kill -"$1" "$pid"
+	wait_for 20 gone "$pid" || die "it goes on"
+	fails is_mounted
+	same_file "$W/local/data" "$REMOTE/data-$1"
+}
+foreground() {
+	local pid
+	setsid "$BUILD/mount.vastfs" -f gpu "$MNT" >"$W/fg.out" 2>&1 </dev/null &
+	pid=$!
+	wait_for 20 is_mounted || die "$(cat "$W/fg.out")"
+	echo x >"$MNT/fg"
+	kill -INT "$pid"
+	wait_for 20 gone "$pid" || die "it goes on"
+	wait "$pid"
+	fails is_mounted
+	eq "$(cat "$REMOTE/fg")" x
+}
+mounted_twice() {
+	local pid
+	mount_fs
+	pid=$(daemon_pid)
+	fails mount_fs
+	has "$(cat "$W/mount.out")" "$MNT"
+	eq "$(daemon_pid)" "$pid"
+	eq "$(grep -cF " $MNT " /proc/self/mountinfo)" 1 "mounts there:"
+	ls "$MNT" >/dev/null
+	mkdir -p "$W/mnt2"
+	"$BUILD/mount.vastfs" gpu "$W/mnt2" </dev/null
+	echo two >"$W/mnt2/two"
+	seen "$MNT/two"
+	eq "$(cat "$MNT/two")" two
+	umount_fs "$W/mnt2"
+	umount_fs
+}
+# Stopped for longer than the link lives, then going on: programs notice nothing but the time.
+stopped() {
+	local pid used
+	mount_fs
+	pid=$(daemon_pid)
+	work_start
+	kill -STOP "$pid"
+	sleep 12 # sleep: the length of the stop
+	kill -CONT "$pid"
+	work_goes_on
+	LIMIT=$((LIMIT + 12)) work_end
+	umount_fs
+}
+# The same, and the server has gone away and come back meanwhile.
+stopped_and_lost() {
+	local pid
+	mount_fs
+	pid=$(daemon_pid)
+	work_start
+	kill -STOP "$pid"
+	sshd_kill
+	sshd_start "$SSHD_PORT"
+	kill -CONT "$pid"
+	work_goes_on
+	work_end
+	umount_fs
+}
+few_descriptors() {
+	local pid i
+	mount_fs
+	pid=$(daemon_pid)
+	head -c 1000000 /dev/urandom >"$REMOTE/few"
+	seen "$MNT/few"
+	prlimit --pid "$pid" --nofile="$(find "/proc/$pid/fd" -type l | wc -l):$(ulimit -Hn)"
+	cmp "$MNT/few" "$REMOTE/few"
+	"$BUILD/vastfs" status "$MNT" >/dev/null 2>&1 || true
+	# no descriptor for a new connection: errors, and no spin
+	sshd_kill
+	timeout 3 cat "$MNT/never-seen" >/dev/null 2>&1 || true
+	sshd_start "$SSHD_PORT"
+	le "$(cpu_within 3)" 300 "milliseconds of CPU in 3 seconds"
+	prlimit --pid "$pid" --nofile="1024:$(ulimit -Hn)"
+	same() { timeout 10 cmp "$MNT/few" "$REMOTE/few" >/dev/null 2>&1; }
+	wait_for 45 same || die "does not go on"
+	eq "$(daemon_pid)" "$pid"
+	umount_fs
+}
+# Hardly any memory: errors, but no crash, and all goes on when there is some again.
+little_memory() {
+	local pid now
+	mount_fs
+	pid=$(daemon_pid)
+	mkdir -p "$REMOTE/mem"
+	head -c 60000000 /dev/urandom >"$REMOTE/mem/big"
+	seen "$MNT/mem/big"
+	now=$(awk '/VmSize/ { print $2 * 1024 }' "/proc/$pid/status")
+	prlimit --pid "$pid" --as=$((now + 3000000)):unlimited
+	cat "$MNT/mem/big" >/dev/null 2>&1 || true
+	timeout 60 cp "$REMOTE/mem/big" "$MNT/mem/copy" 2>/dev/null || true
+	(cd "$REMOTE/mem" && mkdir many && cd many && seq 20000 | xargs touch)
+	timeout 60 ls "$MNT/mem/many" >/dev/null 2>&1 || true
+	timeout 20 "$BUILD/vastfs" status "$MNT" >/dev/null 2>&1 || true
+	prlimit --pid "$pid" --as=unlimited
+	eq "$(daemon_pid)" "$pid" "the daemon:"
+	same() { timeout 20 cmp "$MNT/mem/big" "$REMOTE/mem/big" 2>/dev/null; }
+	wait_for 60 same || die "does not go on: $(cmp "$MNT/mem/big" "$REMOTE/mem/big" 2>&1)"
+	cp "$W/key.pub" "$MNT/mem/after"
+	same_file "$W/key.pub" "$REMOTE/mem/after"
+	umount_fs || true # it says what it could not keep
+	fails is_mounted
+}
+
+after() {
+	is_mounted || return 0
+	umount_all
+}
+fault_check "the daemon is killed: the next mount takes the place of the dead one" killed_and_remounted
+after
+fault_check "a dead mount can be unmounted" stale_unmounts
+after
+for signal in TERM HUP INT; do
+	fault_check "SIG$signal ends the mount in order" signalled "$signal"
+	after
+done
+fault_check "in the foreground, Ctrl-C" foreground
+after
+fault_check "a second mount on the same folder is refused" mounted_twice
+after
+fault_check "the daemon is stopped for 12 s" stopped
+after
+fault_check "the daemon is stopped, and the server restarts" stopped_and_lost
+after
+fault_check "no descriptors left" few_descriptors
+after
+fault_check "hardly any memory" little_memory
+after
+finish

@@ -1,0 +1,71 @@
+#!/bin/bash
+# Servers that lie (S2): nothing is written outside the mount's own files, nothing crashes or hangs, memory stays bounded.
+. "$(dirname "$0")/lib.sh"
+setup_dirs
+LIMIT=3
+setup_keys
+# The server has a home folder of its own, which may hide this tree.
+cp "$FAULTS/hostile.py" "$W/"
+mkdir -p "$W/served/sub/deeper" "$W/victim"
+head -c 300000 /dev/urandom >"$W/served/big"
+for i in 0 1 2; do head -c 5000 /dev/urandom | tee "$W/served/file$i" >"$W/served/sub/file$i"; done
+ln -s file0 "$W/served/goodlink"
+TREE=$(sums "$W/served")
+
+rss() { awk '/VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"; }
+# Only names that may be in a folder, each once; no link leads out of the mount.
+nothing_odd() {
+	eq "$(ls -a "$MNT" | sort | uniq -d)" '' "named twice:"
+	fails grep -qE 'escape|nul|^a$|^b$' <(ls -a "$MNT")
+	fails grep -q 'root:' <(cat "$MNT"/link* 2>/dev/null)
+	fails grep -qE '^/|\.\.' <(find "$MNT" -maxdepth 1 -name 'link*' -exec readlink {} +)
+}
+# What people do; how it ends does not matter, but it ends.
+everyday() { # MODE
+	local command
+	for command in "ls -la $MNT" "find $MNT -maxdepth 3" "find $MNT -maxdepth 2 -type f -exec cat {} +" "readlink $MNT/link0" \
+		"for i in 0 1 2 3 4 5 6 7 8 9 10 11; do cat $MNT/link\$i; done" \
+		"cp -r $MNT/sub $W/local/" "cat $MNT/big $MNT/file0" "echo x >$MNT/new" "echo y >>$MNT/file1" "mkdir $MNT/newdir" "mv $MNT/file1 $MNT/moved" \
+		"rm -r $MNT/sub" "ln -s file0 $MNT/made" "truncate -s 100 $MNT/file2" "df $MNT" "cp $MNT/big $MNT/copy" "ls $MNT"; do
+		# a tree without an end is never copied or removed
+		[[ $1 != cycle || $command != *" -r "* ]] || continue
+		timed timeout -s KILL $((LIMIT * 12)) sh -c "$command" >/dev/null 2>&1 || [[ $? != 137 ]] || die "no end: $command"
+		echo "$MS_TAKEN ms: $command"
+	done
+}
+hostile() { # MODE
+	local pid
+	rm -rf "$W/local"
+	mkdir "$W/local"
+	SFTP_SERVER="$W/hostile.py $1 $W/served" sshd_start
+	write_profile "timeout = $LIMIT" "path = $W/served" "attr_timeout = 1" "connections = 2"
+	if timed mount_fs; then
+		pid=$(daemon_pid)
+		everyday "$1"
+		case $1 in names | links) nothing_odd ;; esac
+		eq "$(daemon_pid)" "$pid" "the daemon:"
+		echo "$(rss "$pid") MiB"
+		[[ $BUILD == *address* ]] || le "$(rss "$pid")" 300 "MiB of the daemon:"
+		timed timeout 60 fusermount3 -u "$MNT"
+		fails is_mounted
+		wait_for 30 gone "$pid" || die "the daemon goes on"
+	else
+		case $1 in version2 | garbage | banner | silent | mute | handle0 | handle257 | no-attrs | length* | limits | contradict | shrinks | wrong* | twice | dies | drip) ;; *) die "does not mount" ;; esac
+		le "$MS_TAKEN" 60000 "milliseconds until the mount fails:"
+		cat "$W/mount.out"
+	fi
+	eq "$(sums "$W/served")" "$TREE" "what is served:"
+	eq "$(find "$W/victim" -mindepth 1)" '' "written outside:"
+	[[ -z $(compgen -G "$W/san.*") ]] || cat "$W"/san.*
+	fails compgen -G "$W/san.*"
+	sshd_kill
+}
+# Those that take minutes of timeouts only with --long.
+quick='version2 garbage length-huge length-lies wrong-type names names-count cycle contradict no-attrs sizes shrinks short-read long-read empty-read early-eof links dies statvfs limits'
+for mode in $("$FAULTS/hostile.py" modes /); do
+	[[ -n $LONG || " $quick " == *" $mode "* ]] || continue
+	CHECK_TIMEOUT=240 check "a server: $mode" hostile "$mode"
+	umount_all
+	sshd_kill >/dev/null 2>&1
+done
+finish
