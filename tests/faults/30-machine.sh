@@ -18,7 +18,7 @@ killed_and_remounted() {
 	eq "$(cat "$MNT/one")" one
 	eq "$(grep -cF " $MNT " /proc/self/mountinfo)" 1 "mounts there:"
 	# with a program inside, which the dead mount can't let go of
-	sleep 30 <"$MNT/one" & # sleep: a program that has a file open
+	tail -f "$MNT/one" >/dev/null &
 	local holder=$!
 	kill -KILL "$(daemon_pid)"
 	mount_fs
@@ -80,7 +80,7 @@ mounted_twice() {
 }
 # Stopped for longer than the link lives, then going on: programs notice nothing but the time.
 stopped() {
-	local pid used
+	local pid
 	mount_fs
 	pid=$(daemon_pid)
 	work_start
@@ -106,7 +106,7 @@ stopped_and_lost() {
 	umount_fs
 }
 few_descriptors() {
-	local pid i
+	local pid
 	mount_fs
 	pid=$(daemon_pid)
 	head -c 1000000 /dev/urandom >"$REMOTE/few"
