@@ -464,11 +464,6 @@ bool content_dirty(const struct content *content)
 	return !TAILQ_EMPTY(&content->writer.unacked);
 }
 
-bool content_withdraw(struct content *content, const void *arg)
-{
-	return writer_withdraw(content, arg);
-}
-
 bool content_is_sent(const struct content *content)
 {
 	const struct writer *w = &content->writer;

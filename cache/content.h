@@ -12,8 +12,9 @@
  *	           bandwidth-delay product; a random reader gets the pages it asks for and
  *	           no more.
  *	writer     the bytes accepted from write(2), merged into runs, sent pipelined as
- *	           they fill a request, the rest at flush or after a second. Bounded: a
- *	           writer that is ahead of the link waits.
+ *	           they fill a request, the rest at flush or after a second; until they are
+ *	           acknowledged they lie in the spool too. Bounded: a writer that is ahead of
+ *	           the link waits.
  *
  * Core only, never blocks. The network is reached through struct content_source, which fs
  * implements and tests fake. Completions are called exactly once, later, never from inside the call
@@ -29,6 +30,9 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include <uv.h>
+
+struct spool;
+struct spool_record;
 
 /* How content reaches the instance. `file` is an open file of the source's; counted by it. Each
  * call completes exactly once, later. data: borrowed for the callback (read), or for the call
@@ -49,6 +53,10 @@ struct content_source {
 	bool (*appends)(void *file);
 	uint32_t (*max_read)(void *file);  /* at least 4096 */
 	uint32_t (*max_write)(void *file); /* at least 4096 */
+	/* For the spool: where the file lies on the instance, into path, and what the instance has
+	 * of it without our unsent changes (base_*, flags). False: it has no name any more. NULL
+	 * when there is no spool. */
+	bool (*place)(void *file, char *path, size_t size, struct spool_record *record);
 	/* Least round-trip time seen, in microseconds; 0 unknown. */
 	uint32_t (*rtt_us)(void *file);
 };
@@ -72,6 +80,11 @@ struct content_pool *content_pool_new(
  * loop has closed the pool's handles, so the loop must still turn. */
 void content_pool_free(struct content_pool *pool);
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out);
+/* What is accepted from now on lies in the spool (borrowed) until it is acknowledged. */
+void content_pool_set_spool(struct content_pool *pool, struct spool *spool);
+/* The link to the instance came or went: without it nothing is sent, and what is written goes into
+ * the spool, up to its size. */
+void content_pool_link(struct content_pool *pool, bool up);
 /* Waits until all that was accepted before has been acknowledged; err: the first error among them
  * (which stays due to its file as well). For `vastfs sync` and a clean unmount. */
 void content_pool_sync(struct content_pool *pool, void (*done)(void *arg, int err), void *arg);
@@ -86,6 +99,10 @@ void content_pool_set_store(struct content_pool *pool, struct store *store);
 void content_pool_keep_now(struct content_pool *pool);
 
 struct content;
+
+/* The file's last name was removed here: what was written to it goes with it when the daemon ends.
+ */
+void content_unspool(struct content *content);
 
 /* Per open file: the read-ahead's memory. Embedded in the open file's struct; zeroed at open. */
 struct readahead_stream {
@@ -184,6 +201,11 @@ int content_write(struct content *content, void *file, uint64_t offset, const vo
  * way. */
 bool content_withdraw(struct content *content, const void *arg);
 
+/* All that is not acknowledged lies in the spool, and no error is due. */
+bool content_spooled(const struct content *content);
+/* The version that the source's `place` tells is the instance's now: nothing of ours has changed it
+ * yet. */
+void content_based(struct content *content);
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
 /* A small file, written and not appended to, all of which has been sent: what follows through the

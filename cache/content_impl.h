@@ -24,6 +24,7 @@ struct call {
 struct content_pool {
 	uv_loop_t *loop;
 	const struct content_source *source;
+	struct spool *spool;   /* borrowed; NULL: what was accepted is in memory only */
 	uint64_t (*now)(void); /* ns; tests set their own */
 	LIST_HEAD(, content) contents;
 	struct blocks_pool blocks;

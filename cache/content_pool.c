@@ -163,6 +163,16 @@ void content_pool_figures(const struct content_pool *pool, struct content_figure
 	out->lost_files = pool->writer.lost_files;
 }
 
+void content_pool_set_spool(struct content_pool *pool, struct spool *spool)
+{
+	pool->spool = spool;
+}
+
+void content_pool_link(struct content_pool *pool, bool up)
+{
+	writer_pool_link(pool, up);
+}
+
 void content_pool_sync(struct content_pool *pool, void (*done)(void *arg, int err), void *arg)
 {
 	writer_pool_sync(pool, done, arg);

@@ -16,6 +16,12 @@
 struct content;
 struct content_pool;
 
+/* Records of the spool, in a row. */
+struct extent_ref {
+	uint64_t first;
+	uint32_t n;
+};
+
 struct extent {
 	TAILQ_ENTRY(extent) link;      /* in the content's list of what is not acknowledged */
 	TAILQ_ENTRY(extent) pool_link; /* in the pool's */
@@ -27,8 +33,13 @@ struct extent {
 	uint32_t len;
 	uint32_t chunk; /* it grows to this */
 	uint32_t room;	/* bytes at data */
-	uint8_t *data;	/* owned; NULL once sent */
+	uint8_t *data;	/* owned; NULL once sent, or when the spool alone has it */
 	bool ready;	/* to be sent as soon as nothing overlapping is in flight */
+	bool unspooled; /* some of it is not in the spool */
+	bool stalled;	/* among the sent ones, but the link was lost: to be sent again */
+	uint32_t n_refs, more_room;
+	struct extent_ref ref;	 /* the first; n_refs - 1 more */
+	struct extent_ref *more; /* owned */
 };
 
 struct extents {

@@ -141,7 +141,7 @@ int64_t spool_append(struct spool *spool, const struct spool_record *record)
 	wrote = pwritev(n, iov, record->len ? 2 : 1, segment->used);
 	if (wrote != (ssize_t)len)
 		return failed_append(spool, wrote < 0 ? -errno : -ENOSPC);
-	if (segment_note(segment, segment->used, record->type == SPOOL_RENAME) < 0)
+	if (segment_note(segment, segment->used, record->type) < 0)
 		return -ENOMEM;
 	segment->used += (uint32_t)len;
 	segment->live++;
@@ -206,11 +206,18 @@ void spool_sent(struct spool *spool, uint64_t first, uint32_t n)
 	mark(spool, first, n, false);
 }
 
-static bool is_rename(const struct spool *spool, uint64_t sequence)
+enum spool_type spool_type_of(const struct spool *spool, uint64_t sequence)
 {
 	const struct segment *segment = segment_of(spool, sequence);
 
-	return segment && segment->at[sequence - segment->first] & SEGMENT_RENAME;
+	return segment ? SEGMENT_TYPE(segment->at[sequence - segment->first]) : 0;
+}
+
+uint32_t spool_length(const struct spool *spool, uint64_t sequence)
+{
+	const struct segment *segment = segment_of(spool, sequence);
+
+	return segment ? segment_length(segment, (uint32_t)(sequence - segment->first)) : 0;
 }
 
 static bool put_off(struct spool *spool, uint64_t sequence)
@@ -249,7 +256,7 @@ static void settle_renames(struct spool *spool)
 
 void spool_done(struct spool *spool, uint64_t first, uint32_t n)
 {
-	if (n == 1 && is_rename(spool, first) && spool_next(spool, 0) < first &&
+	if (n == 1 && spool_type_of(spool, first) == SPOOL_RENAME && spool_next(spool, 0) < first &&
 	    put_off(spool, first))
 		return;
 	mark(spool, first, n, true);
@@ -298,7 +305,7 @@ int spool_read(
 	fd = segment_fd(spool, segment);
 	if (fd < 0)
 		return fd;
-	if (pread(fd, buf->at, len, segment->at[i] & ~SEGMENT_RENAME) != (ssize_t)len)
+	if (pread(fd, buf->at, len, segment->at[i] & SEGMENT_AT) != (ssize_t)len)
 		return -EIO;
 	in_file = segment->file_first + i;
 	if (!spool_decode(buf->at, len, segment->salt, in_file, in_file + 1, out))
@@ -311,9 +318,22 @@ int spool_read(
 
 /* --- life --- */
 
+/* Has the disk been mended? */
+static void try_again(struct spool *spool)
+{
+	const struct spool_record record = {.type = SPOOL_CHECKED, .path = "/"};
+	int64_t sequence = spool_append(spool, &record);
+
+	if (sequence > 0)
+		spool_done(spool, (uint64_t)sequence, 1);
+}
+
 void spool_tick(struct spool *spool)
 {
 	struct segment *segment;
+
+	if (spool->error && spool->home)
+		try_again(spool);
 
 	if (!spool->records && !spool->touched) {
 		drop_spares(spool);

@@ -75,7 +75,9 @@ enum {
 		  (RENAME: of `to`) before; it must not have changed when this is replayed */
 	SPOOL_NOREPLACE = 2,
 	SPOOL_NOFOLLOW = 4, /* SETATTR of a symlink itself */
-	SPOOL_FLAGS = 7,
+	SPOOL_OWN = 8, /* changes of ours may have been made since the base, whether or not this
+			  one was sent */
+	SPOOL_FLAGS = 15,
 };
 
 #define SPOOL_PATH_MAX 4096u
@@ -146,6 +148,10 @@ struct spool_buf {
 };
 int spool_read(
     struct spool *spool, uint64_t sequence, struct spool_buf *buf, struct spool_record *out);
+/* Bytes of a record. */
+uint32_t spool_length(const struct spool *spool, uint64_t sequence);
+/* 0: there is none. */
+enum spool_type spool_type_of(const struct spool *spool, uint64_t sequence);
 /* The first sequence from `from` on that is not done; 0: none. */
 uint64_t spool_next(const struct spool *spool, uint64_t from);
 /* What earlier mounts left is below this sequence. */

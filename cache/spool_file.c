@@ -247,7 +247,7 @@ int spool_decode_head(const uint8_t *head, uint64_t *first, uint64_t *salt)
 	return *first && *first < INT64_MAX ? 0 : -EIO;
 }
 
-int segment_note(struct segment *segment, uint32_t at, bool rename)
+int segment_note(struct segment *segment, uint32_t at, enum spool_type type)
 {
 	uint32_t room, *grown;
 
@@ -259,7 +259,7 @@ int segment_note(struct segment *segment, uint32_t at, bool rename)
 		segment->at = grown;
 		segment->at_room = room;
 	}
-	segment->at[segment->n++] = at | (rename ? SEGMENT_RENAME : 0);
+	segment->at[segment->n++] = at | (uint32_t)type << 28;
 	return 0;
 }
 
@@ -277,10 +277,10 @@ static int scan_records(struct segment *segment, const uint8_t *bytes, size_t le
 		broken += skipped || record.sequence != next;
 		at += skipped;
 		for (; next < record.sequence; next++) {
-			if (segment_note(segment, 0, false) < 0)
+			if (segment_note(segment, 0, 0) < 0)
 				return -ENOMEM;
 		}
-		if (segment_note(segment, (uint32_t)at, record.type == SPOOL_RENAME) < 0)
+		if (segment_note(segment, (uint32_t)at, record.type) < 0)
 			return -ENOMEM;
 		next++;
 	}
@@ -293,7 +293,7 @@ int segment_scan(struct segment *segment, const uint8_t *bytes, size_t len)
 	uint32_t i;
 	int broken;
 
-	if (len < SPOOL_RECORDS_AT || len > UINT32_MAX / 2 ||
+	if (len < SPOOL_RECORDS_AT || len > SEGMENT_AT ||
 	    spool_decode_head(bytes, &segment->file_first, &segment->salt))
 		return -EIO;
 	memcpy(segment->done, bytes + SPOOL_HEAD, SPOOL_BITS);
@@ -312,11 +312,11 @@ int segment_scan(struct segment *segment, const uint8_t *bytes, size_t len)
 
 uint32_t segment_length(const struct segment *segment, uint32_t i)
 {
-	uint32_t at = segment->at[i] & ~SEGMENT_RENAME;
+	uint32_t at = segment->at[i] & SEGMENT_AT;
 
 	while (++i < segment->n) {
 		if (segment->at[i])
-			return (segment->at[i] & ~SEGMENT_RENAME) - at;
+			return (segment->at[i] & SEGMENT_AT) - at;
 	}
 	return segment->used - at;
 }

@@ -27,7 +27,7 @@ struct segment {
 	uint64_t file_first; /* the same, as the file says */
 	uint64_t salt;
 	uint32_t n;   /* records, broken ones too */
-	uint32_t *at; /* where each begins; the highest bit: a rename; 0: broken */
+	uint32_t *at; /* where each begins, and its type (SEGMENT_AT, _TYPE); 0: broken */
 	uint32_t at_room;
 	uint32_t used;	     /* bytes, head included */
 	uint32_t live;	     /* records that are not done */
@@ -37,7 +37,9 @@ struct segment {
 	uint8_t done[SPOOL_BITS], sent[SPOOL_BITS];
 };
 
-#define SEGMENT_RENAME UINT32_C(0x80000000)
+#define SEGMENT_AT UINT32_C(0x0fffffff)
+#define SEGMENT_TYPE(at) ((enum spool_type)((at) >> 28))
+_Static_assert(SPOOL_TYPES <= 16, "four bits for the type");
 
 TAILQ_HEAD(segments, segment);
 
@@ -111,7 +113,7 @@ int segment_fd(struct spool *spool, struct segment *segment);
 /* A new head, for records from `first` on. */
 int segment_begin(struct spool *spool, struct segment *segment, uint64_t first);
 /* Notes the record just written behind the others. -ENOMEM. */
-int segment_note(struct segment *segment, uint32_t at, bool rename);
+int segment_note(struct segment *segment, uint32_t at, enum spool_type type);
 /* Writes the bits of [i, i + n) of a map out. */
 void segment_save(
     struct spool *spool, struct segment *segment, const uint8_t *bits, uint32_t i, uint32_t n);

@@ -1,5 +1,6 @@
 #include "cache/writer.h"
 #include "cache/content_impl.h"
+#include "cache/writer_impl.h"
 #include "conf/log.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -16,118 +17,6 @@
 #define RATE_NS UINT64_C(200000000)
 /* The first look at the rate comes early, so that a fast link is filled from the start. */
 #define FIRST_RATE_NS UINT64_C(20000000)
-
-/* --- extents and their memory --- */
-
-static void data_free(struct writer_pool *pool, uint8_t *data, uint32_t room)
-{
-	if (data && room == pool->spare_room &&
-	    pool->spares < sizeof(pool->spare) / sizeof(*pool->spare))
-		pool->spare[pool->spares++] = data;
-	else
-		free(data);
-}
-
-/* Room for len bytes, at most a chunk. Small ones grow fourfold, then take the whole chunk at once.
- */
-static int reserve(struct extent *extent, uint32_t len)
-{
-	struct writer_pool *pool = &extent->pool->writer;
-	uint32_t room = extent->room ? extent->room * 4 : 4096;
-	uint8_t *data;
-
-	if (len <= extent->room)
-		return 0;
-	while (room < len)
-		room *= 4;
-	if (room > extent->chunk / 4)
-		room = extent->chunk;
-	if (room == extent->chunk && !pool->spare_room)
-		pool->spare_room = room;
-	if (room == pool->spare_room && pool->spares) {
-		data = pool->spare[--pool->spares];
-		if (extent->len)
-			memcpy(data, extent->data, extent->len);
-		data_free(pool, extent->data, extent->room);
-	} else {
-		data = realloc(extent->data, room);
-		if (!data)
-			return -ENOMEM;
-	}
-	extent->data = data;
-	extent->room = room;
-	return 0;
-}
-
-static uint32_t chunk_of(const struct content_pool *pool, void *file)
-{
-	uint32_t chunk = pool->source->max_write(file);
-
-	/* Whole pages there too, as far as the writer's own offsets allow. */
-	return chunk > BLOCKS_PAGE ? chunk - chunk % BLOCKS_PAGE : BLOCKS_PAGE;
-}
-
-static struct extent *extent_new(struct content *content, void *file, uint64_t offset)
-{
-	struct content_pool *pool = content->pool;
-	struct writer *w = &content->writer;
-	struct extent *extent = calloc(1, sizeof(*extent));
-
-	if (!extent)
-		return NULL;
-	if (TAILQ_EMPTY(&w->unacked)) {
-		w->appending = pool->source->appends(file);
-		w->append_from = offset;
-		w->append_end = 0;
-		TAILQ_INSERT_TAIL(&pool->writer.dirty_contents, content, writer.dirty_link);
-	} else if (w->appending) {
-		/* One file for all, so that the source keeps them in order. */
-		file = TAILQ_FIRST(&w->unacked)->file;
-		if (offset < w->append_from)
-			w->append_from = offset;
-	}
-	extent->pool = pool;
-	extent->content = content;
-	extent->file = file;
-	extent->id = pool->writer.next_id++;
-	extent->offset = offset;
-	extent->chunk = chunk_of(pool, file);
-	pool->source->get(file);
-	TAILQ_INSERT_TAIL(&w->unacked, extent, link);
-	TAILQ_INSERT_TAIL(&pool->writer.unacked, extent, pool_link);
-	return extent;
-}
-
-/* It leaves the lists, except those of pending and sent. */
-static void extent_end_of(struct extent *extent)
-{
-	struct content_pool *pool = extent->pool;
-	struct content *content = extent->content;
-
-	TAILQ_REMOVE(&pool->writer.unacked, extent, pool_link);
-	pool->writer.dirty -= extent->len;
-	if (content) {
-		TAILQ_REMOVE(&content->writer.unacked, extent, link);
-		content->writer.dirty -= extent->len;
-		if (TAILQ_EMPTY(&content->writer.unacked))
-			TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
-	}
-	data_free(&pool->writer, extent->data, extent->room);
-	extent->data = NULL;
-}
-
-static void extent_free(struct extent *extent)
-{
-	extent->pool->source->put(extent->file);
-	free(extent);
-}
-
-static void grew(struct extent *extent, uint32_t n)
-{
-	extent->len += n;
-	extent->content->writer.dirty += n;
-	extent->pool->writer.dirty += n;
-}
 
 /* --- sending --- */
 
@@ -161,28 +50,72 @@ static bool can_send(const struct writer *w, uint64_t from, uint64_t to)
 
 static void acked(void *arg, int err);
 
-/* Into sent, where there is room for it, and out. */
-static void send_out(struct extent *extent, const uint8_t *data)
+static void go(struct extent *extent, const uint8_t *data)
 {
 	struct content_pool *pool = extent->pool;
 	struct writer *w = &extent->content->writer;
 	bool bulk = extent->len > SMALL_WRITE || w->dirty > SMALL_DIRTY;
+
+	if (!pool->writer.in_flight++) {
+		pool->writer.rate_since = pool->now();
+		pool->writer.rate_bytes = 0;
+	}
+	pool->writer.sent += extent->len;
+	if (!extent->content->writer.own)
+		writer_spool_own(extent->content);
+	writer_spool_sent(extent);
+	pool_hold(pool);
+	pool->source->write(extent->file, extent->offset, data, extent->len, bulk, acked, extent);
+	extent_drop_data(extent);
+}
+
+/* Into sent, where there is room for it, and out. */
+static void send_out(struct extent *extent, const uint8_t *data)
+{
+	struct writer *w = &extent->content->writer;
 
 	if (w->appending)
 		extents_append(&w->sent, extent);
 	else
 		extents_insert(&w->sent, extent);
 	w->append_end = extent_end(extent);
-	if (!pool->writer.in_flight++) {
-		pool->writer.rate_since = pool->now();
-		pool->writer.rate_bytes = 0;
+	go(extent, data);
+}
+
+/* Do the link and what is in flight allow it? */
+static bool may_go(struct writer_pool *wp, const struct extent *extent)
+{
+	if (wp->down && writer_spool_has(extent))
+		return false;
+	if (wp->in_flight && wp->sent + extent->len > WRITER_LIMIT_MOST) {
+		wp->throttled = true;
+		return false;
 	}
-	pool->writer.sent += extent->len;
-	pool_hold(pool);
-	pool->source->write(extent->file, extent->offset, data, extent->len, bulk, acked, extent);
-	data_free(&pool->writer, extent->data, extent->room);
-	extent->data = NULL;
-	extent->room = 0;
+	return true;
+}
+
+/* It is gone, acknowledged or not. */
+static void ended(struct extent *extent, int err)
+{
+	struct content_pool *pool = extent->pool;
+	struct content *content = extent->content;
+	uint64_t from = extent->offset, to = extent_end(extent);
+
+	if (err)
+		writer_spool_failed(extent, err);
+	else
+		writer_spool_done(extent);
+	extent_end_of(extent);
+	if (err)
+		writer_wait_failed(pool, content, extent->id, err);
+	if (content) {
+		if (!err && to > content->writer.remote_size)
+			content->writer.remote_size = to;
+		content_acked(content, from, extent->len, err);
+		writer_wait_ended(content);
+	}
+	extent_free(extent);
+	writer_wait_syncs(pool);
 }
 
 /* Sends those of pending that touch [from, to), are ready (or all of them are: force) and may go.
@@ -192,6 +125,7 @@ static void send_pending(struct content *content, uint64_t from, uint64_t to, bo
 	struct writer *w = &content->writer;
 	size_t i = w->appending ? 0 : extents_first(&w->pending, from), kept = i, n = w->pending.n;
 	bool stop = false;
+	int err;
 
 	for (; i < n; i++) {
 		struct extent *extent = w->pending.at[i];
@@ -200,9 +134,17 @@ static void send_pending(struct content *content, uint64_t from, uint64_t to, bo
 			break;
 		extent->ready |= force;
 		stop = stop || (w->appending && !extent->ready);
-		if (!stop && extent->ready && can_send(w, extent->offset, extent_end(extent))) {
-			if (!extents_reserve(&w->sent)) {
+		if (!stop && extent->ready && can_send(w, extent->offset, extent_end(extent)) &&
+		    may_go(&content->pool->writer, extent)) {
+			err = extents_reserve(&w->sent);
+			if (!err)
+				err = writer_spool_load(extent);
+			if (!err) {
 				send_out(extent, extent->data);
+				continue;
+			}
+			if (err != -ENOMEM) { /* the spool can't be read */
+				ended(extent, err);
 				continue;
 			}
 			pool_start_timer(content->pool);
@@ -217,17 +159,65 @@ static void send_pending(struct content *content, uint64_t from, uint64_t to, bo
 		extents_fini(&w->pending);
 }
 
+/* What the link was lost for goes again. */
+static void send_stalled(struct content *content)
+{
+	struct extents *sent = &content->writer.sent;
+	struct extent *extent;
+	size_t i;
+
+	for (i = 0; i < sent->n; i++) {
+		extent = sent->at[i];
+		if (!extent->stalled || !may_go(&content->pool->writer, extent))
+			continue;
+		if (writer_spool_load(extent) < 0) {
+			pool_start_timer(content->pool);
+			continue;
+		}
+		extent->stalled = false;
+		content->writer.stalled--;
+		go(extent, extent->data);
+	}
+}
+
 void writer_push(struct content *content)
 {
+	if (content->writer.stalled)
+		send_stalled(content);
 	send_pending(content, 0, UINT64_MAX, true);
 }
 
 void writer_pool_push(struct content_pool *pool)
 {
-	struct content *content;
+	struct content *content, *next;
 
-	TAILQ_FOREACH (content, &pool->writer.dirty_contents, writer.dirty_link)
+	pool->writer.throttled = false;
+	for (content = TAILQ_FIRST(&pool->writer.dirty_contents); content; content = next) {
+		next = TAILQ_NEXT(content, writer.dirty_link);
 		writer_push(content);
+		if (pool->writer.throttled)
+			break;
+	}
+}
+
+void writer_pool_link(struct content_pool *pool, bool up)
+{
+	struct writer_pool *w = &pool->writer;
+
+	if (w->down == !up)
+		return;
+	w->down = !up;
+	w->backlog = up && pool->spool ? w->dirty : 0;
+	if (up)
+		writer_pool_push(pool);
+	pool_call(pool, &pool->admit);
+}
+
+static void stall(struct extent *extent)
+{
+	extent->stalled = true;
+	extent->content->writer.stalled++;
+	pool_start_timer(extent->pool);
 }
 
 static void acked(void *arg, int err)
@@ -242,21 +232,22 @@ static void acked(void *arg, int err)
 	wp->sent -= extent->len;
 	wp->rate_bytes += err ? 0 : extent->len;
 	wp->acked += err ? 0 : extent->len;
+	wp->backlog -= wp->backlog < extent->len / 2 ? wp->backlog : extent->len / 2;
 	note_rate(wp, pool->now(), pool->source->rtt_us(extent->file));
-	if (content)
-		extents_remove(&content->writer.sent, extent);
-	extent_end_of(extent);
-	if (err)
-		writer_wait_failed(pool, content, extent->id, err);
-	if (content) {
-		if (!err && to > content->writer.remote_size)
-			content->writer.remote_size = to;
-		send_pending(content, from, to, false);
-		content_acked(content, from, extent->len, err);
-		writer_wait_ended(content);
+	if (writer_spool_retries(extent, err)) {
+		stall(extent);
+	} else {
+		if (content)
+			extents_remove(&content->writer.sent, extent);
+		/* What waited for it goes before anybody is told. */
+		pool_hold(pool);
+		ended(extent, err);
+		if (content)
+			send_pending(content, from, to, false);
+		pool_release(pool);
 	}
-	extent_free(extent);
-	writer_wait_syncs(pool);
+	if (wp->throttled && wp->sent < WRITER_LIMIT_MOST / 4 * 3)
+		writer_pool_push(pool);
 	writer_pool_admit(pool);
 	pool_settle(pool);
 	pool_release(pool);
@@ -271,10 +262,13 @@ static size_t prolong(struct extent *extent, const uint8_t *data, size_t len)
 
 	if (n > len)
 		n = (uint32_t)len;
-	if (reserve(extent, extent->len + n) < 0)
+	if (extent->len && writer_spool_load(extent) < 0)
+		return 0;
+	if (extent_reserve(extent, extent->len + n) < 0)
 		return 0;
 	memcpy(extent->data + extent->len, data, n);
-	grew(extent, n);
+	writer_spool_take(extent, extent_end(extent), data, n);
+	extent_grew(extent, n);
 	if (extent->len == extent->chunk) {
 		extent->ready = true;
 		send_pending(content, extent->offset, extent_end(extent), false);
@@ -293,15 +287,17 @@ static size_t add(
 	if (!extent)
 		return 0;
 	if (len >= extent->chunk && !(w->appending && w->pending.n) &&
-	    can_send(w, offset, offset + extent->chunk) && !extents_reserve(&w->sent)) {
+	    can_send(w, offset, offset + extent->chunk) && !content->pool->writer.down &&
+	    !extents_reserve(&w->sent)) {
 		len = extent->chunk;
-		grew(extent, extent->chunk);
+		writer_spool_take(extent, offset, data, extent->chunk);
+		extent_grew(extent, extent->chunk);
 		send_out(extent, data);
 		return len;
 	}
 	if (len > extent->chunk)
 		len = extent->chunk;
-	err = reserve(extent, (uint32_t)len);
+	err = extent_reserve(extent, (uint32_t)len);
 	if (!err)
 		err = w->appending ? extents_append(&w->pending, extent)
 				   : extents_insert(&w->pending, extent);
@@ -335,9 +331,12 @@ static size_t put(
 	struct extent *extent = i < pending->n ? pending->at[i] : NULL;
 
 	if (extent && extent->offset <= offset) {
+		if (writer_spool_load(extent) < 0)
+			return 0;
 		if (len > extent_end(extent) - offset)
 			len = extent_end(extent) - offset;
 		memcpy(extent->data + (offset - extent->offset), data, len);
+		writer_spool_take(extent, offset, data, (uint32_t)len);
 		return len;
 	}
 	if (extent && len > extent->offset - offset)
@@ -366,6 +365,7 @@ size_t writer_accept(
 		writer_push(content);
 	else if (w->pending.n)
 		pool_start_timer(content->pool);
+	writer_spool_shed(content->pool);
 	return taken;
 }
 
@@ -391,6 +391,25 @@ uint64_t writer_end(const struct content *content)
 		if (extent_end(extent) > end)
 			end = extent_end(extent);
 	return end;
+}
+
+static void unspool(struct extent *extent, bool under_way)
+{
+	if (!extent->n_refs || (!under_way && writer_spool_load(extent) < 0))
+		return;
+	writer_spool_done(extent);
+	extent->unspooled = true;
+}
+
+void writer_unspool(struct content *content)
+{
+	struct writer *w = &content->writer;
+	size_t i;
+
+	for (i = 0; i < w->pending.n; i++)
+		unspool(w->pending.at[i], false);
+	for (i = 0; i < w->sent.n; i++)
+		unspool(w->sent.at[i], !w->sent.at[i]->stalled);
 }
 
 /* --- life --- */
@@ -420,22 +439,36 @@ void writer_init(struct writer *writer, uint64_t size)
 	writer->remote_size = size;
 }
 
+/* What is neither sent nor under way; the spool keeps it. */
+static uint64_t drop_unsent(struct content *content, struct extents *extents)
+{
+	struct extent *extent;
+	uint64_t dropped = 0;
+	size_t i;
+
+	for (i = 0; i < extents->n; i++) {
+		extent = extents->at[i];
+		if (extents == &content->writer.sent && !extent->stalled)
+			continue;
+		if (!writer_spool_has(extent))
+			dropped += extent->len;
+		writer_wait_failed(content->pool, content, extent->id, -EIO);
+		extent_end_of(extent);
+		extent_free(extent);
+	}
+	extents_fini(extents);
+	return dropped;
+}
+
 void writer_fini(struct content *content)
 {
 	struct content_pool *pool = content->pool;
 	struct writer *w = &content->writer;
 	struct extent *extent;
-	uint64_t dropped = 0;
-	size_t i;
+	uint64_t dropped;
 
 	writer_wait_cancel(content);
-	for (i = 0; i < w->pending.n; i++) {
-		extent = w->pending.at[i];
-		dropped += extent->len;
-		writer_wait_failed(pool, content, extent->id, -EIO);
-		extent_end_of(extent);
-		extent_free(extent);
-	}
+	dropped = drop_unsent(content, &w->pending) + drop_unsent(content, &w->sent);
 	if (dropped)
 		log_error("%llu bytes that were written had to be dropped unsent",
 		    (unsigned long long)dropped);
@@ -448,8 +481,7 @@ void writer_fini(struct content *content)
 		TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
 	TAILQ_FOREACH (extent, &w->unacked, link)
 		extent->content = NULL;
-	extents_fini(&w->pending);
-	extents_fini(&w->sent);
+	free(w->failed_path);
 	writer_wait_syncs(pool);
 	pool_call(pool, &pool->admit);
 }

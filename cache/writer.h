@@ -22,8 +22,16 @@
  * at the measured rate. Writes beyond it are copied and wait: in order within a content, contents
  * in turn.
  *
- * Errors. A failed write's bytes are given up. The first error of a content stays due until a write
- * or a flush returns it; pool-wide syncs hear of it besides.
+ * The spool. Each piece of a write is a record of the spool (spool.h) from before it is accepted
+ * until it is acknowledged; an extent knows its records. While the link is down nothing is sent,
+ *the limit is the spool's, and data beyond 64 MiB is left to the spool and read back to be sent;
+ *what was under way when the link was lost for longer than the timeout waits among the sent ones
+ * (stalled) and is sent again. What the spool does not take is accepted when the instance has
+ * acknowledged it.
+ *
+ * Errors. A failed write's bytes stay in the spool, named in the status, until a program is told:
+ * the first error of a content stays due until a write or a flush returns it; pool-wide syncs hear
+ * of it besides.
  *
  * Core only. No function here calls a program's completion: they are queued with pool_call.
  */
@@ -52,7 +60,10 @@ struct writer {
 	uint64_t append_end;
 	uint64_t remote_size; /* the instance has at least this much of the file */
 	uint64_t dirty;	      /* bytes in them */
+	bool own;	      /* something was sent since the base (struct spool_record) */
 	int error;	      /* W5: the first one not yet reported */
+	unsigned stalled;     /* among the sent ones */
+	char *failed_path;    /* owned: under which the spool keeps what failed; or NULL */
 	TAILQ_HEAD(, write_wait) waiting;
 	TAILQ_HEAD(, flush_wait) flushes;
 	bool in_ring;
@@ -76,6 +87,11 @@ struct writer_pool {
 	uint8_t *spare[16];		 /* buffers of spare_room bytes */
 	unsigned spares;
 	uint32_t spare_room;
+	uint64_t memory;  /* bytes of buffers */
+	bool down;	  /* there is no link: what the spool has is not sent */
+	bool throttled;	  /* more than may be in flight at once is ready */
+	bool must_wait;	  /* the spool did not take what is being accepted */
+	uint64_t backlog; /* from when there was no link: writers go on at half the link's rate */
 	uint64_t lost_files;
 	int lost_error; /* for the next sync */
 };
@@ -87,6 +103,7 @@ void writer_pool_push(struct content_pool *pool);
 /* Lets waiting writes go on while there is room. */
 void writer_pool_admit(struct content_pool *pool);
 void writer_pool_sync(struct content_pool *pool, void (*done)(void *arg, int err), void *arg);
+void writer_pool_link(struct content_pool *pool, bool up);
 
 void writer_init(struct writer *writer, uint64_t size);
 /* Cancels what waits, drops what is pending. */
@@ -97,6 +114,10 @@ int writer_write(struct content *content, void *file, uint64_t offset, const voi
 /* As content_withdraw. */
 bool writer_withdraw(struct content *content, const void *arg);
 void writer_flush(struct content *content, void (*done)(void *arg, int err), void *arg);
+/* All of it lies in the spool, and nothing waits to be accepted. */
+bool writer_spooled(const struct content *content);
+/* The file has no name any more: what is not sent need not outlive the mount. */
+void writer_unspool(struct content *content);
 /* Sends all that is pending; what overlaps bytes in flight follows them. */
 void writer_push(struct content *content);
 /* Must a fetch of [from, to) wait for acknowledgements? The instance does not have these bytes yet.

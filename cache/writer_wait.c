@@ -1,4 +1,6 @@
 #include "cache/content_impl.h"
+#include "cache/spool.h"
+#include "cache/writer_impl.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,19 +38,31 @@ struct sync_wait {
 	void *arg;
 };
 
-static int take_error(struct writer *w)
+static int take_error(struct content *content)
 {
-	int err = w->error;
+	int err = content->writer.error;
 
-	w->error = 0;
+	content->writer.error = 0;
+	writer_spool_told(content);
 	return err;
 }
 
 /* --- writes that wait for room, or for their turn --- */
 
-static bool room(const struct writer_pool *pool, size_t len)
+/* What a record needs beside its data, generously. */
+#define RECORD_ROOM (64u << 10)
+
+static bool room(const struct content_pool *pool, size_t len)
 {
-	return !pool->dirty || pool->dirty + len <= pool->limit;
+	const struct writer_pool *w = &pool->writer;
+
+	if (!w->dirty)
+		return true;
+	if (pool->spool && spool_room(pool->spool) < len + RECORD_ROOM)
+		return false;
+	if (pool->spool && w->down)
+		return true;
+	return w->dirty + len <= w->limit + w->backlog;
 }
 
 /* Must it wait for something other than room? */
@@ -92,18 +106,33 @@ static int accept_all(
 	size_t taken;
 
 	if (content->writer.error)
-		return take_error(&content->writer);
+		return take_error(content);
+	content->pool->writer.must_wait = false;
 	taken = writer_accept(content, file, offset, data, len);
 	if (taken)
 		content_accepted(content, offset, data, taken);
 	return taken < len ? -ENOMEM : 1;
 }
 
+static int until_acked(struct content *content, void (*done)(void *arg, int err), void *arg);
+
+/* Accepts now, or when the instance has it if the spool did not take it. As content_write. */
+static int accept_or_wait(struct content *content, void *file, uint64_t offset, const uint8_t *data,
+    size_t len, void (*done)(void *arg, int err), void *arg)
+{
+	int accepted = accept_all(content, file, offset, data, len);
+
+	if (accepted > 0 && content->pool->writer.must_wait)
+		return until_acked(content, done, arg);
+	return accepted;
+}
+
 static void write_run(struct content_pool *pool, struct call *call)
 {
 	struct write_wait *wait = (struct write_wait *)call;
 
-	wait->done(wait->arg, wait->err);
+	if (wait->done) /* else it waits for the instance */
+		wait->done(wait->arg, wait->err);
 	pool->source->put(wait->file);
 	free(wait);
 }
@@ -117,10 +146,10 @@ int writer_write(struct content *content, void *file, uint64_t offset, const voi
 	bool bar, first = TAILQ_EMPTY(&w->waiting);
 
 	if (w->error)
-		return take_error(w);
+		return take_error(content);
 	bar = barred(content, file, offset, len);
-	if (first && !bar && TAILQ_EMPTY(&pool->writer.ring) && room(&pool->writer, len))
-		return accept_all(content, file, offset, data, len);
+	if (first && !bar && TAILQ_EMPTY(&pool->writer.ring) && room(pool, len))
+		return accept_or_wait(content, file, offset, data, len, done, arg);
 	wait = malloc(sizeof(*wait) + len);
 	if (!wait)
 		return -ENOMEM;
@@ -172,15 +201,18 @@ void writer_pool_admit(struct content_pool *pool)
 		if (wait && barred(content, wait->file, wait->offset, wait->len)) {
 			writer_push(content);
 			wait = NULL;
-		} else if (wait && !room(&pool->writer, wait->len)) {
+		} else if (wait && !room(pool, wait->len)) {
 			break;
 		}
 		out_of_ring(content);
 		if (!wait)
 			continue;
 		TAILQ_REMOVE(&content->writer.waiting, wait, link);
-		err = accept_all(content, wait->file, wait->offset, wait->data, wait->len);
+		err = accept_or_wait(content, wait->file, wait->offset, wait->data, wait->len,
+		    wait->done, wait->arg);
 		wait->err = err > 0 ? 0 : err;
+		if (!err)
+			wait->done = NULL;
 		pool_call(pool, &wait->call);
 		if (!TAILQ_EMPTY(&content->writer.waiting))
 			into_ring(content);
@@ -206,14 +238,12 @@ static void flush_run(struct content_pool *pool, struct call *call)
 	free(wait);
 }
 
-void writer_flush(struct content *content, void (*done)(void *arg, int err), void *arg)
+static int until_acked(struct content *content, void (*done)(void *arg, int err), void *arg)
 {
 	struct flush_wait *wait = calloc(1, sizeof(*wait));
 
-	if (!wait) {
-		done(arg, -ENOMEM);
-		return;
-	}
+	if (!wait)
+		return -ENOMEM;
 	wait->call.run = flush_run;
 	wait->upto = content->pool->writer.next_id;
 	wait->done = done;
@@ -222,6 +252,13 @@ void writer_flush(struct content *content, void (*done)(void *arg, int err), voi
 	writer_push(content);
 	if (TAILQ_EMPTY(&content->writer.unacked))
 		writer_wait_ended(content);
+	return 0;
+}
+
+void writer_flush(struct content *content, void (*done)(void *arg, int err), void *arg)
+{
+	if (until_acked(content, done, arg) < 0)
+		done(arg, -ENOMEM);
 }
 
 void writer_wait_ended(struct content *content)
@@ -232,7 +269,7 @@ void writer_wait_ended(struct content *content)
 
 	while ((wait = TAILQ_FIRST(&w->flushes)) && (!oldest || wait->upto <= oldest->id)) {
 		TAILQ_REMOVE(&w->flushes, wait, link);
-		wait->err = take_error(w);
+		wait->err = take_error(content);
 		pool_call(content->pool, &wait->call);
 	}
 	writer_kick(content);
@@ -323,4 +360,9 @@ void writer_wait_failed(struct content_pool *pool, struct content *content, uint
 	pool->writer.lost_files++;
 	if (!told && !pool->writer.lost_error)
 		pool->writer.lost_error = err;
+}
+
+bool content_withdraw(struct content *content, const void *arg)
+{
+	return writer_withdraw(content, arg);
 }

@@ -60,6 +60,8 @@ struct profile {
 	unsigned lag;	       /* seconds that changes may be behind, 0 to 60 */
 	char *cache_dir;       /* absolute, of all instances' disk caches; NULL: the usual one */
 	uint64_t cache_size;   /* bytes, 0: no disk cache; UINT64_MAX: by the free space */
+	unsigned spool_size;   /* MiB, 0: no spool; unless spool_size_given, a default */
+	bool spool_size_given;
 	enum symlink_policy symlinks;
 	enum idmap_policy idmap;
 

@@ -71,6 +71,8 @@ static const struct profile_key keys[] = {
     FILE_KEY("cache_size", KEY_SIZE, 0, 0, NULL,
 	"10G, or a tenth of the free space if that is less",
 	"most that the disk cache may take, 0 for none"),
+    FILE_KEY("spool_size", KEY_NUMBER, 0, 16777216, NULL, "4096, or a tenth of the free space",
+	"MiB of local disk for what is not yet on the instance"),
     FILE_KEY("symlinks", KEY_CHOICE, 0, 0, "inside|raw", "inside",
 	"follow links that stay inside the mount, or all as they are"),
     FILE_KEY("idmap", KEY_CHOICE, 0, 0, "user|none", "user",
@@ -128,14 +130,14 @@ static const struct profile_key keys[] = {
 static const struct slot slots[] = {VALUE(host), GIVEN(port), GIVEN(user), NOTHING /* key */,
     VALUE(path), NOTHING /* forward */, GIVEN(known_hosts), GIVEN(host_key), VALUE(transport),
     NOTHING /* ssh_option */, VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(lag),
-    VALUE(cache_dir), VALUE(cache_size), VALUE(symlinks), VALUE(idmap), VALUE(resolve),
-    VALUE(api_url), NOTHING /* config */, SETS(read_only, true), SETS(read_only, false),
-    SETS(allow_other, true), SETS(default_permissions, true), SETS(nonempty, true),
-    SETS(nosuid, true), SETS(nosuid, false), SETS(nodev, true), SETS(nodev, false),
-    SETS(noexec, true), SETS(noexec, false), SETS(noatime, true), SETS(noatime, false),
-    SETS(noatime, false), SETS(noatime, false), NOTHING, NOTHING, SETS(sync, true),
-    SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask), VALUE(fsname), VALUE(wait),
-    NOTHING /* subtype */, NOTHING};
+    VALUE(cache_dir), VALUE(cache_size), GIVEN(spool_size), VALUE(symlinks), VALUE(idmap),
+    VALUE(resolve), VALUE(api_url), NOTHING /* config */, SETS(read_only, true),
+    SETS(read_only, false), SETS(allow_other, true), SETS(default_permissions, true),
+    SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false), SETS(nodev, true),
+    SETS(nodev, false), SETS(noexec, true), SETS(noexec, false), SETS(noatime, true),
+    SETS(noatime, false), SETS(noatime, false), SETS(noatime, false), NOTHING, NOTHING,
+    SETS(sync, true), SETS(sync, false), GIVEN(uid), GIVEN(gid), GIVEN(umask), VALUE(fsname),
+    VALUE(wait), NOTHING /* subtype */, NOTHING};
 _Static_assert(
     sizeof(slots) / sizeof(*slots) == sizeof(keys) / sizeof(*keys), "a slot for each key");
 _Static_assert(

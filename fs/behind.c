@@ -37,6 +37,7 @@ void behind_free(struct behind *behind)
 {
 	struct names *names = behind->fs->names;
 
+	behind_spool_drop(behind);
 	if (behind->handle)
 		handle_put(behind->handle);
 	if (behind->inode)
@@ -153,6 +154,7 @@ static void send_item(void *arg, struct outbox_item *item)
 	behind->sent_ms = fs_now_ms(fs);
 	behind->tick = names_tick(fs->names);
 	behind->err = behind->attr_err = behind->set_err = 0;
+	behind_spool_sent(behind);
 	if (item->kind == OUTBOX_FILE)
 		behind_send_file(behind);
 	else if (!find_channel(fs))
@@ -216,6 +218,7 @@ static void ended(void *arg, struct outbox_item *item, int err)
 		behind_ended_file(behind, err);
 	else if (!err)
 		behind_ended_names(behind, err);
+	behind_spool_ended(behind, err);
 	if (err) {
 		/* The data of a file that was removed meanwhile is nobody's. */
 		if (item->kind != OUTBOX_FILE || !LIST_EMPTY(&behind->inode->names))

@@ -21,6 +21,8 @@
 #include "fs/openfile.h"
 #include "fs/request.h"
 
+/* Is there room in the spool for answered changes? */
+bool behind_spool_takes(const struct fs *fs);
 int behind_start(struct fs *fs);
 /* What is left is given up, with errors. */
 void behind_stop(struct fs *fs);

@@ -39,6 +39,7 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 	if (file)
 		err = names_child_path(fs->names, folder, name, path, sizeof(path));
 	if (!err) {
+		behind_spool_take(behind, OUTBOX_CREATE, path, NULL, NULL);
 		behind->inode = names_created(fs->names, folder, name, &report, fs_now_ms(fs));
 		err = behind->inode ? 0 : -ENOMEM;
 	}
@@ -205,9 +206,10 @@ int behind_file(struct handle *handle, const struct sftp_attr *attr)
 	int err;
 
 	if (behind) {
-		if (attr)
-			merge(&behind->attr, attr);
-		return 0;
+		if (!attr)
+			return 0;
+		merge(&behind->attr, attr);
+		return behind_spool_attr(behind, attr);
 	}
 	err = names_path(fs->names, open->inode, path, sizeof(path));
 	if (err)
@@ -219,6 +221,7 @@ int behind_file(struct handle *handle, const struct sftp_attr *attr)
 	if (attr)
 		behind->attr = *attr;
 	open->unsent = behind;
+	behind_spool_take(behind, OUTBOX_FILE, path, NULL, NULL);
 	err = behind_add(behind, OUTBOX_FILE, path, NULL);
 	if (err)
 		open->unsent = NULL;

@@ -28,6 +28,10 @@ struct behind {
 	uint64_t tick, sent_ms; /* of sending */
 	bool current;		/* the inode was not changed here since */
 
+#define BEHIND_SEQUENCES 8u
+	unsigned n_sequences; /* its records in the spool */
+	uint64_t sequences[BEHIND_SEQUENCES];
+
 	const char *name, *to_name;
 	char names[];
 };
@@ -41,6 +45,19 @@ void behind_free(struct behind *behind);
 /* Into the outbox, with its names and inode pending. On an error it was freed. */
 int behind_add(struct behind *behind, enum outbox_kind kind, const char *path, const char *to);
 void behind_answered(struct behind *behind, int err);
+
+/* --- behind_spool.c --- */
+/* Into the spool, before anything is changed here. there: what stands under the name that is
+ * removed, or replaced; or NULL. */
+void behind_spool_take(struct behind *behind, enum outbox_kind kind, const char *path,
+    const char *to, const struct inode *there);
+/* Attributes that join a change of a file. */
+int behind_spool_attr(struct behind *behind, const struct sftp_attr *attr);
+void behind_spool_sent(const struct behind *behind);
+/* It is done, or can't be: then it stays. */
+void behind_spool_ended(struct behind *behind, int err);
+/* It was not taken over. */
+void behind_spool_drop(struct behind *behind);
 
 /* --- behind_names.c, behind_file.c --- */
 void behind_send_names(struct behind *behind);

@@ -40,10 +40,13 @@ static int add_new(struct behind *behind, enum outbox_kind kind, const struct at
 	struct fs *fs = behind->fs;
 	char path[PATH_MAX];
 	int err = names_child_path(fs->names, behind->folder, behind->name, path, sizeof(path));
-	struct inode *inode =
-	    err ? NULL
-		: names_created(fs->names, behind->folder, behind->name, report, fs_now_ms(fs));
+	struct inode *inode = NULL;
 
+	if (!err) {
+		behind_spool_take(behind, kind, path, NULL, NULL);
+		inode =
+		    names_created(fs->names, behind->folder, behind->name, report, fs_now_ms(fs));
+	}
 	if (!inode) {
 		behind_free(behind);
 		return err ? err : -ENOMEM;
@@ -99,6 +102,7 @@ int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rm
 			behind_free(behind);
 		return err;
 	}
+	behind_spool_take(behind, rmdir ? OUTBOX_RMDIR : OUTBOX_UNLINK, path, NULL, inode);
 	attr_touch_change(&inode->attr, request_clock());
 	names_removed(fs->names, folder, name, fs_now_ms(fs));
 	return behind_add(behind, rmdir ? OUTBOX_RMDIR : OUTBOX_UNLINK, path, NULL);
@@ -109,6 +113,7 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 {
 	struct inode *inode = names_find(fs->names, folder, name)->inode;
 	struct behind *behind = behind_new(fs, folder, name, to_folder, to_name, inode);
+	struct dentry *replaced;
 	char path[PATH_MAX], to[PATH_MAX];
 	int err = behind ? names_child_path(fs->names, folder, name, path, sizeof(path)) : -ENOMEM;
 
@@ -119,6 +124,8 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 			behind_free(behind);
 		return err;
 	}
+	replaced = names_find(fs->names, to_folder, to_name);
+	behind_spool_take(behind, OUTBOX_RENAME, path, to, replaced ? replaced->inode : NULL);
 	names_renamed(fs->names, folder, name, to_folder, to_name, fs_now_ms(fs));
 	attr_touch_change(&inode->attr, request_clock());
 	return behind_add(behind, OUTBOX_RENAME, path, to);
@@ -136,6 +143,7 @@ int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *a
 		return err;
 	}
 	behind->attr = *attr;
+	behind_spool_take(behind, OUTBOX_SETATTR, path, NULL, NULL);
 	return behind_add(behind, OUTBOX_SETATTR, path, NULL);
 }
 

@@ -1,5 +1,6 @@
 #include "fs/burst.h"
 #include "cache/outbox.h"
+#include "fs/behind.h"
 #include "fs/listing.h"
 #include <string.h>
 
@@ -143,6 +144,6 @@ bool burst_room(struct fs *fs)
 	if (!room->known_ms || now - room->known_ms > ROOM_KNOWN_MS || room->read_only)
 		return false;
 	content_pool_figures(fs->contents, &figures);
-	return room->bytes > ROOM_BYTES + figures.dirty_bytes &&
+	return behind_spool_takes(fs) && room->bytes > ROOM_BYTES + figures.dirty_bytes &&
 	       room->files > ROOM_FILES + outbox_count(fs->outbox);
 }

@@ -20,5 +20,7 @@ void control_stop(struct fs *fs);
 
 /* status.c: all that `vastfs status` shows; owned by the caller. */
 json_t *status_json(struct fs *fs);
+/* JSON is UTF-8, but names of files are not always, nor is what a server says. */
+json_t *status_string(const char *bytes);
 
 #endif

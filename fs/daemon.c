@@ -10,6 +10,7 @@
 #include "fs/notify.h"
 #include "fs/openfile.h"
 #include "fs/ownlinks.h"
+#include "fs/spooling.h"
 #include "fs/walk.h"
 #include "transport/commands.h"
 #include <errno.h>
@@ -65,6 +66,7 @@ static void leave(struct daemon *daemon)
 	notifier_stop(&daemon->fs);
 	fuse_loop_destroy(&daemon->fs);
 	control_stop(&daemon->fs);
+	spooling_quiet(&daemon->fs);
 	for (i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&daemon->signals[i], NULL);
 	commands_free(daemon->fs.commands);
@@ -177,6 +179,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	if (!fs->names || !fs->contents || !fs->ahead || behind_start(fs))
 		return -ENOMEM;
 	disk_start(fs);
+	content_pool_set_spool(fs->contents, fs->spool);
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
 		return err;
@@ -213,6 +216,15 @@ static void on_root(void *arg, int err, const struct sftp_attr *attr)
 		options->mounted(options->arg);
 }
 
+/* What earlier mounts left is on the instance, or as much as can be. */
+static void on_replayed(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->state == CONNECTING)
+		remote_stat(daemon->fs.remote, remote_root(daemon->fs.remote), on_root, daemon);
+}
+
 static void on_ready(void *arg, const struct ssh_error *error)
 {
 	struct daemon *daemon = arg;
@@ -227,7 +239,8 @@ static void on_ready(void *arg, const struct ssh_error *error)
 		fail(daemon, EXIT_MOUNT_FAILED);
 		return;
 	}
-	remote_stat(daemon->fs.remote, remote_root(daemon->fs.remote), on_root, daemon);
+	if (spooling_replay(&daemon->fs, on_replayed, daemon))
+		fail(daemon, EXIT_SYSTEM);
 }
 
 static void on_link(void *arg, const struct ssh_error *error)
@@ -239,6 +252,8 @@ static void on_link(void *arg, const struct ssh_error *error)
 		    "%s: the connection is lost: %s", daemon->options->profile->id, error->text);
 	else
 		log_warning("%s: connected again", daemon->options->profile->id);
+	if (daemon->fs.contents)
+		content_pool_link(daemon->fs.contents, !error);
 }
 
 static int begin(struct daemon *daemon)
@@ -260,7 +275,7 @@ static int begin(struct daemon *daemon)
 	walk_init(fs);
 	fs->mountpoint = strdup(daemon->options->mountpoint);
 	fs->locator = locator_new(fs->profile);
-	if (!fs->mountpoint || !fs->locator)
+	if (!fs->mountpoint || !fs->locator || spooling_start(fs))
 		return -ENOMEM;
 	uv_timer_init(&daemon->loop, &daemon->deadline);
 	daemon->deadline.data = daemon;
@@ -327,6 +342,8 @@ int daemon_run(const struct daemon_options *options)
 	free_caches(&daemon.fs, daemon.late);
 	uv_walk(&daemon.loop, on_closed_walk, NULL);
 	uv_run(&daemon.loop, UV_RUN_NOWAIT);
+	spooling_tell(&daemon.fs);
+	spooling_stop(&daemon.fs);
 	free(daemon.fs.mountpoint);
 	uv_loop_close(&daemon.loop);
 	return daemon.code;

@@ -282,6 +282,9 @@ void fs_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	burst_note(open->fs, flush->request.pid, false);
 	if (!content_dirty(open->content) && open->unsent)
 		end_flush(flush, 0);
+	/* Without a link a close does not wait for what outlives the daemon. */
+	else if (fs_offline(open->fs) && content_spooled(open->content))
+		end_flush(flush, 0);
 	else if (content_dirty(open->content) && close_behind(flush))
 		end_flush(flush, 0);
 	else

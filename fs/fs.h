@@ -57,8 +57,10 @@ struct fs {
 	struct remote *remote;
 	struct locator *locator; /* where the instance is */
 	struct content_pool *contents;
-	struct store *store;	   /* the disk cache, or NULL */
-	const char *store_off;	   /* why there is none */
+	struct store *store;   /* the disk cache, or NULL */
+	const char *store_off; /* why there is none */
+	struct spool *spool;   /* or NULL */
+	struct spooling *spooling;
 	struct names *names;	   /* NULL until the remote is ready */
 	struct forwards *forwards; /* or NULL */
 	struct commands *commands; /* programs run on the instance */

@@ -166,6 +166,7 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
 	burst_wrote(write->request.fs, write->request.pid);
 	write->size = size;
 	write->offset = (uint64_t)offset;
+	openfile_will_write(handle->open);
 	write->request.sends = true;
 	if (keep)
 		keep_data(write, handle, data);

@@ -235,12 +235,16 @@ static void on_removed(void *arg, int err)
 	struct change *change = arg;
 	struct fs *fs = change->request.fs;
 	struct dentry *dentry;
+	struct openfile *open;
 
 	if (!err || err == -ENOENT) {
 		dentry = names_find(fs->names, change->folder, change->name);
 		if (!err && dentry && dentry->inode)
 			attr_touch_change(&dentry->inode->attr, request_clock());
+		open = dentry && dentry->inode ? dentry->inode->open : NULL;
 		names_removed(fs->names, change->folder, change->name, fs_now_ms(fs));
+		if (!err && open && LIST_EMPTY(&open->inode->names))
+			content_unspool(open->content);
 	}
 	request_end(&change->request, err);
 }

@@ -193,77 +193,6 @@ int handle_open_placing(struct handle *handle, void (*done)(void *arg, int err),
 	return 0;
 }
 
-/* --- the content cache's way to the instance --- */
-
-static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
-    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg)
-{
-	struct handle *handle = file;
-
-	if (handle->doubt)
-		replaced_read(handle, offset, len, bulk, done, arg);
-	else
-		rfile_read(handle->file, offset, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
-}
-
-static void source_write(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
-    void (*done)(void *arg, int err), void *arg)
-{
-	struct handle *handle = file;
-
-	rfile_write(handle->file, offset, data, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
-}
-
-static void source_get(void *file)
-{
-	handle_get(file);
-}
-
-static void source_put(void *file)
-{
-	handle_put(file);
-}
-
-static bool source_appends(void *file)
-{
-	const struct handle *handle = file;
-
-	return handle->append;
-}
-
-static struct remote *remote_of(void *file)
-{
-	const struct handle *handle = file;
-
-	return handle->open->fs->remote;
-}
-
-static uint32_t source_max_read(void *file)
-{
-	return remote_features(remote_of(file))->max_read;
-}
-
-static uint32_t source_max_write(void *file)
-{
-	return remote_features(remote_of(file))->max_write;
-}
-
-static uint32_t source_rtt_us(void *file)
-{
-	return pool_min_rtt_us(remote_pool(remote_of(file)));
-}
-
-const struct content_source openfile_source = {
-    .read = source_read,
-    .write = source_write,
-    .get = source_get,
-    .put = source_put,
-    .appends = source_appends,
-    .max_read = source_max_read,
-    .max_write = source_max_write,
-    .rtt_us = source_rtt_us,
-};
-
 /* --- versions --- */
 
 void handle_tell_version(struct handle *handle)
@@ -374,6 +303,18 @@ void openfile_used(struct fs *fs, struct openfile *open)
 	if (!open->suspect &&
 	    !attr_settled(&inode->attr, fs_wall(), fs_now_ms(fs) - inode->version_ms))
 		open->suspect = true;
+}
+
+void openfile_will_write(struct openfile *open)
+{
+	const struct inode *inode = open->inode;
+
+	if (openfile_dirty(inode))
+		return;
+	open->base_size = inode->attr.size;
+	open->base_mtime = inode->attr.mtime_there;
+	open->based = !inode->pending; /* else it is not known what the instance will have */
+	content_based(open->content);
 }
 
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)

@@ -28,6 +28,10 @@ struct openfile {
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
 	/* It was opened for reading when it had these; else mode is 0. */
 	uint32_t mode, uid, gid;
+	/* What the instance had before our changes that it may not have yet. */
+	uint64_t base_size;
+	uint32_t base_mtime;
+	bool based;
 	bool kernel_stale; /* the kernel may hold pages of another version */
 };
 
@@ -92,6 +96,8 @@ void openfile_used(struct fs *fs, struct openfile *open);
  * good. */
 void openfile_take_own(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
+/* Bytes are about to be accepted: notes what the instance has before them. */
+void openfile_will_write(struct openfile *open);
 /* Bytes were accepted from a program: the file's size and times are now ours to tell. */
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
 /* We set the file's size, to what the instance then reported. */

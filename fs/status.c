@@ -6,13 +6,13 @@
 #include "fs/ahead.h"
 #include "fs/control.h"
 #include "fs/failures.h"
+#include "fs/spooling.h"
 #include "transport/commands.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* JSON is UTF-8, but names of files are not always, nor is what a server says. */
-static json_t *text(const char *bytes)
+json_t *status_string(const char *bytes)
 {
 	json_t *json = json_string(bytes);
 	char *copy, *at;
@@ -47,8 +47,9 @@ static json_t *sessions(struct fs *fs)
 			(int)session.requests, "bytes_in_flight",
 			(json_int_t)session.bytes_in_flight, "bytes_in",
 			(json_int_t)session.bytes_in, "bytes_out", (json_int_t)session.bytes_out,
-			"cipher", session.cipher, "server", text(session.peer), "reconnects",
-			(int)session.reconnects, "last_error", text(session.last_error)));
+			"cipher", session.cipher, "server", status_string(session.peer),
+			"reconnects", (int)session.reconnects, "last_error",
+			status_string(session.last_error)));
 	}
 	return list;
 }
@@ -81,8 +82,8 @@ static json_t *behind(struct fs *fs)
 	TAILQ_FOREACH (failure, &fs->failures, link)
 		json_array_append_new(
 		    list, json_pack("{s:I, s:s, s:o, s:s}", "time", (json_int_t)failure->when,
-			      "change", failure->what, "path", text(failure->path), "error",
-			      strerror(-failure->err)));
+			      "change", failure->what, "path", status_string(failure->path),
+			      "error", strerror(-failure->err)));
 	return json_pack("{s:I, s:f, s:I, s:o}", "changes", (json_int_t)outbox_count(fs->outbox),
 	    "oldest_seconds", (double)outbox_age_ms(fs->outbox, fs_now_ms(fs)) / 1000.0, "failed",
 	    (json_int_t)fs->failed, "failures", list);
@@ -122,7 +123,7 @@ static json_t *forwards(struct fs *fs)
 			"connections", (int)figures.connections, "accepted",
 			(json_int_t)figures.accepted, "bytes_in", (json_int_t)figures.bytes_in,
 			"bytes_out", (json_int_t)figures.bytes_out, "last_error",
-			text(figures.last_error)));
+			status_string(figures.last_error)));
 	}
 	return list;
 }
@@ -130,7 +131,7 @@ static json_t *forwards(struct fs *fs)
 static void add_message(void *arg, const char *line, long long when)
 {
 	json_array_append_new(
-	    arg, json_pack("{s:I, s:o}", "time", (json_int_t)when, "text", text(line)));
+	    arg, json_pack("{s:I, s:o}", "time", (json_int_t)when, "text", status_string(line)));
 }
 
 json_t *status_json(struct fs *fs)
@@ -146,16 +147,17 @@ json_t *status_json(struct fs *fs)
 	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, "
 	    "s:{s:i, s:i, s:i, s:I, "
 	    "s:I, s:I}, s:o}",
-	    "ok", 1, "id", fs->profile->id, "mountpoint", text(fs->mountpoint), "host", place.host,
-	    "port", (int)place.port, "address_from", sources[source], "user", fs->profile->user,
-	    "path", text(remote_root(fs->remote)), "pid", (int)getpid(), "version", VASTFS_VERSION,
-	    "connected", pool_up(remote_pool(fs->remote)), "uptime_seconds",
-	    (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs), "cache", cache(fs),
-	    "behind", behind(fs), "forwards", forwards(fs), "requests", "in_flight",
-	    (int)fs->requests_waiting, "open_files", (int)fs->open_files, "programs",
+	    "ok", 1, "id", fs->profile->id, "mountpoint", status_string(fs->mountpoint), "host",
+	    place.host, "port", (int)place.port, "address_from", sources[source], "user",
+	    fs->profile->user, "path", status_string(remote_root(fs->remote)), "pid", (int)getpid(),
+	    "version", VASTFS_VERSION, "connected", pool_up(remote_pool(fs->remote)),
+	    "uptime_seconds", (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs),
+	    "cache", cache(fs), "behind", behind(fs), "forwards", forwards(fs), "requests",
+	    "in_flight", (int)fs->requests_waiting, "open_files", (int)fs->open_files, "programs",
 	    (int)commands_count(fs->commands), "answered", (json_int_t)fs->requests_answered,
 	    "timed_out", (json_int_t)fs->requests_timed_out, "interrupted",
 	    (json_int_t)fs->requests_interrupted, "messages", messages);
 	json_object_set_new(status, "disk_cache", disk(fs));
+	json_object_set_new(status, "spool", spooling_json(fs));
 	return status;
 }

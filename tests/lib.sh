@@ -195,6 +195,7 @@ setup_dirs() {
 	REMOTE=$W/remote MNT=$W/mnt
 	REAL_HOME=${REAL_HOME:-$HOME}
 	export HOME=$W/home XDG_CONFIG_HOME=$W/home/.config XDG_RUNTIME_DIR=$W/run XDG_CACHE_HOME=$W/home/.cache
+	export XDG_STATE_HOME=$W/home/.local/state
 	export GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@example.org \
 		GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@example.org
 	export ASAN_OPTIONS="log_path=$W/san.asan:detect_leaks=1:abort_on_error=0"

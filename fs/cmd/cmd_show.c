@@ -53,6 +53,10 @@ static void print_profile(const struct profile *p)
 	print_number("connections", p->connections);
 	print_number("timeout", p->timeout);
 	print_number("attr_timeout", p->attr_timeout);
+	if (p->spool_size_given)
+		print_number("spool_size", p->spool_size);
+	else
+		puts("; spool_size: 4096, or a tenth of the free space");
 	print("symlinks", p->symlinks == SYMLINKS_RAW ? "raw" : "inside");
 	print("resolve", resolves[p->resolve]);
 	print("idmap", p->idmap == IDMAP_NONE ? "none" : "user");

@@ -131,6 +131,28 @@ static void print_disk(const json_t *disk)
 		printf("              %s\n", text(disk, "why"));
 }
 
+static void print_spool(const json_t *spool)
+{
+	const json_t *file;
+	size_t i;
+
+	if (!json_is_object(spool))
+		return;
+	printf("  spool       %lld changes, %s; %s of %s on disk in %s\n", number(spool, "changes"),
+	    bytes(number(spool, "bytes")), bytes(number(spool, "disk_bytes")),
+	    bytes(number(spool, "limit_bytes")), text(spool, "path"));
+	if (text(spool, "error")[0])
+		printf("              takes no more: %s\n", text(spool, "error"));
+	if (number(spool, "broken"))
+		printf(
+		    "              %lld changes could not be read back\n", number(spool, "broken"));
+	json_array_foreach(json_object_get(spool, "failed"), i, file)
+	    printf("              NOT SENT: %s: %s\n", text(file, "path"), text(file, "error"));
+	json_array_foreach(json_object_get(spool, "conflicts"), i, file)
+	    printf("              changed there meanwhile: %s; yours is %s\n", text(file, "path"),
+		text(file, "kept_as"));
+}
+
 void status_text_print(const json_t *status)
 {
 	const json_t *cache = json_object_get(status, "cache");
@@ -164,6 +186,7 @@ void status_text_print(const json_t *status)
 		printf("  behind      %lld changes, the oldest for %.1f s\n",
 		    number(behind, "changes"), real(behind, "oldest_seconds"));
 	print_failures(behind);
+	print_spool(json_object_get(status, "spool"));
 	print_forwards(json_object_get(status, "forwards"));
 	print_messages(json_object_get(status, "messages"));
 }

@@ -93,8 +93,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (i = 0; i < segment->n; i++) {
 			if (!segment->at[i])
 				continue;
-			need(segment->at[i] < size || (segment->at[i] & ~SEGMENT_RENAME) < size);
-			need(spool_decode(bytes + (segment->at[i] & ~SEGMENT_RENAME),
+			need((segment->at[i] & SEGMENT_AT) < size);
+			need(spool_decode(bytes + (segment->at[i] & SEGMENT_AT),
 			    segment_length(segment, i), segment->salt, first + i, first + i + 1,
 			    &record));
 			check(&record, bytes, size);

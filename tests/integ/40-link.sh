@@ -169,6 +169,7 @@ cut_during_copy() {
 	proxy cut
 	wait "$copy"
 	proxy rate 0
+	"$BUILD/vastfs" sync "$MNT" # without a link, close does not wait
 	same_file "$W/local/c" "$REMOTE/c"
 	rm "$REMOTE/c"
 	cp "$W/local/c" "$REMOTE/c2"

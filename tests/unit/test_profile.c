@@ -21,6 +21,7 @@ static void test_defaults(void **state)
 	assert_int_equal(p->connections, 4);
 	assert_int_equal(p->timeout, 60);
 	assert_int_equal(p->attr_timeout, 30);
+	assert_false(p->spool_size_given);
 	assert_int_equal(p->symlinks, SYMLINKS_INSIDE);
 	assert_int_equal(p->idmap, IDMAP_USER);
 	assert_true(p->nosuid && p->nodev);
@@ -51,6 +52,8 @@ static void check_all_keys(const struct profile *p)
 	assert_int_equal(p->connections, 16);
 	assert_int_equal(p->timeout, 1);
 	assert_int_equal(p->attr_timeout, 0);
+	assert_int_equal(p->spool_size, 100);
+	assert_true(p->spool_size_given);
 	assert_int_equal(p->symlinks, SYMLINKS_RAW);
 	assert_int_equal(p->idmap, IDMAP_NONE);
 }
@@ -61,16 +64,17 @@ static void test_every_key_in_file_and_as_option(void **state)
 
 	put_file("k1", key_plain, 0600);
 	put_file("k2", key_plain, 0400);
-	p = good("[box]\nhost=[::1]\nport=20544\nuser=ubuntu\nkey=~/k1\nkey=~/k2\npath=~/data\n"
-		 "forward=8080\nforward=9:/run/x.sock\nknown_hosts=~/hosts\nhost_key=strict\n"
-		 "connections=16\ntimeout=1\nattr_timeout=0\nsymlinks=raw\nidmap=none\n",
+	p = good(
+	    "[box]\nhost=[::1]\nport=20544\nuser=ubuntu\nkey=~/k1\nkey=~/k2\npath=~/data\n"
+	    "forward=8080\nforward=9:/run/x.sock\nknown_hosts=~/hosts\nhost_key=strict\n"
+	    "connections=16\ntimeout=1\nattr_timeout=0\nspool_size=100\nsymlinks=raw\nidmap=none\n",
 	    "box", "");
 	check_all_keys(p);
 	profile_free(p);
 	p = good("", "box",
 	    "host=[::1]|port=20544|user=ubuntu|key=~/k1|key=~/k2|path=~/data|forward=8080|"
 	    "forward=9:/run/x.sock|known_hosts=~/hosts|host_key=strict|connections=16|timeout=1|"
-	    "attr_timeout=0|symlinks=raw|idmap=none");
+	    "attr_timeout=0|spool_size=100|symlinks=raw|idmap=none");
 	check_all_keys(p);
 	assert_string_equal(p->id, "ubuntu@[::1]:20544");
 	profile_free(p);

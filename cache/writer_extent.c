@@ -1,0 +1,124 @@
+/* Extents: their memory, and their places in the lists. */
+#include "cache/content_impl.h"
+#include "cache/writer_impl.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void data_free(struct writer_pool *pool, uint8_t *data, uint32_t room)
+{
+	pool->memory -= room;
+	if (data && room == pool->spare_room &&
+	    pool->spares < sizeof(pool->spare) / sizeof(*pool->spare))
+		pool->spare[pool->spares++] = data;
+	else
+		free(data);
+}
+
+/* Small ones grow fourfold, then take the whole chunk at once. */
+int extent_reserve(struct extent *extent, uint32_t len)
+{
+	struct writer_pool *pool = &extent->pool->writer;
+	uint32_t room = extent->room ? extent->room * 4 : 4096;
+	uint8_t *data;
+
+	if (len <= extent->room)
+		return 0;
+	while (room < len)
+		room *= 4;
+	if (room > extent->chunk / 4)
+		room = extent->chunk;
+	if (room == extent->chunk && !pool->spare_room)
+		pool->spare_room = room;
+	if (room == pool->spare_room && pool->spares) {
+		data = pool->spare[--pool->spares];
+		if (extent->data && extent->len)
+			memcpy(data, extent->data, extent->len);
+		data_free(pool, extent->data, extent->room);
+	} else {
+		data = realloc(extent->data, room);
+		if (!data)
+			return -ENOMEM;
+		pool->memory -= extent->room;
+	}
+	pool->memory += room;
+	extent->data = data;
+	extent->room = room;
+	return 0;
+}
+
+static uint32_t chunk_of(const struct content_pool *pool, void *file)
+{
+	uint32_t chunk = pool->source->max_write(file);
+
+	/* Whole pages there too, as far as the writer's own offsets allow. */
+	return chunk > BLOCKS_PAGE ? chunk - chunk % BLOCKS_PAGE : BLOCKS_PAGE;
+}
+
+struct extent *extent_new(struct content *content, void *file, uint64_t offset)
+{
+	struct content_pool *pool = content->pool;
+	struct writer *w = &content->writer;
+	struct extent *extent = calloc(1, sizeof(*extent));
+
+	if (!extent)
+		return NULL;
+	if (TAILQ_EMPTY(&w->unacked)) {
+		w->appending = pool->source->appends(file);
+		w->append_from = offset;
+		w->append_end = 0;
+		TAILQ_INSERT_TAIL(&pool->writer.dirty_contents, content, writer.dirty_link);
+	} else if (w->appending) {
+		/* One file for all, so that the source keeps them in order. */
+		file = TAILQ_FIRST(&w->unacked)->file;
+		if (offset < w->append_from)
+			w->append_from = offset;
+	}
+	extent->pool = pool;
+	extent->content = content;
+	extent->file = file;
+	extent->id = pool->writer.next_id++;
+	extent->offset = offset;
+	extent->chunk = chunk_of(pool, file);
+	pool->source->get(file);
+	TAILQ_INSERT_TAIL(&w->unacked, extent, link);
+	TAILQ_INSERT_TAIL(&pool->writer.unacked, extent, pool_link);
+	return extent;
+}
+
+void extent_drop_data(struct extent *extent)
+{
+	data_free(&extent->pool->writer, extent->data, extent->room);
+	extent->data = NULL;
+	extent->room = 0;
+}
+
+void extent_end_of(struct extent *extent)
+{
+	struct content_pool *pool = extent->pool;
+	struct content *content = extent->content;
+
+	TAILQ_REMOVE(&pool->writer.unacked, extent, pool_link);
+	pool->writer.dirty -= extent->len;
+	if (content) {
+		TAILQ_REMOVE(&content->writer.unacked, extent, link);
+		content->writer.dirty -= extent->len;
+		if (TAILQ_EMPTY(&content->writer.unacked))
+			TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
+	}
+	extent_drop_data(extent);
+}
+
+void extent_free(struct extent *extent)
+{
+	extent->pool->source->put(extent->file);
+	free(extent->more);
+	free(extent);
+}
+
+void extent_grew(struct extent *extent, uint32_t n)
+{
+	extent->len += n;
+	extent->content->writer.dirty += n;
+	extent->pool->writer.dirty += n;
+}

@@ -1,0 +1,87 @@
+/* The content cache's way to the instance. */
+#include "cache/spool.h"
+#include "fs/openfile.h"
+#include "fs/replaced.h"
+
+static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
+    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg)
+{
+	struct handle *handle = file;
+
+	if (handle->doubt)
+		replaced_read(handle, offset, len, bulk, done, arg);
+	else
+		rfile_read(handle->file, offset, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
+}
+
+static void source_write(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
+    void (*done)(void *arg, int err), void *arg)
+{
+	struct handle *handle = file;
+
+	rfile_write(handle->file, offset, data, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
+}
+
+static void source_get(void *file)
+{
+	handle_get(file);
+}
+
+static void source_put(void *file)
+{
+	handle_put(file);
+}
+
+static bool source_appends(void *file)
+{
+	const struct handle *handle = file;
+
+	return handle->append;
+}
+
+static bool source_place(void *file, char *path, size_t size, struct spool_record *record)
+{
+	const struct handle *handle = file;
+	const struct openfile *open = handle->open;
+
+	if (open->based) {
+		record->flags |= SPOOL_BASE;
+		record->base_size = open->base_size;
+		record->base_mtime = open->base_mtime;
+	}
+	return !names_path(open->fs->names, open->inode, path, size);
+}
+
+static struct remote *remote_of(void *file)
+{
+	const struct handle *handle = file;
+
+	return handle->open->fs->remote;
+}
+
+static uint32_t source_max_read(void *file)
+{
+	return remote_features(remote_of(file))->max_read;
+}
+
+static uint32_t source_max_write(void *file)
+{
+	return remote_features(remote_of(file))->max_write;
+}
+
+static uint32_t source_rtt_us(void *file)
+{
+	return pool_min_rtt_us(remote_pool(remote_of(file)));
+}
+
+const struct content_source openfile_source = {
+    .read = source_read,
+    .write = source_write,
+    .get = source_get,
+    .put = source_put,
+    .appends = source_appends,
+    .place = source_place,
+    .max_read = source_max_read,
+    .max_write = source_max_write,
+    .rtt_us = source_rtt_us,
+};

@@ -1,0 +1,310 @@
+#include "fs/replay.h"
+#include "conf/log.h"
+#include "fs/replay_impl.h"
+#include "fs/spooling.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JOBS_MOST 64u
+#define BYTES_MOST (16u << 20)
+
+static void pump(struct replay *replay);
+
+static void on_idle(uv_idle_t *idle)
+{
+	uv_idle_stop(idle);
+	pump(idle->data);
+}
+
+static void soon(struct replay *replay)
+{
+	uv_idle_start(&replay->idle, on_idle);
+}
+
+bool replay_below(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	return !strncmp(path, folder, len) && (!path[len] || path[len] == '/' || len == 1);
+}
+
+char *replay_conflict_path(const char *path, unsigned n)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	time_t now = time(NULL);
+	char date[64], count[16] = "", *out;
+	struct tm tm;
+	size_t keep = strlen(name);
+
+	localtime_r(&now, &tm);
+	strftime(date, sizeof(date), ".vastfs-conflict-%Y%m%d-%H%M%S", &tm);
+	if (n)
+		snprintf(count, sizeof(count), "-%u", n);
+	if (keep + strlen(date) + strlen(count) > 255)
+		keep = 255 - strlen(date) - strlen(count);
+	if (asprintf(&out, "%.*s%.*s%s%s", (int)(name - path), path, (int)keep, name, date, count) <
+	    0)
+		return NULL;
+	return out;
+}
+
+void replay_conflict(struct replay *replay, const char *path, const char *place)
+{
+	replay->figures.conflicts++;
+	log_warning("%s was changed on the instance meanwhile; your version is %s", path, place);
+	spooling_note_conflict(replay->fs, path, place);
+}
+
+/* --- which may go at once --- */
+
+static bool is_data(const struct job *job)
+{
+	return job->record.type == SPOOL_WRITE;
+}
+
+static bool is_barrier(const struct job *job)
+{
+	switch (job->record.type) {
+	case SPOOL_RENAME:
+	case SPOOL_LINK:
+	case SPOOL_RMDIR:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool in_each_others_way(const struct job *a, const struct job *b)
+{
+	const struct spool_record *x = &a->record, *y = &b->record;
+
+	if (is_barrier(a) || is_barrier(b))
+		return true;
+	if (is_data(a) && is_data(b) && !strcmp(x->path, y->path))
+		return x->offset < y->offset + y->len && y->offset < x->offset + x->len;
+	return replay_below(x->path, y->path) || replay_below(y->path, x->path);
+}
+
+static bool may_start(const struct job *job)
+{
+	const struct job *earlier;
+
+	TAILQ_FOREACH (earlier, &job->replay->jobs, link) {
+		if (earlier == job)
+			break;
+		if (in_each_others_way(earlier, job))
+			return false;
+	}
+	return true;
+}
+
+/* --- jobs --- */
+
+static bool is_link_error(int err)
+{
+	return err == -ENOTCONN || err == -ETIMEDOUT;
+}
+
+static void start(struct job *job)
+{
+	job->started = true;
+	switch (job->record.type) {
+	case SPOOL_WRITE:
+	case SPOOL_APPEND:
+	case SPOOL_TRUNCATE:
+		replay_data(job);
+		break;
+	default:
+		replay_name(job);
+	}
+}
+
+void replay_job_end(struct job *job, int err)
+{
+	struct replay *replay = job->replay;
+	const struct spool_record *record = &job->record;
+
+	if (err && record->type == SPOOL_CREATE && job->target) {
+		job->target->state = TARGET_NEW;
+		job->target->err = err;
+	}
+	if (!err) {
+		spool_done(replay->fs->spool, record->sequence, 1);
+		replay->figures.done++;
+		replay->figures.done_bytes += record->len;
+	} else if (is_link_error(err)) {
+		replay->err = err;
+	} else {
+		replay->figures.failed++;
+		spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
+	}
+	TAILQ_REMOVE(&replay->jobs, job, link);
+	replay->n_jobs--;
+	replay->job_bytes -= record->len;
+	if (job->target)
+		target_put(job->target);
+	free(job->buf.at);
+	free(job);
+	soon(replay);
+}
+
+/* The next change as a job; false: there is none, or it can't be read. */
+static bool load(struct replay *replay)
+{
+	struct job *job = calloc(1, sizeof(*job));
+	uint64_t sequence = spool_next(replay->fs->spool, replay->next);
+	int err;
+
+	if (!job || !sequence || sequence >= replay->to) {
+		replay->next = replay->to;
+		free(job);
+		return false;
+	}
+	replay->next = sequence + 1;
+	err = spool_read(replay->fs->spool, sequence, &job->buf, &job->record);
+	if (err || job->record.type == SPOOL_CHECKED) {
+		if (err)
+			log_error("a change in the spool can't be read back: %s", strerror(-err));
+		spool_done(replay->fs->spool, sequence, 1);
+		free(job->buf.at);
+		free(job);
+		return true;
+	}
+	job->replay = replay;
+	TAILQ_INSERT_TAIL(&replay->jobs, job, link);
+	replay->n_jobs++;
+	replay->job_bytes += job->record.len;
+	return true;
+}
+
+static void on_idle_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void end(struct replay *replay)
+{
+	struct target *target;
+	size_t i;
+
+	replay->ended = true;
+	while ((target = TAILQ_FIRST(&replay->targets)))
+		target_free(target);
+	for (i = 0; i < replay->n_notes; i++) {
+		free(replay->notes[i].path);
+		free(replay->notes[i].to);
+	}
+	free(replay->notes);
+	replay->finished(replay->arg, replay->err, &replay->figures);
+	uv_close((uv_handle_t *)&replay->idle, on_idle_closed);
+}
+
+static void pump(struct replay *replay)
+{
+	struct job *job, *next;
+
+	while (!replay->err && replay->next < replay->to && replay->n_jobs < JOBS_MOST &&
+	       replay->job_bytes < BYTES_MOST && load(replay))
+		;
+	for (job = TAILQ_FIRST(&replay->jobs); job; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (job->started)
+			continue;
+		if (replay->err)
+			replay_job_end(job, replay->err);
+		else if (may_start(job))
+			start(job);
+	}
+	if (replay->n_jobs || (!replay->err && replay->next < replay->to)) {
+		if (!replay->n_jobs)
+			soon(replay);
+	} else if (!replay->ended) {
+		end(replay);
+	}
+}
+
+/* --- what has to be known beforehand --- */
+
+static int note(struct replay *replay, const struct spool_record *record)
+{
+	size_t room = replay->notes_room ? replay->notes_room * 2 : 64;
+	struct note *grown, *at;
+
+	if (replay->n_notes == replay->notes_room) {
+		grown = realloc(replay->notes, room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		replay->notes = grown;
+		replay->notes_room = room;
+	}
+	at = &replay->notes[replay->n_notes];
+	*at = (struct note){.sequence = record->sequence,
+	    .type = record->type,
+	    .alive = record->alive,
+	    .path = strdup(record->path),
+	    .to = record->to ? strdup(record->to) : NULL};
+	if (!at->path || (record->to && !at->to)) {
+		free(at->path);
+		free(at->to);
+		return -ENOMEM;
+	}
+	replay->n_notes++;
+	return 0;
+}
+
+static int survey(struct replay *replay)
+{
+	struct spool *spool = replay->fs->spool;
+	uint64_t sequence = replay->next;
+	struct spool_record record;
+	struct spool_buf buf = {0};
+	enum spool_type type;
+	int err = 0;
+
+	for (; !err && (sequence = spool_next(spool, sequence)) && sequence < replay->to;
+	     sequence++) {
+		type = spool_type_of(spool, sequence);
+		if (type != SPOOL_CHECKED)
+			replay->figures.changes++;
+		if (type == SPOOL_WRITE || type == SPOOL_APPEND) {
+			replay->figures.bytes += spool_length(spool, sequence);
+			continue;
+		}
+		if ((type == SPOOL_RENAME || type == SPOOL_UNLINK || type == SPOOL_CHECKED) &&
+		    !spool_read(spool, sequence, &buf, &record))
+			err = note(replay, &record);
+	}
+	free(buf.at);
+	return err;
+}
+
+struct replay *replay_start(struct fs *fs, uint64_t from, uint64_t to,
+    void (*finished)(void *arg, int err, const struct replay_figures *figures), void *arg)
+{
+	struct replay *replay = calloc(1, sizeof(*replay));
+
+	if (!replay)
+		return NULL;
+	replay->fs = fs;
+	replay->next = from ? from : 1;
+	replay->to = to;
+	replay->finished = finished;
+	replay->arg = arg;
+	TAILQ_INIT(&replay->jobs);
+	TAILQ_INIT(&replay->targets);
+	if (survey(replay)) {
+		free(replay);
+		return NULL;
+	}
+	uv_idle_init(fs->loop, &replay->idle);
+	replay->idle.data = replay;
+	soon(replay);
+	return replay;
+}
+
+void replay_figures(const struct replay *replay, struct replay_figures *out)
+{
+	*out = replay->figures;
+}

@@ -1,0 +1,197 @@
+#include "fs/spooling.h"
+#include "conf/log.h"
+#include "fs/control.h"
+#include "fs/replay.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TICK_MS 1000
+#define PROGRESS_MS 200
+#define CONFLICTS_MOST 100
+
+struct spooling {
+	uv_timer_t timer, progress;
+	struct replay *replay; /* under way, or NULL */
+	bool drawn;
+	void (*done)(void *arg);
+	void *arg;
+	json_t *conflicts;
+};
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct fs *fs = timer->data;
+
+	spool_tick(fs->spool);
+}
+
+/* --- replays --- */
+
+static void on_progress(uv_timer_t *timer)
+{
+	struct fs *fs = timer->data;
+	struct replay_figures figures;
+
+	if (!isatty(STDERR_FILENO)) {
+		uv_timer_stop(timer);
+		return;
+	}
+	replay_figures(fs->spooling->replay, &figures);
+	fprintf(stderr, "\r  %llu of %llu changes, %.1f of %.1f MiB ",
+	    (unsigned long long)figures.done, (unsigned long long)figures.changes,
+	    (double)figures.done_bytes / (1 << 20), (double)figures.bytes / (1 << 20));
+	fs->spooling->drawn = true;
+}
+
+static void on_replayed(void *arg, int err, const struct replay_figures *figures)
+{
+	struct fs *fs = arg;
+	struct spooling *spooling = fs->spooling;
+
+	spooling->replay = NULL;
+	uv_timer_stop(&spooling->progress);
+	if (spooling->drawn)
+		fputc('\n', stderr);
+	spooling->drawn = false;
+	if (err)
+		log_warning("%s: the changes could not all be sent: %s; the rest stays in %s",
+		    fs->profile->id, strerror(-err), spool_path(fs->spool));
+	else
+		log_warning("%s: %llu changes sent, %llu failed, %u conflicts", fs->profile->id,
+		    (unsigned long long)figures->done, (unsigned long long)figures->failed,
+		    figures->conflicts);
+	spooling->done(spooling->arg);
+}
+
+static int begin(struct fs *fs, uint64_t to, void (*done)(void *arg), void *arg)
+{
+	struct spooling *spooling = fs->spooling;
+
+	spooling->done = done;
+	spooling->arg = arg;
+	spooling->replay = replay_start(fs, 1, to, on_replayed, fs);
+	if (!spooling->replay)
+		return -ENOMEM;
+	uv_timer_start(&spooling->progress, on_progress, PROGRESS_MS, PROGRESS_MS);
+	return 0;
+}
+
+int spooling_replay(struct fs *fs, void (*done)(void *arg), void *arg)
+{
+	struct spool_figures figures;
+
+	if (fs->spool)
+		spool_figures(fs->spool, &figures);
+	if (!fs->spool || !figures.records) {
+		done(arg);
+		return 0;
+	}
+	log_warning("%s: sending %llu changes (%.1f MiB) that an earlier mount left",
+	    fs->profile->id, (unsigned long long)figures.records,
+	    (double)figures.bytes / (1 << 20));
+	return begin(fs, spool_recovered_end(fs->spool), done, arg);
+}
+
+void spooling_note_conflict(struct fs *fs, const char *path, const char *place)
+{
+	json_t *conflicts = fs->spooling->conflicts;
+
+	if (json_array_size(conflicts) < CONFLICTS_MOST)
+		json_array_append_new(
+		    conflicts, json_pack("{s:o, s:o}", "path", status_string(path), "kept_as",
+				   status_string(place)));
+}
+
+/* --- life --- */
+
+int spooling_start(struct fs *fs)
+{
+	const struct profile *profile = fs->profile;
+	uint64_t limit = profile->spool_size_given ? (uint64_t)profile->spool_size << 20 : 0;
+
+	if (profile->read_only || (profile->spool_size_given && !limit))
+		return 0;
+	fs->spooling = calloc(1, sizeof(*fs->spooling));
+	fs->spool = fs->spooling ? spool_open(NULL, profile->id, limit) : NULL;
+	if (!fs->spool)
+		return -ENOMEM;
+	uv_timer_init(fs->loop, &fs->spooling->timer);
+	fs->spooling->timer.data = fs;
+	uv_timer_start(&fs->spooling->timer, on_tick, TICK_MS, TICK_MS);
+	uv_unref((uv_handle_t *)&fs->spooling->timer);
+	uv_timer_init(fs->loop, &fs->spooling->progress);
+	fs->spooling->progress.data = fs;
+	fs->spooling->conflicts = json_array();
+	return 0;
+}
+
+void spooling_quiet(struct fs *fs)
+{
+	if (!fs->spooling || uv_is_closing((uv_handle_t *)&fs->spooling->timer))
+		return;
+	uv_close((uv_handle_t *)&fs->spooling->timer, NULL);
+	uv_close((uv_handle_t *)&fs->spooling->progress, NULL);
+}
+
+void spooling_stop(struct fs *fs)
+{
+	if (fs->spool)
+		spool_close(fs->spool);
+	fs->spool = NULL;
+	if (fs->spooling)
+		json_decref(fs->spooling->conflicts);
+	free(fs->spooling);
+	fs->spooling = NULL;
+}
+
+static void tell_one(void *arg, const char *path, int err, uint64_t changes)
+{
+	(void)arg;
+	(void)changes;
+	log_error("%s could not be written to the instance: %s", path, strerror(-err));
+}
+
+void spooling_tell(struct fs *fs)
+{
+	struct spool_figures figures;
+
+	if (!fs->spool)
+		return;
+	spool_figures(fs->spool, &figures);
+	if (!figures.records)
+		return;
+	spool_failures(fs->spool, tell_one, NULL);
+	log_error("%llu changes (%llu bytes) are not on the instance; they lie in %s, and the next "
+		  "mount sends them",
+	    (unsigned long long)figures.records, (unsigned long long)figures.bytes,
+	    spool_path(fs->spool));
+}
+
+/* --- the status --- */
+
+static void add_failure(void *arg, const char *path, int err, uint64_t changes)
+{
+	json_array_append_new(arg, json_pack("{s:o, s:s, s:I}", "path", status_string(path),
+				       "error", strerror(-err), "changes", (json_int_t)changes));
+}
+
+json_t *spooling_json(const struct fs *fs)
+{
+	struct spool_figures figures;
+	json_t *failed = json_array();
+
+	if (!fs->spool) {
+		json_decref(failed);
+		return json_null();
+	}
+	spool_figures(fs->spool, &figures);
+	spool_failures(fs->spool, add_failure, failed);
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:i, s:s, s:o, s:O}", "path",
+	    spool_path(fs->spool), "changes", (json_int_t)figures.records, "bytes",
+	    (json_int_t)figures.bytes, "disk_bytes", (json_int_t)figures.disk_bytes, "limit_bytes",
+	    (json_int_t)figures.limit_bytes, "broken", (int)figures.broken, "error",
+	    figures.error ? strerror(-figures.error) : "", "failed", failed, "conflicts",
+	    fs->spooling->conflicts);
+}

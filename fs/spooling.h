@@ -1,0 +1,28 @@
+/*
+ * The mount's spool: opened before the mount, kept alive, shown in the status, closed at the end.
+ *
+ * Core only.
+ */
+#ifndef VASTFS_FS_SPOOLING_H
+#define VASTFS_FS_SPOOLING_H
+
+#include "cache/spool.h"
+#include "fs/fs.h"
+#include <jansson.h>
+
+/* fs->spool, from the profile; NULL with spool_size=0. -ENOMEM. */
+int spooling_start(struct fs *fs);
+/* The contents have gone. */
+void spooling_stop(struct fs *fs);
+/* Sends what earlier mounts left, then done. On a terminal with progress. */
+int spooling_replay(struct fs *fs, void (*done)(void *arg), void *arg);
+/* A file that was changed here and there: what is ours lies at place. */
+void spooling_note_conflict(struct fs *fs, const char *path, const char *place);
+/* The handles on the loop; before the loop ends. */
+void spooling_quiet(struct fs *fs);
+/* For the status: what waits, what failed, the conflicts. */
+json_t *spooling_json(const struct fs *fs);
+/* Of what is not on the instance: for the log, when the mount goes away. */
+void spooling_tell(struct fs *fs);
+
+#endif

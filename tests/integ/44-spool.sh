@@ -1,0 +1,149 @@
+#!/bin/bash
+# What was accepted outlives the daemon (W5, W6): kill -9, cut links, full disks, and the next mount.
+. "$(dirname "$0")/../lib.sh"
+setup
+proxy_start
+write_profile "timeout = 10"
+mount_fs || finish
+SPOOL=$XDG_STATE_HOME/vastfs/gpu
+
+kill_daemon() { # [MOUNTPOINT]
+	local dir=${1:-$MNT} pid
+	pid=$(daemon_pid "$dir")
+	kill -KILL "$pid"
+	wait_for 10 gone "$pid"
+	umount -l "$dir" 2>/dev/null || fusermount3 -u -z "$dir"
+}
+status() { "$BUILD/vastfs" status --json "$MNT" | jq -r "$1"; }
+not_connected() { [[ $(status .connected) == false ]]; }
+no_link() {
+	proxy refuse on >/dev/null
+	proxy cut >/dev/null
+	wait_for 20 not_connected
+}
+link_back() {
+	proxy refuse off >/dev/null
+	connected() { [[ $(status .connected) == true ]]; }
+	is_mounted && { wait_for 40 connected || die "no link"; }
+	return 0
+}
+spool_empty() { [[ $(status .spool.changes) == 0 ]]; }
+
+survives_kill_without_link() {
+	mkdir "$MNT/k"
+	exec 5>"$MNT/k/new" 6>>"$REMOTE/k/log"
+	echo line1 >&6
+	exec 6>&-
+	seen "$MNT/k/log"
+	exec 6>>"$MNT/k/log"
+	head -c 3000000 /dev/urandom >"$W/local/big"
+	exec 7>"$MNT/k/big"
+	no_link
+	echo "written without a link" >&5
+	echo line2 >&6
+	echo line3 >&6
+	cat "$W/local/big" >&7
+	ge "$(status .spool.changes)" 4
+	kill_daemon
+	exec 5>&- 6>&- 7>&- || true
+	link_back
+	eq "$(cat "$REMOTE/k/new")" ""
+	mount_fs
+	has "$(cat "$W/mount.out")" "that an earlier mount left"
+	eq "$(cat "$REMOTE/k/new")" "written without a link"
+	eq "$(cat "$REMOTE/k/log")" $'line1\nline2\nline3'
+	same_file "$W/local/big" "$REMOTE/k/big"
+	eq "$(status .spool.changes)" 0
+	eq "$(status '.spool.conflicts | length')" 0
+	eq "$(find "$REMOTE" -name '*conflict*' -o -name '.vastfs*')" ""
+}
+conflict() {
+	echo "base" >"$MNT/c"
+	exec 5<>"$MNT/c"
+	no_link
+	printf mine >&5
+	kill_daemon
+	exec 5>&- || true
+	echo "somebody else wrote this" >"$REMOTE/c"
+	link_back
+	mount_fs
+	eq "$(cat "$REMOTE/c")" "somebody else wrote this"
+	local kept=("$REMOTE"/c.vastfs-conflict-*)
+	eq "${#kept[@]}" 1
+	has_re "${kept[0]}" 'conflict-20[0-9]{6}-[0-9]{6}$'
+	has "$(cat "${kept[0]}")" mine || die "$(cat "$W/mount.out"; status .spool)"
+	eq "$(status '.spool.conflicts[0].path')" "$REMOTE/c"
+	eq "$(status '.spool.conflicts[0].kept_as')" "${kept[0]}"
+	has "$("$BUILD/vastfs" status "$MNT")" "changed there meanwhile"
+	rm "${kept[0]}"
+}
+goes_on_after_an_outage() {
+	exec 5>"$MNT/outage"
+	head -c 100000000 /dev/urandom >"$W/local/outage"
+	no_link
+	# more than memory holds
+	timeout 50 cat "$W/local/outage" >&5
+	ge "$(status .spool.bytes)" 90000000 "bytes in the spool"
+	le "$(awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid)/status")" 250000 "kB of memory"
+	echo more >&5
+	link_back
+	exec 5>&-
+	"$BUILD/vastfs" sync "$MNT"
+	cat "$W/local/outage" <(echo more) | cmp - "$REMOTE/outage"
+	spool_empty
+	rm "$REMOTE/outage"
+}
+fsync_waits_for_the_timeout() {
+	exec 5>"$MNT/fsynced"
+	no_link
+	echo x >&5
+	fails timed timeout 30 sync "$MNT/fsynced"
+	link_back
+	exec 5>&-
+	eq "$(cat "$REMOTE/fsynced")" x
+}
+idle_gives_back_the_disk() {
+	head -c 50000000 /dev/zero >"$MNT/zeros"
+	no_segments() { [[ -z $(find "$SPOOL" -type f ! -name lock) ]]; }
+	wait_for 10 no_segments || die "$(ls -lR "$SPOOL")"
+	eq "$(stat -c %a "$SPOOL" "$SPOOL/0" "$SPOOL/0/lock" | tr '\n' ' ')" "700 700 600 "
+	rm "$MNT/zeros"
+}
+two_mounts() {
+	mkdir "$W/mnt2"
+	"$BUILD/mount.vastfs" gpu "$W/mnt2"
+	exec 5>"$MNT/two-a" 6>"$W/mnt2/two-b"
+	no_link
+	echo a >&5
+	echo b >&6
+	kill_daemon "$MNT"
+	kill_daemon "$W/mnt2"
+	exec 5>&- 6>&- || true
+	link_back
+	mount_fs
+	eq "$(cat "$REMOTE/two-a" "$REMOTE/two-b")" $'a\nb'
+}
+unmounted_without_link() {
+	exec 5>"$MNT/later"
+	no_link
+	echo later >&5
+	exec 5>&- || true
+	local pid
+	pid=$(daemon_pid)
+	fusermount3 -u "$MNT" 2>/dev/null || fusermount3 -u -z "$MNT"
+	wait_for 30 gone "$pid"
+	link_back
+	mount_fs
+	eq "$(cat "$REMOTE/later")" later
+}
+
+check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
+check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
+check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
+check_vastfs "fsync waits for the link up to the timeout" fsync_waits_for_the_timeout
+check_vastfs "an idle spool takes no disk" idle_gives_back_the_disk
+check_vastfs "two mounts of an instance" two_mounts
+check_vastfs "unmounted without a link: the next mount sends it" unmounted_without_link
+proxy refuse off >/dev/null
+check "unmounts" umount_fs
+finish
