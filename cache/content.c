@@ -270,13 +270,6 @@ int content_read(struct content *content, void *file, struct readahead *ra, uint
 	return 0;
 }
 
-void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len)
-{
-	if (offset < content->size)
-		fetch_ahead(content, file, offset,
-		    content->size - offset < len ? content->size : offset + len, false);
-}
-
 static void wake_readers(struct content *content, bool blocked)
 {
 	struct reader *reader;

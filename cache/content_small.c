@@ -6,6 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len)
+{
+	if (offset < content->size)
+		fetch_ahead(content, file, offset,
+		    content->size - offset < len ? content->size : offset + len, false);
+}
+
 bool content_whole(const struct content *content)
 {
 	const struct block *block;

@@ -352,6 +352,14 @@ void names_listing_end(
 	dir->listed_ms = sent_ms;
 }
 
+void names_listing_was(struct inode *folder)
+{
+	struct folder *dir = folder->folder;
+
+	dir->complete = !dir->lossy;
+	dir->listed_ms = 0;
+}
+
 /* --- references --- */
 
 void names_pin(struct inode *inode)

@@ -43,6 +43,7 @@ struct folder {
 	uint64_t opened_ms;  /* when a program last opened it; 0: never */
 	uint64_t lost_tick;  /* the latest local change of a name that was forgotten */
 	uint32_t changing;   /* pending changes of names in it */
+	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
 	bool complete;	     /* children holds every name */
 	bool ours;	     /* made here, and nobody else was seen to make names in it */
 	bool lossy;	     /* names were forgotten since the listing began */
@@ -133,6 +134,10 @@ void names_replaced(struct names *names, struct inode *inode);
 void names_listing_begin(struct names *names, struct inode *folder);
 void names_listing_end(
     struct names *names, struct inode *folder, uint64_t sent_tick, uint64_t sent_ms);
+
+/* Instead of names_listing_end: what was reported (with sent_ms 0) is what the folder once held. It
+ * counts as complete where there is no link, and as old. */
+void names_listing_was(struct inode *folder);
 
 /* Local changes, after the instance confirmed them. */
 struct inode *names_created(struct names *names, struct inode *folder, const char *name,

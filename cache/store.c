@@ -293,6 +293,7 @@ static void index_start(struct store *store)
 	for (i = 0; i < OPS_MAX && (op = TAILQ_FIRST(&store->ops)); i++) {
 		TAILQ_REMOVE(&store->ops, op, link);
 		TAILQ_INSERT_TAIL(&store->running, op, link);
+		store->n_ops--;
 	}
 	if (!i)
 		return;
@@ -305,6 +306,7 @@ void store_op_send(struct store_op *op)
 	struct store *store = op->store;
 
 	TAILQ_INSERT_TAIL(&store->ops, op, link);
+	store->n_ops++;
 	index_start(store);
 }
 
@@ -419,6 +421,7 @@ int store_open(
 	store->figures.bytes = store_index_bytes(store->index);
 	store->figures.files = store_index_files(store->index);
 	store->next_id = store_index_next_id(store->index);
+	store_index_find_note(store->index, STORE_NOTE, &store->note);
 	store->limit = limit == UINT64_MAX ? default_limit(store) : limit;
 	*out = store;
 	store_evict(store);
@@ -446,6 +449,7 @@ void store_free(struct store *store)
 	if (store->lock >= 0)
 		close(store->lock);
 	free(store->dir);
+	free(store->note);
 	free(store->index_path);
 	free(store);
 }

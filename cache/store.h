@@ -99,6 +99,16 @@ void store_forget(struct store *store, const char *path);
 /* `from` (a file or a folder) is now called `to`. */
 void store_rename(struct store *store, const char *from, const char *to);
 
+/* A listing of a folder, in the form of store_names.h; takes entries (malloc'ed). */
+void store_save_folder(struct store *store, const char *path, void *entries, size_t len);
+/* The one that was saved last; entries NULL: none. */
+typedef void store_folder_done(void *arg, const uint8_t *entries, size_t len);
+/* 0: done is called later; -ENOMEM. */
+int store_find_folder(struct store *store, const char *path, store_folder_done *done, void *arg);
+/* A short text for the next mount; the one that the last mount noted, or NULL. */
+void store_note(struct store *store, const char *text);
+const char *store_noted(const struct store *store);
+
 /* --- for `vastfs cache` --- */
 
 /* Everything is dropped (pins stay). */

@@ -13,6 +13,7 @@
 #include "cache/store_map.h"
 
 #define STORE_BATCHES 2
+#define STORE_NOTE "mount"
 
 struct store_op {
 	TAILQ_ENTRY(store_op) link;
@@ -31,7 +32,8 @@ enum store_state { STORE_ON, STORE_FULL, STORE_OFF };
 struct store {
 	uv_loop_t *loop;
 	char *dir, *index_path;
-	int files; /* descriptor of the folder of block files */
+	char *note; /* of the last mount, or NULL */
+	int files;  /* descriptor of the folder of block files */
 	int lock;
 	uint64_t limit;
 	struct store_index *index;
@@ -44,7 +46,8 @@ struct store {
 	int index_err;	/* of the job */
 	bool restarted; /* by the job: all is forgotten */
 	unsigned commits;
-	unsigned jobs; /* on the thread pool, index_job too */
+	unsigned n_ops; /* waiting */
+	unsigned jobs;	/* on the thread pool, index_job too */
 
 	LIST_HEAD(, store_file) attached;
 	TAILQ_HEAD(, store_file) open; /* with a descriptor, the coldest first */

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT 1
-#define FORMAT_PRAGMA "PRAGMA user_version = 1;"
+#define FORMAT 2
+#define FORMAT_PRAGMA "PRAGMA user_version = 2;"
 
 static const char schema[] =
     "CREATE TABLE file(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, mtime INTEGER NOT NULL,"
@@ -18,6 +18,9 @@ static const char schema[] =
     "CREATE TABLE block(file INTEGER NOT NULL, number INTEGER NOT NULL, pages INTEGER NOT NULL,"
     " sum INTEGER NOT NULL, PRIMARY KEY(file, number)) WITHOUT ROWID;"
     "CREATE TABLE pin(path BLOB PRIMARY KEY) WITHOUT ROWID;"
+    "CREATE TABLE folder(path BLOB PRIMARY KEY, used INTEGER NOT NULL, entries BLOB NOT NULL);"
+    "CREATE INDEX folder_used ON folder(used);"
+    "CREATE TABLE note(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;" FORMAT_PRAGMA;
 
 /* ?1 is a path; what lies below it sorts between "path/" and "path0" ('0' follows '/'). */
@@ -50,6 +53,16 @@ static const char *const sql[STATEMENTS] = {
     [UNPIN] = "DELETE FROM pin WHERE path = ?1",
     [PINS] = "SELECT path FROM pin",
     [TOTALS] = "SELECT coalesce(sum(bytes), 0), count(*) FROM file",
+    [ADD_FOLDER] = "INSERT OR REPLACE INTO folder(path, used, entries) VALUES(?1, ?2, ?3)",
+    [FIND_FOLDER] = "SELECT entries FROM folder WHERE path = ?1",
+    [DROP_FOLDERS] = "DELETE FROM folder WHERE " AT_OR_BELOW("path"),
+    [MOVE_FOLDERS] = "UPDATE OR REPLACE folder SET path = CAST(?2 || substr(path, ?3) AS BLOB)"
+		     " WHERE " AT_OR_BELOW("path"),
+    [OLD_FOLDERS] = "DELETE FROM folder WHERE rowid IN (SELECT rowid FROM folder ORDER BY used"
+		    " LIMIT 200)",
+    [FOLDER_BYTES] = "SELECT coalesce(sum(length(entries)), 0) FROM folder",
+    [ADD_NOTE] = "INSERT OR REPLACE INTO note(key, value) VALUES(?1, ?2)",
+    [FIND_NOTE] = "SELECT value FROM note WHERE key = ?1",
     [NEXT] = "SELECT max(coalesce((SELECT value FROM meta WHERE key = 'next'), 1),"
 	     " coalesce((SELECT max(id) + 1 FROM file), 1))",
 };
@@ -195,6 +208,11 @@ static int totals(struct store_index *index)
 	if (rc == 1) {
 		index->bytes = (uint64_t)index_column(statement, 0);
 		index->files = (uint64_t)index_column(statement, 1);
+		index_step(index, statement);
+	}
+	statement = rc == 1 ? index_bind(index, FOLDER_BYTES, NULL, 0, NULL) : NULL;
+	if (statement && index_step(index, statement) == 1) {
+		index->folder_bytes = (uint64_t)index_column(statement, 0);
 		index_step(index, statement);
 	}
 	statement = rc == 1 ? index_bind(index, NEXT, NULL, 0, NULL) : NULL;

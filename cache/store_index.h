@@ -74,6 +74,18 @@ int store_index_evict(struct store_index *index, uint64_t bytes, struct store_id
 /* Does a file of this id exist? Negative errno, 0 or 1. */
 int store_index_has(struct store_index *index, uint64_t id);
 
+/* Listings. entries is owned by the caller; NULL: there is none. All of them together take at most
+ * STORE_FOLDER_BYTES; the oldest go. */
+#define STORE_FOLDER_BYTES (256u << 20)
+int store_index_save_folder(
+    struct store_index *index, const char *path, int64_t used, const void *entries, size_t len);
+int store_index_find_folder(
+    struct store_index *index, const char *path, uint8_t **entries, size_t *len);
+
+/* Short texts by name. value is owned by the caller; NULL: there is none. */
+int store_index_note(struct store_index *index, const char *key, const char *value);
+int store_index_find_note(struct store_index *index, const char *key, char **value);
+
 /* Pins. 1: it was (un)pinned, 0: nothing changed. */
 int store_index_pin(struct store_index *index, const char *path);
 int store_index_unpin(struct store_index *index, const char *path);

@@ -28,6 +28,14 @@ enum statement {
 	PINS,
 	TOTALS,
 	NEXT,
+	ADD_FOLDER,
+	FIND_FOLDER,
+	DROP_FOLDERS,
+	MOVE_FOLDERS,
+	OLD_FOLDERS,
+	FOLDER_BYTES,
+	ADD_NOTE,
+	FIND_NOTE,
 	STATEMENTS
 };
 
@@ -36,8 +44,9 @@ struct store_index {
 	sqlite3_stmt *statements[STATEMENTS];
 	char *path;
 	uint64_t bytes, files, next, noted_next;
-	bool open; /* a transaction */
-	int err;   /* the first in it: nothing more is done */
+	uint64_t folder_bytes; /* about */
+	bool open;	       /* a transaction */
+	int err;	       /* the first in it: nothing more is done */
 };
 
 /* The statement, made at its first use, with n numbers bound behind the path (?1, if given). NULL:

@@ -226,22 +226,27 @@ int store_index_forget(struct store_index *index, const char *path, struct store
 			return index->err = -ENOMEM;
 		}
 	}
-	return drop_all(index, gone, from);
+	drop_all(index, gone, from);
+	return index_run(index, DROP_FOLDERS, path, 0, NULL);
 }
 
-int store_index_rename(
-    struct store_index *index, const char *from, const char *to, struct store_ids *gone)
+static int move(struct store_index *index, enum statement which, const char *from, const char *to)
 {
-	sqlite3_stmt *statement;
+	sqlite3_stmt *statement = index_bind(index, which, from, 0, NULL);
 
-	if (store_index_forget(index, to, gone))
-		return index->err;
-	statement = index_bind(index, MOVE_PATH, from, 0, NULL);
 	if (!statement)
 		return index->err;
 	sqlite3_bind_blob(statement, 2, to, (int)strlen(to), SQLITE_TRANSIENT);
 	sqlite3_bind_int64(statement, 3, (int64_t)strlen(from) + 1);
 	return index_step(index, statement);
+}
+
+int store_index_rename(
+    struct store_index *index, const char *from, const char *to, struct store_ids *gone)
+{
+	if (store_index_forget(index, to, gone) || move(index, MOVE_PATH, from, to))
+		return index->err;
+	return move(index, MOVE_FOLDERS, from, to);
 }
 
 int store_index_evict(struct store_index *index, uint64_t bytes, struct store_ids *gone)
@@ -304,4 +309,73 @@ int store_index_pins(
 		free(path);
 	}
 	return rc;
+}
+
+/* --- listings and notes ------------------------------------------------------------------- */
+
+int store_index_save_folder(
+    struct store_index *index, const char *path, int64_t used, const void *entries, size_t len)
+{
+	sqlite3_stmt *statement = index_bind(index, ADD_FOLDER, path, 1, &used);
+
+	if (!statement)
+		return index->err;
+	sqlite3_bind_blob64(statement, 3, entries, len, SQLITE_STATIC);
+	index_step(index, statement);
+	sqlite3_clear_bindings(statement);
+	index->folder_bytes += len;
+	if (index->folder_bytes <= STORE_FOLDER_BYTES || index->err)
+		return index->err;
+	index_run(index, OLD_FOLDERS, NULL, 0, NULL);
+	statement = index_bind(index, FOLDER_BYTES, NULL, 0, NULL);
+	if (statement && index_step(index, statement) == 1) {
+		index->folder_bytes = (uint64_t)index_column(statement, 0);
+		index_step(index, statement);
+	}
+	return index->err;
+}
+
+int store_index_find_folder(
+    struct store_index *index, const char *path, uint8_t **entries, size_t *len)
+{
+	sqlite3_stmt *statement = index_bind(index, FIND_FOLDER, path, 0, NULL);
+	const void *found;
+
+	*entries = NULL;
+	*len = 0;
+	if (statement && index_step(index, statement) == 1) {
+		found = sqlite3_column_blob(statement, 0);
+		*len = (size_t)sqlite3_column_bytes(statement, 0);
+		*entries = malloc(*len + 1);
+		if (*entries && *len)
+			memcpy(*entries, found, *len);
+		sqlite3_reset(statement);
+	}
+	return index->err;
+}
+
+int store_index_note(struct store_index *index, const char *key, const char *value)
+{
+	sqlite3_stmt *statement = index_bind(index, ADD_NOTE, NULL, 0, NULL);
+
+	if (!statement)
+		return index->err;
+	sqlite3_bind_text(statement, 1, key, -1, SQLITE_TRANSIENT);
+	sqlite3_bind_text(statement, 2, value, -1, SQLITE_TRANSIENT);
+	return index_step(index, statement);
+}
+
+int store_index_find_note(struct store_index *index, const char *key, char **value)
+{
+	sqlite3_stmt *statement = index_bind(index, FIND_NOTE, NULL, 0, NULL);
+
+	*value = NULL;
+	if (!statement)
+		return index->err;
+	sqlite3_bind_text(statement, 1, key, -1, SQLITE_TRANSIENT);
+	if (index_step(index, statement) == 1) {
+		*value = strdup((const char *)sqlite3_column_text(statement, 0));
+		sqlite3_reset(statement);
+	}
+	return index->err;
 }

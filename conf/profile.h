@@ -71,6 +71,7 @@ struct profile {
 	bool uid_given, gid_given, umask_given;
 	unsigned uid, gid, umask;
 	char *fsname;  /* for findmnt and df; the spec as written unless -o fsname; never NULL */
+	bool offline;  /* mount what the disk cache knows when the instance can't be reached */
 	char *config;  /* the ini file that was read, or NULL */
 	bool nonempty; /* the mountpoint may hold files */
 };

@@ -33,7 +33,8 @@ struct daemon {
 	const struct daemon_options *options;
 	struct ssh_target target;
 	enum { CONNECTING, MOUNTED, DRAINING, GONE } state;
-	bool late; /* what was under way did not come to its end */
+	struct disk_mount *offline; /* what it came up with without the instance */
+	bool late;		    /* what was under way did not come to its end */
 	int code;
 };
 
@@ -173,6 +174,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	struct attr_report report = fs_report(root, 0);
 	int err;
 
+	disk_open(fs);
 	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &names_events, fs);
 	fs->contents = content_pool_new(&daemon->loop, &openfile_source, CONTENT_LIMIT);
 	fs->ahead = ahead_new(fs);
@@ -189,6 +191,23 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	return err;
 }
 
+static void on_mounted(struct daemon *daemon)
+{
+	const struct daemon_options *options = daemon->options;
+	int err = commands_new(&daemon->fs.commands, &daemon->target);
+
+	if (err)
+		log_warning("no programs can be run on the instance: %s", strerror(-err));
+	err = forwards_start(&daemon->fs.forwards, &daemon->target);
+	if (err)
+		log_warning("port forwards could not be started: %s", strerror(-err));
+	daemon->state = MOUNTED;
+	log_info("%s:%s mounted on %s", options->profile->id, remote_root(daemon->fs.remote),
+	    options->mountpoint);
+	if (options->mounted)
+		options->mounted(options->arg);
+}
+
 static void on_root(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct daemon *daemon = arg;
@@ -203,17 +222,67 @@ static void on_root(void *arg, int err, const struct sftp_attr *attr)
 		fail(daemon, EXIT_MOUNT_FAILED);
 		return;
 	}
-	err = commands_new(&daemon->fs.commands, &daemon->target);
-	if (err)
-		log_warning("no programs can be run on the instance: %s", strerror(-err));
-	err = forwards_start(&daemon->fs.forwards, &daemon->target);
-	if (err)
-		log_warning("port forwards could not be started: %s", strerror(-err));
-	daemon->state = MOUNTED;
-	log_info("%s:%s mounted on %s", options->profile->id, remote_root(daemon->fs.remote),
-	    options->mountpoint);
-	if (options->mounted)
-		options->mounted(options->arg);
+	disk_note_mount(&daemon->fs, attr);
+	on_mounted(daemon);
+}
+
+/* The instance has answered a mount that came up without it. */
+static void on_root_at_last(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct daemon *daemon = arg;
+	struct fs *fs = &daemon->fs;
+
+	if (daemon->state != MOUNTED)
+		return;
+	if (err) {
+		log_error("%s: %s: %s; the mount stays read-only", fs->profile->id,
+		    remote_root(fs->remote), strerror(-err));
+		return;
+	}
+	if (strcmp(remote_root(fs->remote), daemon->offline->root)) {
+		log_error("%s: the folder to mount is %s now, and no longer %s; unmounting",
+		    fs->profile->id, remote_root(fs->remote), daemon->offline->root);
+		notifier_stop(fs);
+		fuse_loop_unmount(fs);
+		return;
+	}
+	fs->frozen = false;
+	fs_take_report(fs, names_root(fs->names), attr, names_tick(fs->names), fs_now_ms(fs));
+	disk_note_mount(fs, attr);
+	log_warning("%s: connected; files can be changed now", fs->profile->id);
+}
+
+static void on_unreachable(void *arg, const struct ssh_error *error)
+{
+	struct daemon *daemon = arg;
+	struct fs *fs = &daemon->fs;
+	int err = -ENOMEM;
+
+	if (daemon->state != CONNECTING)
+		return;
+	if (daemon->options->progress)
+		daemon->options->progress(NULL, NULL);
+	disk_open(fs);
+	daemon->offline = malloc(sizeof(*daemon->offline));
+	if (daemon->offline && !disk_noted_mount(fs, daemon->offline)) {
+		log_error("%s; and the disk cache knows nothing of it", error->text);
+		fail(daemon, EXIT_MOUNT_FAILED);
+		return;
+	}
+	if (daemon->offline)
+		err = remote_assume(
+		    fs->remote, daemon->offline->root, daemon->offline->uid, daemon->offline->gid);
+	fs->frozen = true;
+	if (!err)
+		err = mount_now(daemon, &daemon->offline->attr);
+	if (err) {
+		log_error(
+		    "%s: could not be mounted: %s", daemon->options->mountpoint, strerror(-err));
+		fail(daemon, EXIT_MOUNT_FAILED);
+		return;
+	}
+	log_warning("%s; mounted as it was, for reading, until it answers", error->text);
+	on_mounted(daemon);
 }
 
 /* What earlier mounts left is on the instance, or as much as can be. */
@@ -223,12 +292,23 @@ static void on_replayed(void *arg)
 
 	if (daemon->state == CONNECTING)
 		remote_stat(daemon->fs.remote, remote_root(daemon->fs.remote), on_root, daemon);
+	else if (daemon->state == MOUNTED)
+		remote_stat(
+		    daemon->fs.remote, remote_root(daemon->fs.remote), on_root_at_last, daemon);
 }
 
 static void on_ready(void *arg, const struct ssh_error *error)
 {
 	struct daemon *daemon = arg;
 
+	if (daemon->state == MOUNTED) {
+		locator_settle(daemon->fs.locator);
+		if (error)
+			log_error("%s; the mount stays read-only", error->text);
+		else if (spooling_replay(&daemon->fs, on_replayed, daemon))
+			log_error("memory is out; the mount stays read-only");
+		return;
+	}
 	if (daemon->state != CONNECTING)
 		return;
 	locator_settle(daemon->fs.locator);
@@ -258,7 +338,8 @@ static void on_link(void *arg, const struct ssh_error *error)
 
 static int begin(struct daemon *daemon)
 {
-	static const struct remote_events events = {.ready = on_ready, .link = on_link};
+	static const struct remote_events events = {
+	    .ready = on_ready, .link = on_link, .unreachable = on_unreachable};
 	static const int numbers[3] = {SIGINT, SIGTERM, SIGHUP};
 	struct fs *fs = &daemon->fs;
 	int i;
@@ -344,6 +425,7 @@ int daemon_run(const struct daemon_options *options)
 	uv_run(&daemon.loop, UV_RUN_NOWAIT);
 	spooling_tell(&daemon.fs);
 	spooling_stop(&daemon.fs);
+	free(daemon.offline);
 	free(daemon.fs.mountpoint);
 	uv_loop_close(&daemon.loop);
 	return daemon.code;

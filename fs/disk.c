@@ -1,12 +1,13 @@
 #include "fs/disk.h"
 #include "cache/store.h"
+#include "cache/store_names.h"
 #include "conf/log.h"
 #include "conf/paths.h"
 #include "fs/openfile.h"
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define LEAVE_MS 5000
 
@@ -23,13 +24,13 @@ static char *folder_of(const struct profile *profile)
 	return dir;
 }
 
-void disk_start(struct fs *fs)
+void disk_open(struct fs *fs)
 {
 	static struct conf_error error;
 	char *dir;
 
 	fs->store_off = "cache_size is 0";
-	if (!fs->profile->cache_size)
+	if (!fs->profile->cache_size || fs->store)
 		return;
 	dir = folder_of(fs->profile);
 	if (!dir) {
@@ -38,11 +39,76 @@ void disk_start(struct fs *fs)
 		fs->store_off = error.text;
 	} else {
 		fs->store_off = NULL;
-		content_pool_set_store(fs->contents, fs->store);
 	}
 	free(dir);
 	if (!fs->store)
 		log_warning("this mount has no disk cache: %s", fs->store_off);
+}
+
+void disk_start(struct fs *fs)
+{
+	if (fs->store)
+		content_pool_set_store(fs->contents, fs->store);
+}
+
+/* Stands for the folder as the profile names it. */
+static uint32_t asked(const struct fs *fs)
+{
+	const char *path = fs->profile->path ? fs->profile->path : "";
+
+	return (uint32_t)XXH3_64bits(path, strlen(path));
+}
+
+void disk_note_mount(struct fs *fs, const struct sftp_attr *root)
+{
+	char *text;
+
+	if (!fs->store || asprintf(&text, "%u %u %u %u %u %u %u %s", asked(fs),
+			      remote_uid(fs->remote), remote_gid(fs->remote), root->mode, root->uid,
+			      root->gid, root->mtime, remote_root(fs->remote)) < 0)
+		return;
+	store_note(fs->store, text);
+	free(text);
+}
+
+bool disk_noted_mount(const struct fs *fs, struct disk_mount *out)
+{
+	const char *text = fs->store ? store_noted(fs->store) : NULL;
+	struct sftp_attr *attr = &out->attr;
+	unsigned path = 0;
+	int at = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (!text ||
+	    sscanf(text, "%u %u %u %u %u %u %u %n", &path, &out->uid, &out->gid, &attr->mode,
+		&attr->uid, &attr->gid, &attr->mtime, &at) != 7 ||
+	    path != asked(fs) || text[at] != '/' || strlen(text + at) >= sizeof(out->root) ||
+	    !S_ISDIR(attr->mode))
+		return false;
+	strcpy(out->root, text + at);
+	attr->flags =
+	    SSH_FILEXFER_ATTR_UIDGID | SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME;
+	attr->atime = attr->mtime;
+	return true;
+}
+
+bool disk_answers(const struct fs *fs)
+{
+	return fs->store && fs_offline(fs);
+}
+
+void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries *entries)
+{
+	uint64_t sum = store_entries_seal(entries);
+	char path[PATH_MAX];
+
+	if (!sum || sum == folder->folder->saved ||
+	    names_path(fs->names, folder, path, sizeof(path))) {
+		free(entries->bytes);
+		return;
+	}
+	folder->folder->saved = sum;
+	store_save_folder(fs->store, path, entries->bytes, entries->len);
 }
 
 void disk_leave(struct fs *fs)
@@ -51,7 +117,8 @@ void disk_leave(struct fs *fs)
 
 	if (!fs->store)
 		return;
-	content_pool_keep_now(fs->contents);
+	if (fs->contents)
+		content_pool_keep_now(fs->contents);
 	while (store_busy(fs->store) && (uv_hrtime() - start) / 1000000 < LEAVE_MS)
 		uv_run(fs->loop, UV_RUN_ONCE);
 	store_leave(fs->store);

@@ -6,9 +6,21 @@
 #define VASTFS_FS_DISK_H
 
 #include "fs/fs.h"
+#include <limits.h>
 
-/* Opens it for fs->contents. A mount that can't have it goes without, and says so. */
+/* Opens it. A mount that can't have it goes without, and says so. */
+void disk_open(struct fs *fs);
+/* From now on fs->contents uses it. */
 void disk_start(struct fs *fs);
+/* What a mount without the instance starts from: the folder mounted, the login user's numbers
+ * there, the root's attributes. */
+struct disk_mount {
+	char root[PATH_MAX];
+	uint32_t uid, gid;
+	struct sftp_attr attr;
+};
+void disk_note_mount(struct fs *fs, const struct sftp_attr *root);
+bool disk_noted_mount(const struct fs *fs, struct disk_mount *out);
 /* The mount is over: what is in memory and not yet on disk is written; waits for it, a few seconds
  * at most. */
 void disk_leave(struct fs *fs);
@@ -20,6 +32,11 @@ void disk_end(struct fs *fs);
 void disk_keep(struct fs *fs, struct inode *inode);
 /* Its content or times are changed here. */
 void disk_changed(struct fs *fs, struct inode *inode);
+/* Is there no link, so that the disk cache is to be asked for listings? */
+bool disk_answers(const struct fs *fs);
+/* The folder's listing, complete; takes the bytes. */
+struct store_entries;
+void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries *entries);
 void disk_removed(struct fs *fs, struct inode *parent, const char *name);
 void disk_renamed(struct fs *fs, struct inode *parent, const char *name, struct inode *to_parent,
     const char *to_name);

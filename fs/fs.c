@@ -1,5 +1,6 @@
 /* What the handlers share: clocks, numbers, attributes in FUSE's form. */
 #include "fs/fs.h"
+#include "fs/frozen.h"
 #include "fs/openfile.h"
 #include <string.h>
 
@@ -187,7 +188,7 @@ const struct fuse_lowlevel_ops fs_ops = {
     .forget = fs_forget,
     .forget_multi = fs_forget_multi,
     .getattr = fs_getattr,
-    .setattr = fs_setattr,
+    .setattr = frozen_setattr,
     .access = fs_access,
     .statfs = fs_statfs,
     .readlink = fs_readlink,
@@ -196,20 +197,20 @@ const struct fuse_lowlevel_ops fs_ops = {
     .readdirplus = fs_readdirplus,
     .releasedir = fs_releasedir,
     .fsyncdir = fs_fsyncdir,
-    .mknod = fs_mknod,
-    .mkdir = fs_mkdir,
-    .symlink = fs_symlink,
-    .link = fs_link,
-    .unlink = fs_unlink,
-    .rmdir = fs_rmdir,
-    .rename = fs_rename,
-    .create = fs_create,
-    .open = fs_open,
+    .mknod = frozen_mknod,
+    .mkdir = frozen_mkdir,
+    .symlink = frozen_symlink,
+    .link = frozen_link,
+    .unlink = frozen_unlink,
+    .rmdir = frozen_rmdir,
+    .rename = frozen_rename,
+    .create = frozen_create,
+    .open = frozen_open,
     .release = fs_release,
     .flush = fs_flush,
     .fsync = fs_fsync,
     .read = fs_read,
     .write = fs_write,
-    .fallocate = fs_fallocate,
-    .copy_file_range = fs_copy_file_range,
+    .fallocate = frozen_fallocate,
+    .copy_file_range = frozen_copy_file_range,
 };

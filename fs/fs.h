@@ -98,6 +98,7 @@ struct fs {
 	uint64_t failed; /* so far */
 
 	unsigned open_files;
+	bool frozen; /* mounted without the instance, which has not answered yet: fs/frozen.c */
 };
 
 /* The loop's clock in ms, and the wall clock in seconds. */

@@ -1,7 +1,10 @@
 #include "fs/listing.h"
+#include "cache/store.h"
+#include "cache/store_names.h"
 #include "conf/log.h"
 #include "fs/ahead.h"
 #include "fs/behind.h"
+#include "fs/disk.h"
 #include "fs/openfile.h"
 #include "fs/walk.h"
 #include <errno.h>
@@ -32,6 +35,7 @@ struct listing {
 	size_t names_len, names_room;
 	uint64_t tick, sent_ms;
 	bool failed;	  /* memory ran out */
+	bool from_disk;	  /* as it was when it was last seen */
 	bool began_ahead; /* nobody waited when it began */
 	bool ahead;	  /* and nobody has joined since */
 };
@@ -94,9 +98,33 @@ static void take_over(struct listing *listing)
 		if (inode && inode->folder)
 			walk_found(fs, inode);
 	}
-	names_listing_end(fs->names, folder, listing->tick, listing->sent_ms);
+	if (listing->from_disk)
+		names_listing_was(folder);
+	else
+		names_listing_end(fs->names, folder, listing->tick, listing->sent_ms);
 	folder->folder->ahead = listing->ahead;
 	folder->folder->misses = 0;
+}
+
+/* For the disk cache. */
+static void save(const struct listing *listing)
+{
+	struct store_entries entries = {NULL, 0, 0};
+	struct attr_report report;
+	size_t i;
+
+	if (!listing->fs->store)
+		return;
+	for (i = 0; i < listing->n; i++) {
+		report = fs_report(&listing->entries[i].attr, listing->entries[i].links);
+		report.atime = 0; /* moves by reading */
+		if (store_entries_add(
+			&entries, listing->names + listing->entries[i].name, &report)) {
+			free(entries.bytes);
+			return;
+		}
+	}
+	disk_save_folder(listing->fs, listing->folder, &entries);
 }
 
 static void on_done(void *arg, int err, const struct sftp_attr *self)
@@ -114,6 +142,8 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 		if (self)
 			fs_take_report(fs, folder, self, listing->tick, listing->sent_ms);
 		take_over(listing);
+		if (!listing->from_disk)
+			save(listing);
 	}
 	folder->folder->refused = err == -EACCES;
 	if (was_unread && !folder->folder->ahead)
@@ -132,6 +162,67 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 }
 
 static const struct remote_listing callbacks = {.entry = on_entry, .done = on_done};
+
+static void ask(struct listing *listing, const char *path)
+{
+	listing->tick = names_tick(listing->fs->names);
+	listing->sent_ms = fs_now_ms(listing->fs);
+	remote_list(listing->fs->remote, path, &callbacks, listing);
+}
+
+static bool take_from_disk(struct listing *listing, const uint8_t *bytes, size_t len)
+{
+	struct store_entry entry;
+	size_t at = 0;
+	int more;
+
+	while ((more = store_entries_next(bytes, len, &at, &entry)) > 0) {
+		struct sftp_attr attr = {
+		    .flags = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_UIDGID |
+			     SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME,
+		    .size = entry.report.size,
+		    .uid = entry.report.uid,
+		    .gid = entry.report.gid,
+		    .mode = entry.report.mode,
+		    .atime = entry.report.mtime,
+		    .mtime = entry.report.mtime};
+
+		on_entry(listing, entry.name, &attr, entry.report.nlink);
+	}
+	if (!more)
+		return true;
+	listing->n = listing->names_len = 0;
+	return false;
+}
+
+static void on_disk_listing(void *arg, const uint8_t *bytes, size_t len)
+{
+	struct listing *listing = arg;
+	char path[PATH_MAX];
+	int err = 0;
+
+	if (bytes && take_from_disk(listing, bytes, len)) {
+		listing->from_disk = true;
+		listing->tick = names_tick(listing->fs->names);
+		listing->sent_ms = 0; /* to be asked again as soon as there is a link */
+		on_done(listing, 0, NULL);
+		return;
+	}
+	err = names_path(listing->fs->names, listing->folder, path, sizeof(path));
+	if (err)
+		on_done(listing, err, NULL);
+	else
+		ask(listing, path);
+}
+
+/* Without a link, what the disk cache has is as good as anything (R5). */
+static void send_list(struct listing *listing, const char *path)
+{
+	struct fs *fs = listing->fs;
+
+	if (!disk_answers(fs) || store_find_folder(fs->store, path, on_disk_listing, listing))
+		ask(listing, path);
+}
 
 /* When what was changed here of the folder's own path is there. err: the listing can't be sent any
  * more. */
@@ -155,9 +246,7 @@ static void send_when_clear(void *arg, int err)
 		on_done(listing, err, NULL);
 		return;
 	}
-	listing->tick = names_tick(fs->names);
-	listing->sent_ms = fs_now_ms(fs);
-	remote_list(fs->remote, path, &callbacks, listing);
+	send_list(listing, path);
 }
 
 static int begin(struct fs *fs, struct inode *folder, bool ahead)
@@ -183,11 +272,8 @@ static int begin(struct fs *fs, struct inode *folder, bool ahead)
 	}
 	names_pin(folder);
 	folder->folder->listing = listing;
-	if (waits) {
-		listing->tick = names_tick(fs->names);
-		listing->sent_ms = fs_now_ms(fs);
-		remote_list(fs->remote, path, &callbacks, listing);
-	}
+	if (waits)
+		send_list(listing, path);
 	return 0;
 }
 

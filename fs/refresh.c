@@ -1,5 +1,6 @@
 #include "fs/refresh.h"
 #include "fs/behind.h"
+#include "fs/disk.h"
 #include "fs/listing.h"
 #include <errno.h>
 #include <limits.h>
@@ -155,6 +156,8 @@ static enum way cheapest(struct fs *fs, struct inode *inode)
 	struct folder *folder = inode->folder;
 	uint64_t now = fs_now_ms(fs);
 
+	if (disk_answers(fs))
+		return LISTING;
 	if (now - folder->misses_ms > BURST_MS) {
 		folder->misses_ms = now;
 		folder->misses = 0;

@@ -44,6 +44,10 @@ struct pool_events {
 	 */
 	void (*ready)(void *arg, const struct ssh_error *error);
 	void (*link)(void *arg, const struct ssh_error *error); /* NULL: up again */
+	/* With the profile's offline: the instance can't be reached; it is tried for ever, and
+	 * ready comes when that succeeds (or fails for a reason that time will not heal). May be
+	 * called again. NULL: ready is told. */
+	void (*unreachable)(void *arg, const struct ssh_error *error);
 };
 
 int pool_new(struct pool **out, uv_loop_t *loop, const struct ssh_target *target,

@@ -143,6 +143,8 @@ void pool_session_doubt_dial(struct pool_session *session, bool jumped)
 
 /* --- the first connection ------------------------------------------------ */
 
+#define OFFLINE_PAUSE_MS 5000
+
 /* Turned away before SSH's first line: MaxStartups, PerSourcePenalties, or an instance that is
  * booting. */
 static bool turned_away(const struct ssh_error *error)
@@ -219,6 +221,12 @@ void pool_first_failed(struct pool_session *session, const struct ssh_error *err
 	if (may_heal(pool, &copy) && now + pause - pool->started <= patience) {
 		session->next_try = now + pause;
 		say_wait(pool, &copy, pause);
+		return;
+	}
+	if (pool->target->profile->offline && pool->events.unreachable && is_starting(&copy) &&
+	    !was_denied(&copy)) {
+		session->next_try = now + OFFLINE_PAUSE_MS;
+		pool->events.unreachable(pool->arg, &copy);
 		return;
 	}
 	session->refused = true;

@@ -185,6 +185,7 @@ static void on_login_attr(void *arg, int err, const struct sftp_attr *attr)
 		remote->uid = attr->uid;
 		remote->gid = attr->gid;
 	}
+	free(remote->root);
 	remote->root = candidate(remote);
 	if (!remote->root)
 		fail(remote, SSH_LOST, -ENOMEM, "mounting");
@@ -197,8 +198,10 @@ static void on_login(void *arg, int err, const char *text)
 {
 	struct remote *remote = arg;
 
-	if (!err && *text == '/')
+	if (!err && *text == '/') {
+		free(remote->login);
 		remote->login = strdup(text);
+	}
 	if (remote->login) {
 		tidy(remote->login);
 		log_verbose("the login folder is %s", remote->login);
@@ -230,7 +233,16 @@ static void on_pool_link(void *arg, const struct ssh_error *error)
 		remote->events.link(remote->arg, error);
 }
 
-static const struct pool_events pool_events = {.ready = on_pool_ready, .link = on_pool_link};
+static void on_pool_unreachable(void *arg, const struct ssh_error *error)
+{
+	struct remote *remote = arg;
+
+	if (!remote->told && !remote->closed)
+		remote->events.unreachable(remote->arg, error);
+}
+
+static const struct pool_events pool_events = {
+    .ready = on_pool_ready, .link = on_pool_link, .unreachable = on_pool_unreachable};
 
 /* --- life -------------------------------------------------------------------------- */
 
@@ -260,6 +272,15 @@ int remote_new(struct remote **out, uv_loop_t *loop, const struct ssh_target *ta
 	remote->timer.data = remote;
 	*out = remote;
 	return 0;
+}
+
+int remote_assume(struct remote *remote, const char *root, uint32_t uid, uint32_t gid)
+{
+	free(remote->root);
+	remote->root = strdup(root);
+	remote->uid = uid;
+	remote->gid = gid;
+	return remote->root ? 0 : -ENOMEM;
 }
 
 void remote_free(struct remote *remote)

@@ -26,6 +26,8 @@ struct remote_events {
 	void (*ready)(void *arg, const struct ssh_error *error);
 	/* The link came (error NULL) or went: no session serves any more, or one does again. */
 	void (*link)(void *arg, const struct ssh_error *error);
+	/* As the pool's: there is no instance to be reached yet, and the profile says offline. */
+	void (*unreachable)(void *arg, const struct ssh_error *error);
 };
 
 /* Starts dialling: the first session at once, the others behind it, staggered. While the first
@@ -40,6 +42,10 @@ int remote_new(struct remote **out, uv_loop_t *loop, const struct ssh_target *ta
 void remote_free(struct remote *remote);
 struct remote *remote_get(struct remote *remote);
 void remote_put(struct remote *remote);
+
+/* Before ready: goes on with what was known of the instance. Operations wait for it. 0 or -ENOMEM.
+ */
+int remote_assume(struct remote *remote, const char *root, uint32_t uid, uint32_t gid);
 
 struct pool *remote_pool(struct remote *remote);
 /* After ready: the absolute path mounted, the login user's numeric ids on the instance (owner of

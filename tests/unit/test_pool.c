@@ -42,7 +42,7 @@ static void on_link(void *arg, const struct ssh_error *error)
 		t.ups++;
 }
 
-static const struct pool_events events = {on_ready, on_link};
+static const struct pool_events events = {.ready = on_ready, .link = on_link};
 
 static void setup_pool(unsigned connections)
 {

@@ -1,0 +1,37 @@
+/*
+ * Listings as the disk cache keeps them: a checksum and then an entry for each name.
+ *
+ *	XXH3 of all that follows: 8
+ *	size: 8 | mode 4 | uid 4 | gid 4 | links 4 | mtime 4 | atime 4 | length 1 | name     little
+ *endian
+ *
+ * What is read back is checked as if a server had sent it: a disk can lie too. Any thread.
+ */
+#ifndef VASTFS_CACHE_STORE_NAMES_H
+#define VASTFS_CACHE_STORE_NAMES_H
+
+#include "cache/attr.h"
+#include <stddef.h>
+
+struct store_entry {
+	struct attr_report report;
+	char name[256];
+};
+
+/* In the making. Zeroed to begin with; free bytes. */
+struct store_entries {
+	uint8_t *bytes;
+	size_t len, room;
+};
+/* 0 or -ENOMEM, -ENAMETOOLONG. */
+int store_entries_add(
+    struct store_entries *entries, const char *name, const struct attr_report *report);
+/* Puts the checksum in; it is returned too. 0: memory is out. */
+uint64_t store_entries_seal(struct store_entries *entries);
+
+/* Is it whole? */
+bool store_entries_check(const uint8_t *bytes, size_t len);
+/* The entry at *at (0 to begin with), which moves on: 1; 0 at the end; -EBADMSG. */
+int store_entries_next(const uint8_t *bytes, size_t len, size_t *at, struct store_entry *out);
+
+#endif
