@@ -256,7 +256,6 @@ static struct dentry *reported_dentry(struct names *names, struct inode *folder,
 		make_room(names, folder); /* which may forget what the folder remembers */
 		if (folder->folder->lost_tick <= sent_tick)
 			dentry = dentry_new(names, folder, name);
-		folder->folder->ours = false; /* not by us */
 	}
 	if (!dentry) {
 		folder->folder->lossy = true;
@@ -285,8 +284,10 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 		names->events.name_gone(names->arg, folder, name, dentry->inode);
 		dentry_unbind(names, dentry);
 	}
-	if (!dentry->inode)
+	if (!dentry->inode) {
+		folder->folder->ours = false; /* somebody else makes names in it */
 		return bind_new(names, dentry, report, sent_ms);
+	}
 	names_report_inode(names, dentry->inode, report, sent_tick, sent_ms);
 	touch(names, dentry->inode);
 	return dentry->inode;

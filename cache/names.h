@@ -150,10 +150,8 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 void names_changed(struct names *names, struct inode *inode);
 
 /* The same before the instance knows of it: after the call above, the name (and the inode it leads
- * or led to, or NULL) is pending; folder and inode must stay pinned until it has settled. The
- * folder's times are now ours to tell. */
-void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode,
-    struct timespec now);
+ * or led to, or NULL) is pending; folder and inode must stay pinned until it has settled. */
+void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode);
 /* The instance has it (or never will): what it says from now on counts again. */
 void names_settle(struct names *names, struct inode *folder, const char *name, struct inode *inode);
 /* The same for attributes alone. */

@@ -188,15 +188,13 @@ void names_settle_inode(struct names *names, struct inode *inode)
 	names_changed(names, inode);
 }
 
-void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode,
-    struct timespec now)
+void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode)
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
 	if (dentry)
 		dentry->pending++;
 	folder->folder->changing++;
-	attr_touch_content(&folder->attr, now);
 	if (inode)
 		names_pend_inode(inode);
 }
@@ -213,7 +211,8 @@ void names_settle(struct names *names, struct inode *folder, const char *name, s
 		folder->folder->lost_tick = tick;
 	}
 	folder->folder->changing--;
-	folder_changed(names, folder);
+	names_changed(names, folder);
+	folder->checked_ms = 0;
 	if (inode)
 		names_settle_inode(names, inode);
 }

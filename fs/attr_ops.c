@@ -261,6 +261,75 @@ static int choose_target(struct setattr *setattr, const struct fuse_file_info *f
 	return handle ? 0 : err;
 }
 
+/* --- in a burst --- */
+
+static bool both_times(int to_set)
+{
+	return (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) &&
+	       (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW));
+}
+
+/* Will the instance do it, as far as anybody can tell? Both times are set together: the other one
+ * has to be known. */
+static bool may_set_behind(const struct setattr *setattr)
+{
+	struct fs *fs = setattr->request.fs;
+	const struct inode *inode = setattr->inode;
+	int to_set = setattr->to_set;
+	bool link = S_ISLNK(inode->attr.mode);
+	bool root = remote_uid(fs->remote) == 0;
+
+	if (!burst_on(fs, setattr->request.pid) || LIST_EMPTY(&inode->names) ||
+	    (to_set & FUSE_SET_ATTR_SIZE) ||
+	    !(to_set & (FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS)))
+		return false;
+	if (link && ((to_set & FUSE_SET_ATTR_MODE) || !remote_features(fs->remote)->lsetstat))
+		return false;
+	if ((to_set & TIME_BITS) && !both_times(to_set) && !fs_attr_believed(fs, inode) &&
+	    !(inode->folder && inode->folder->ours))
+		return false;
+	return root || (inode->attr.uid == remote_uid(fs->remote) && !(to_set & OWNER_BITS));
+}
+
+/* Here it is done. */
+static void set_here(struct setattr *setattr)
+{
+	struct attr *attr = &setattr->inode->attr;
+	const struct sftp_attr *set = &setattr->attr;
+
+	if (set->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
+		attr->mode = (attr->mode & S_IFMT) | set->mode;
+	if (set->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		attr->uid = set->uid;
+		attr->gid = set->gid;
+	}
+	if (set->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
+		attr->mtime_there = set->mtime;
+		attr->atime_there = set->atime;
+		attr->mtime = setattr->mtime;
+		attr->atime = setattr->atime;
+	}
+	attr_touch_change(attr, request_clock());
+	names_changed(setattr->request.fs->names, setattr->inode);
+}
+
+/* With the data of a file that is open (here, or because it is on its way), else by path. */
+static void set_behind(struct setattr *setattr)
+{
+	struct openfile *open = setattr->inode->open;
+	struct handle *handle = setattr->handle;
+	int err;
+
+	if (!handle && open)
+		handle = LIST_FIRST(&open->handles);
+	fill_in(setattr);
+	err = handle ? behind_file(handle, &setattr->attr)
+		     : behind_setattr(setattr->request.fs, setattr->inode, &setattr->attr);
+	if (!err)
+		set_here(setattr);
+	end_setattr(setattr, err);
+}
+
 static void go_setattr(struct request *request, int err)
 {
 	struct setattr *setattr = (struct setattr *)request;
@@ -294,6 +363,11 @@ void fs_setattr(
 		err = -EINVAL;
 	if (err) {
 		end_setattr(setattr, err);
+		return;
+	}
+	burst_note(fs, setattr->request.pid, false);
+	if (may_set_behind(setattr)) {
+		set_behind(setattr);
 		return;
 	}
 	setattr->request.sends = setattr->inode->open != NULL;

@@ -55,12 +55,11 @@ void behind_free(struct behind *behind)
 static void pend(struct behind *behind)
 {
 	struct names *names = behind->fs->names;
-	struct timespec now = request_clock();
 
 	if (behind->to_folder)
-		names_pend(names, behind->to_folder, behind->to_name, NULL, now);
+		names_pend(names, behind->to_folder, behind->to_name, NULL);
 	if (behind->folder)
-		names_pend(names, behind->folder, behind->name, behind->inode, now);
+		names_pend(names, behind->folder, behind->name, behind->inode);
 	else if (behind->inode)
 		names_pend_inode(behind->inode);
 }

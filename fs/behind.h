@@ -42,6 +42,8 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
     int flags, struct handle **out);
 /* What was written through the handle's file so far is sent, then attr is set (NULL: nothing). */
 int behind_file(struct handle *handle, const struct sftp_attr *attr);
+/* More was written: times that were set before are out of date. */
+void behind_wrote(struct openfile *open);
 /* Attributes by path. */
 int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr);
 

@@ -228,6 +228,12 @@ int behind_file(struct handle *handle, const struct sftp_attr *attr)
 	return err;
 }
 
+void behind_wrote(struct openfile *open)
+{
+	if (open->unsent)
+		open->unsent->attr.flags &= ~(uint32_t)SSH_FILEXFER_ATTR_ACMODTIME;
+}
+
 static void join_file(struct behind *behind)
 {
 	if (--behind->replies)
@@ -305,6 +311,8 @@ void behind_ended_file(struct behind *behind, int err)
 		fail(behind, err);
 		return;
 	}
+	if (behind->attr.flags && !behind->set_err)
+		openfile_identity_changed(inode, &behind->attr);
 	if (behind->attr_err || !behind->seen.flags || content_dirty(open->content) ||
 	    inode->pending || !behind->current)
 		return;

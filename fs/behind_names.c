@@ -254,14 +254,34 @@ void behind_send_names(struct behind *behind)
 	remote_end_ordered(remote);
 }
 
+/* The instance has what was set; nobody changed it here since, or those changes are on their way.
+ */
+static void ended_setattr(struct behind *behind)
+{
+	struct inode *inode = behind->inode;
+	const struct attr *attr = &inode->attr;
+	struct attr_report report = {.size = attr->size,
+	    .mode = attr->mode,
+	    .uid = attr->uid,
+	    .gid = attr->gid,
+	    .atime = attr->atime_there,
+	    .mtime = attr->mtime_there};
+
+	openfile_identity_changed(inode, &behind->attr);
+	if (!inode->pending && !openfile_dirty(inode) && !inode->folder)
+		openfile_take_own(behind->fs, inode, &report, behind->sent_ms);
+}
+
 /* Done: what was guessed of a new one gives way to what it is. */
 void behind_ended_names(struct behind *behind, int err)
 {
 	struct inode *inode = behind->inode;
 
 	(void)err;
-	if (behind->item.kind == OUTBOX_SETATTR && !inode->pending)
-		inode->checked_ms = behind->sent_ms;
+	if (behind->item.kind == OUTBOX_SETATTR) {
+		ended_setattr(behind);
+		return;
+	}
 	if ((behind->item.kind != OUTBOX_MKDIR && behind->item.kind != OUTBOX_SYMLINK) ||
 	    behind->attr_err || inode->pending)
 		return;

@@ -1,4 +1,5 @@
 /* LOOKUP, FORGET, GETATTR, ACCESS, STATFS. */
+#include "fs/burst.h"
 #include "fs/listing.h"
 #include "fs/openfile.h"
 #include "fs/refresh.h"
@@ -23,6 +24,8 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 	*out = dentry;
 	if (dentry && dentry->inode)
 		return fs_attr_believed(fs, dentry->inode);
+	if (dentry && dentry->pending) /* removed here, and not there yet */
+		return true;
 	/* Without a link what is not known must not be taken for missing: that waits. */
 	if (dentry && dentry->checked_ms &&
 	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
@@ -81,7 +84,10 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOTDIR);
 		return;
 	}
-	if (known(fs, folder, name, &dentry)) {
+	/* Who makes names in a row looks for each first: on what he may make them, he may look. */
+	if (known(fs, folder, name, &dentry) ||
+	    ((!dentry || !dentry->inode) && burst_on(fs, fuse_req_ctx(req)->pid) &&
+		burst_knows(fs, folder))) {
 		if (!dentry || !dentry->inode) {
 			reply_missing(fs, folder, req);
 			return;

@@ -1,6 +1,6 @@
 #include "fs/openfile.h"
-#include "cache/outbox.h"
 #include "fs/ahead.h"
+#include "fs/behind.h"
 #include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/replaced.h"
@@ -327,6 +327,7 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 		LIST_FOREACH (handle, &open->handles, link)
 			rfile_mark_changed(handle->file);
 	}
+	behind_wrote(open);
 	if (!open->wrote)
 		disk_changed(fs, inode);
 	if (end > inode->attr.size)

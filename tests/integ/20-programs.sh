@@ -26,6 +26,7 @@ make_tree "$W/local/tree"
 listing() { (cd "$1" && find . -printf '%P %y %m %T@ %s %l\n' | sed -E 's/^([^ ]* ?.*) d ([0-9]+) [0-9.]+ [0-9]+/\1 d \2/; s/(\.[0-9]+)( [0-9]+)/\2/' | sort); }
 same_listing() {
 	local a b
+	synced
 	a=$(listing "$1")
 	b=$(listing "$2")
 	[[ $a == "$b" ]] || die "listings differ: $(diff <(echo "$a") <(echo "$b") | head -5)"
