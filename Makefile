@@ -105,13 +105,27 @@ install: all
 	install -D -m 644 doc/mount.vastfs.8 $(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8
 	install -D -m 644 doc/vastfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/vastfs.1
 	install -D -m 644 doc/vastfs.ini.5 $(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5
+	install -D -m 644 scripts/completions/vastfs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vastfs
+	ln -sf vastfs $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mount.vastfs
+	install -D -m 644 scripts/completions/_vastfs $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_vastfs
+	install -D -m 644 scripts/completions/vastfs.fish \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vastfs.fish
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/user
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|; s|@BINDIR@|$(PREFIX)/bin|' 'scripts/systemd/vastfs@.service' \
+		>'$(DESTDIR)$(PREFIX)/lib/systemd/user/vastfs@.service'
+	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/user/vastfs@.service'
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/mount.vastfs $(DESTDIR)$(PREFIX)/bin/vastfs \
 		$(DESTDIR)/sbin/mount.vastfs \
 		$(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8 \
 		$(DESTDIR)$(PREFIX)/share/man/man1/vastfs.1 \
-		$(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5
+		$(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vastfs \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/mount.vastfs \
+		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_vastfs \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vastfs.fish \
+		'$(DESTDIR)$(PREFIX)/lib/systemd/user/vastfs@.service'
 
 clean:
 	rm -rf build

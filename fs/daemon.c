@@ -1,5 +1,6 @@
 #include "fs/daemon.h"
 #include "conf/log.h"
+#include "conf/sdnotify.h"
 #include "fs/ahead.h"
 #include "fs/behind.h"
 #include "fs/control.h"
@@ -105,6 +106,7 @@ static void on_unmounted(struct fs *fs)
 	log_info("%s unmounted", daemon->options->mountpoint);
 	notifier_stop(fs);
 	daemon->state = DRAINING;
+	sdnotify("STOPPING=1\nSTATUS=sending what is left");
 	uv_timer_start(&daemon->deadline, on_drain_deadline, fs->profile->timeout * 1000ull, 0);
 	behind_sync(fs, on_drained, daemon);
 }
@@ -204,6 +206,7 @@ static void on_mounted(struct daemon *daemon)
 	daemon->state = MOUNTED;
 	log_info("%s:%s mounted on %s", options->profile->id, remote_root(daemon->fs.remote),
 	    options->mountpoint);
+	sdnotify("READY=1");
 	if (options->mounted)
 		options->mounted(options->arg);
 }

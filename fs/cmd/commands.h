@@ -11,6 +11,7 @@ int cmd_add(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_edit(int argc, char **argv);
 int cmd_forward(int argc, char **argv);
+int cmd_key(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_remove(int argc, char **argv);
 int cmd_run(int argc, char **argv);

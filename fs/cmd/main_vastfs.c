@@ -17,6 +17,7 @@ static const struct command {
     {"edit", cmd_edit, "[ID]", "change the profile with your editor"},
     {"forward", cmd_forward, "MOUNTPOINT|ID list|add FORWARD|remove FORWARD",
 	"port forwards of a running mount"},
+    {"key", cmd_key, "new [--passphrase] [FILE]", "make a key, and say where its public half goes"},
     {"remove", cmd_remove, "ID", "take an instance out of the profile"},
     {"run", cmd_run, "[-t|-T] [--on MOUNTPOINT|ID] [--] COMMAND...",
 	"run a program on the instance, in the same folder"},
