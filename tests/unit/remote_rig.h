@@ -180,7 +180,7 @@ static void on_link(void *arg, const struct ssh_error *error)
 		t.ups++;
 }
 
-static const struct remote_events events = {on_ready, on_link};
+static const struct remote_events events = {.ready = on_ready, .link = on_link};
 
 static void connect_remote(void)
 {
