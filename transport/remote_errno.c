@@ -186,11 +186,9 @@ static void seen(struct remote_op *op, unsigned tag, const struct sftp_reply *re
 		return;
 	if (tag >= LOOK_FS) {
 		struct remote_look_fs *fs = tag == LOOK_FS ? &l->fs : &l->fs2;
-		struct sftp_reader reader = {
-		    reply->extended.data, reply->extended.data + reply->extended.len};
 
 		fs->asked = true;
-		fs->err = reply->err ? reply->err : sftp_read_statvfs(&reader, &fs->st);
+		fs->err = remote_take_statvfs(reply, &fs->st);
 	} else {
 		looks[tag]->asked = true;
 		looks[tag]->err = remote_take_attr(reply, &looks[tag]->attr);

@@ -139,6 +139,17 @@ static inline bool remote_is_link(const struct sftp_attr *attr)
 {
 	return (attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) && (attr->mode & 0170000) == 0120000;
 }
+/* A statvfs@'s reply: its errno. */
+static inline int remote_take_statvfs(const struct sftp_reply *reply, struct statvfs *st)
+{
+	struct sftp_reader reader;
+
+	if (reply->err)
+		return reply->err;
+	reader =
+	    (struct sftp_reader){reply->extended.data, reply->extended.data + reply->extended.len};
+	return sftp_read_statvfs(&reader, st);
+}
 /* An LSTAT's or STAT's reply: its errno. */
 static inline int remote_take_attr(const struct sftp_reply *reply, struct sftp_attr *attr)
 {

@@ -123,10 +123,7 @@ static void complete_statvfs(struct remote_op *op, int err)
 
 static void take_statvfs(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
 {
-	struct sftp_reader reader = {
-	    reply->extended.data, reply->extended.data + reply->extended.len};
-
-	remote_finish(op, reply->err ? reply->err : sftp_read_statvfs(&reader, &op->st));
+	remote_finish(op, remote_take_statvfs(reply, &op->st));
 }
 
 static void go_statvfs(struct remote_op *op)

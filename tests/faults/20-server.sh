@@ -155,12 +155,22 @@ few_handles() {
 		    except OSError as error:
 		        errors.add(errno.errorcode[error.errno])
 		print(len(fds), errors)
-		assert len(fds) >= 5 and errors <= {"EMFILE", "ENFILE", "EIO", "ENOSPC"}, errors
+		assert len(fds) >= 5 and errors <= {"EMFILE", "ENFILE", "EIO"}, errors
 		os.listdir(mnt)
+		# a create may be answered before it is sent: then its error comes with the data
+		for n, fd in list(fds):
+		    try:
+		        os.write(fd, b"number %d" % n)
+		        os.fsync(fd)
+		    except OSError as error:
+		        print(n, errno.errorcode[error.errno])
+		        fds.remove((n, fd))
+		        try:
+		            os.close(fd)
+		        except OSError:
+		            pass
+		assert len(fds) >= 5, len(fds)
 		for n, fd in fds:
-		    os.write(fd, b"number %d" % n)
-		for n, fd in fds:
-		    os.fsync(fd)
 		    os.close(fd)
 		for n, _fd in fds:
 		    assert open(f"{mnt}/handle{n}").read() == f"number {n}"
