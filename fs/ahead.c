@@ -20,8 +20,9 @@
 #define FOLDER_BYTES (64u << 20)
 #define FOLDER_FILES 20000u
 #define LIST_MS 500
-#define NEAR 8u	   /* files left out in an order that is still one */
-#define ASTRAY 16u /* opens in no order, in a large folder */
+#define PASSED_MOST 16u /* files that can't be fetched are passed over, at one open */
+#define NEAR 8u		/* files left out in an order that is still one */
+#define ASTRAY 16u	/* opens in no order, in a large folder */
 #define BAD_ENOUGH 2u
 
 struct ahead *ahead_new(struct fs *fs)
@@ -44,8 +45,7 @@ void ahead_figures(const struct ahead *ahead, struct ahead_figures *out)
 /* What it fetched and nobody opened is not waited for any more. */
 static void new_mark(struct ahead *ahead, struct ahead_stream *stream)
 {
-	ahead->marks = (ahead->marks + 1) & INT32_MAX;
-	if (!ahead->marks)
+	if (!++ahead->marks)
 		ahead->marks = 1;
 	stream->mark = ahead->marks;
 	stream->waiting = 0;
@@ -148,33 +148,35 @@ static uint64_t most_bytes(const struct ahead_stream *stream)
 	return bytes < BYTES_MOST ? bytes : BYTES_MOST;
 }
 
-static void plan(struct fs *fs, struct ahead_stream *stream, struct inode *inode)
+/* False when it can't be fetched now (it changed just now, or is open). */
+static bool plan(struct fs *fs, struct ahead_stream *stream, struct inode *inode)
 {
 	struct ahead *ahead = fs->ahead;
 
-	if (inode == stream->last || inode->ahead >> 1 == stream->mark)
-		return;
-	inode->ahead = stream->mark << 1;
-	if (!ahead_may_fetch(fs, inode))
-		return;
-	if ((!openfile_is_current(fs, inode, CHECK_AHEAD_MS)) && !ahead_fetch_serial(inode) &&
-	    !ahead_fetch(fs, inode))
-		return;
-	inode->ahead |= 1;
+	if (inode == stream->last || inode->ahead == stream->mark)
+		return true;
+	inode->ahead = 0;
+	if (!ahead_may_fetch(fs, inode) ||
+	    (!openfile_is_current(fs, inode, CHECK_AHEAD_MS) && !ahead_fetch_serial(inode) &&
+		!ahead_fetch(fs, inode)))
+		return false;
+	inode->ahead = stream->mark;
 	stream->waiting++;
 	stream->waiting_bytes += inode->attr.size;
 	ahead->figures.files++;
+	return true;
 }
 
 static void go(struct fs *fs, struct ahead_stream *stream)
 {
 	unsigned listings = walk_active(fs) ? 1 + stream->window / 16 : 0;
 	struct inode *inode;
+	unsigned passed = 0;
 
-	while (stream->waiting < stream->window && stream->waiting_bytes < most_bytes(stream) &&
-	       fs->ahead->underway < UNDERWAY_MAX &&
+	while (passed < PASSED_MOST && stream->waiting < stream->window &&
+	       stream->waiting_bytes < most_bytes(stream) && fs->ahead->underway < UNDERWAY_MAX &&
 	       (inode = ahead_place_next(fs, &stream->place, listings)))
-		plan(fs, stream, inode);
+		passed += !plan(fs, stream, inode);
 }
 
 void ahead_listed(struct fs *fs)
@@ -196,14 +198,12 @@ static void grow(struct ahead_stream *stream, unsigned by)
 	stream->window = stream->window + by < WINDOW_MAX ? stream->window + by : WINDOW_MAX;
 }
 
-/* It was fetched ahead, or would have been if it could. */
+/* It was fetched ahead. */
 static void guessed(
     struct fs *fs, struct ahead_stream *stream, struct inode *inode, enum ahead_found found)
 {
 	uint64_t size = inode->attr.size, serial = ahead_fetch_serial(inode);
 
-	if (!(inode->ahead & 1))
-		return;
 	stream->waiting--;
 	stream->waiting_bytes -= size < stream->waiting_bytes ? size : stream->waiting_bytes;
 	if (found == AHEAD_ABSENT) {
@@ -322,7 +322,7 @@ enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 	if (inode->attr.size > AHEAD_FILE_MAX || !folder)
 		return found;
 	clear_ended(fs);
-	stream = by_mark(fs->ahead, inode->ahead >> 1);
+	stream = by_mark(fs->ahead, inode->ahead);
 	if (stream) {
 		guessed(fs, stream, inode, found);
 	} else {

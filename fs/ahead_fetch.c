@@ -72,11 +72,6 @@ static void sent(struct ahead_fetch *fetch)
 	fetch->sent_ms = fs_now_ms(fetch->fs);
 }
 
-static bool settled(struct fs *fs, const struct inode *inode)
-{
-	return attr_settled(&inode->attr, fs_wall(), fs_now_ms(fs) - inode->version_ms);
-}
-
 static bool same_version(const struct inode *inode, const struct sftp_attr *attr)
 {
 	return inode->attr.size == attr->size && inode->attr.mtime_there == attr->mtime;
@@ -224,7 +219,7 @@ bool ahead_may_fetch(struct fs *fs, const struct inode *inode)
 	const struct openfile *open = inode->open;
 
 	return S_ISREG(inode->attr.mode) && inode->attr.size <= AHEAD_FILE_MAX && !inode->pending &&
-	       !LIST_EMPTY(&inode->names) && settled(fs, inode) &&
+	       !LIST_EMPTY(&inode->names) && fs_settled(fs, inode) &&
 	       (!open || (LIST_EMPTY(&open->handles) && !openfile_dirty(inode)));
 }
 

@@ -64,7 +64,7 @@ uint64_t ahead_fetch_serial(const struct inode *inode);
 
 /* One program, or several that share the work. */
 struct ahead_stream {
-	uint32_t mark;	    /* inode->ahead of what it fetched: mark * 2, + 1 when in its window */
+	uint32_t mark;	    /* inode->ahead of what it fetched and nobody opened yet */
 	pid_t pid;	    /* who opened last */
 	uint64_t used_ms;   /* when; 0: the stream is free */
 	struct inode *last; /* what; pinned */

@@ -184,6 +184,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 		return -ENOMEM;
 	disk_start(fs);
 	content_pool_set_spool(fs->contents, fs->spool);
+	fs_learn_clock(fs);
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
 		return err;
@@ -337,6 +338,8 @@ static void on_link(void *arg, const struct ssh_error *error)
 		log_warning("%s: connected again", daemon->options->profile->id);
 	if (daemon->fs.contents)
 		content_pool_link(daemon->fs.contents, !error);
+	if (!error && daemon->state == MOUNTED)
+		fs_learn_clock(&daemon->fs);
 }
 
 static int begin(struct daemon *daemon)

@@ -42,6 +42,37 @@ bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 	       names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
 }
 
+/* --- the instance's clock --- */
+
+/* The kernel makes the inode at the first look, with the time of that; nobody else looks at this
+ * file of our sftp-server. An older time is only less of use. */
+#define CLOCK_FILE "/proc/self/personality"
+
+static void on_clock(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct fs *fs = arg;
+
+	if (err || !(attr->flags & SSH_FILEXFER_ATTR_ACMODTIME) || !attr->mtime)
+		return;
+	fs->clock_there = attr->mtime;
+	fs->clock_ms = fs_now_ms(fs);
+}
+
+void fs_learn_clock(struct fs *fs)
+{
+	fs->clock_ms = 0;
+	remote_lstat(fs->remote, CLOCK_FILE, on_clock, fs);
+}
+
+bool fs_settled(const struct fs *fs, const struct inode *inode)
+{
+	uint64_t now = fs_now_ms(fs);
+	int64_t there = fs->clock_there + (int64_t)(now - fs->clock_ms) / 1000;
+
+	return attr_settled(&inode->attr, fs_wall(), now - inode->version_ms) ||
+	       (fs->clock_ms && there - (int64_t)inode->attr.mtime_there > 2);
+}
+
 /* --- numbers of users and groups --- */
 
 uid_t fs_uid_here(const struct fs *fs, uint32_t uid)

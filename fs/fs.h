@@ -71,6 +71,9 @@ struct fs {
 	uid_t local_uid; /* whose the login user's files are here */
 	gid_t local_gid;
 	time_t started;
+	/* The instance's clock was at least that when the loop's was that; 0: not known. */
+	int64_t clock_there;
+	uint64_t clock_ms;
 
 	struct request_list waiting;	 /* the oldest first: the timeout */
 	struct request_list interrupted; /* to be looked at when the batch of requests is done */
@@ -105,6 +108,11 @@ struct fs {
 uint64_t fs_now_ms(const struct fs *fs);
 int64_t fs_wall(void);
 uint32_t fs_attr_max_ms(const struct fs *fs);
+/* Asks for the instance's clock (a file of /proc is as old as the first look at it). */
+void fs_learn_clock(struct fs *fs);
+/* Can another version of the file be told from the one that is known, by its whole-second mtime?
+ * attr_settled, or by the instance's clock where that is known. */
+bool fs_settled(const struct fs *fs, const struct inode *inode);
 
 /* Is there no link to the instance? What is cached is then believed whatever its age (R5). */
 bool fs_offline(const struct fs *fs);

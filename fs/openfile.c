@@ -27,7 +27,7 @@ struct openfile *openfile_of(struct fs *fs, struct inode *inode)
 	}
 	LIST_INIT(&open->handles);
 	inode->open = open;
-	if (attr_settled(&inode->attr, fs_wall(), fs_now_ms(fs) - inode->version_ms))
+	if (fs_settled(fs, inode))
 		disk_keep(fs, inode);
 	return open;
 }
@@ -300,8 +300,7 @@ void openfile_used(struct fs *fs, struct openfile *open)
 {
 	const struct inode *inode = open->inode;
 
-	if (!open->suspect &&
-	    !attr_settled(&inode->attr, fs_wall(), fs_now_ms(fs) - inode->version_ms))
+	if (!open->suspect && !fs_settled(fs, inode))
 		open->suspect = true;
 }
 
