@@ -84,6 +84,8 @@ void profile_free(struct profile *profile)
 	for (size_t i = 0; i < profile->n_ssh_options; i++)
 		free(profile->ssh_options[i]);
 	free(profile->ssh_options);
+	free(profile->ssh_name);
+	free(profile->proxy_jump);
 	free(profile->keys);
 	free(profile->forwards);
 	free(profile->id);

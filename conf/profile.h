@@ -52,6 +52,11 @@ struct profile {
 	enum host_key_policy host_key;
 	bool host_key_given;
 	enum transport_kind transport;
+	/* What ~/.ssh/config says (conf/sshconfig.h). */
+	char *ssh_name;	    /* the host's name there, where it is another; or NULL */
+	char *proxy_jump;   /* hosts to go through, parted by commas; or NULL */
+	bool needs_ssh;	    /* it asks for what only ssh(1) can do */
+	bool ssh_ciphers;   /* it chooses ciphers */
 	char **ssh_options; /* "Name=value" for ssh(1), the later ones win; n_ssh_options */
 	size_t n_ssh_options;
 	unsigned connections;  /* SSH sessions, 1 to 16 */

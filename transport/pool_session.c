@@ -259,6 +259,7 @@ static bool wants_process(const struct pool_session *session)
 		break;
 	}
 	return pool->process_only || pool->target->profile->n_ssh_options ||
+	       pool->target->profile->needs_ssh ||
 	       (session->index && pool->process_failures < PROCESS_TRIES && pool_near(pool));
 }
 

@@ -1,5 +1,6 @@
 #include "transport/ssh.h"
 #include "conf/log.h"
+#include "transport/child.h"
 #include "transport/locate.h"
 #include "transport/ssh_hostkey.h"
 #include "transport/ssh_internal.h"
@@ -321,7 +322,7 @@ static int check_host_key(struct ssh_connection *c, struct ssh_error *error)
 
 static int establish(struct ssh_connection *c, struct ssh_error *error)
 {
-	int err = ssh_dial(c, error);
+	int err = c->target->profile->proxy_jump ? ssh_proxy_dial(c, error) : ssh_dial(c, error);
 
 	if (err)
 		return err;
@@ -348,6 +349,8 @@ void ssh_view_set(
 	view->profile = *target->profile;
 	view->target.profile = &view->profile;
 	if (endpoint) {
+		if (strcmp(endpoint->host, target->profile->host))
+			view->profile.ssh_name = NULL;
 		memcpy(view->host, endpoint->host, sizeof(view->host));
 		view->profile.host = view->host;
 		view->profile.port = endpoint->port;
@@ -367,7 +370,7 @@ int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpo
 	*error = (struct ssh_error){.kind = SSH_OK};
 	if (!c)
 		return ssh_fail(error, SSH_LOST, ENOMEM, "out of memory");
-	c->fd = -1;
+	c->fd = c->proxy_fd = -1;
 	ssh_view_set(&c->view, target, endpoint);
 	c->target = &c->view.target;
 	c->cancel = cancel;
@@ -422,6 +425,7 @@ void ssh_close(struct ssh_connection *c)
 	ssh_session_end(c);
 	if (c->fd >= 0) /* with SO_LINGER only close discards; shutdown would send */
 		close(c->fd);
+	child_end(&c->proxy_pid, &c->proxy_fd);
 	ssh_io_fini(c);
 	free(c);
 }

@@ -46,6 +46,8 @@ struct ssh_connection {
 	struct ssh_cancel *cancel;
 	char where[320];  /* view's */
 	char address[80]; /* the numeric address that answered */
+	pid_t proxy_pid;  /* of ssh_proxy.c, or 0 */
+	int proxy_fd;
 	struct ssh_ring out;
 	struct ssh_inbox in;
 	bool batched;  /* the owner calls ssh_readable after each poll, so that an empty socket is
@@ -108,6 +110,9 @@ void ssh_session_end(struct ssh_connection *c);
 /* ssh_dial.c: resolves and connects; sets c->fd and c->address. 0 or a negative errno with *error.
  */
 int ssh_dial(struct ssh_connection *c, struct ssh_error *error);
+
+/* ssh_proxy.c: the same through the profile's jump hosts. */
+int ssh_proxy_dial(struct ssh_connection *c, struct ssh_error *error);
 
 /* ssh_auth.c: tries the keys and the agent. 0 or a negative errno with *error. */
 int ssh_authenticate(struct ssh_connection *c, struct ssh_error *error);

@@ -2,6 +2,7 @@
  * ssh's command line. What the profile says goes before ~/.ssh/config, which goes before ssh's own
  * defaults; what would break an SFTP stream is switched off whatever the config says.
  */
+#include "conf/sshconfig.h"
 #include "transport/ssh_hostkey.h"
 #include "transport/sshproc.h"
 #include <pwd.h>
@@ -132,25 +133,21 @@ static void add_host_key(
 	add_option(args, "StrictHostKeyChecking=%s", strict);
 }
 
-/* ssh looks into the home folder of the password database, whatever $HOME says. */
+/* With a $HOME of its own, the keys in it are not those that ssh looks for by itself. */
 static void add_home(struct args *args, const struct profile *profile)
 {
 	const char *home = getenv("HOME");
+	char *config = sshconfig_file(), room[4096];
 	struct passwd entry, *found = NULL;
-	char room[4096], *config = NULL;
 
-	if (!home || *home != '/' || getpwuid_r(getuid(), &entry, room, sizeof(room), &found) ||
-	    !found || !strcmp(found->pw_dir, home))
-		return;
-	if (asprintf(&config, "%s/.ssh/config", home) < 0) {
-		args->no_memory = true;
-		return;
-	}
-	if (!access(config, R_OK)) {
+	if (config) {
 		add_word(args, "-F");
 		add_word(args, config);
 	}
 	free(config);
+	if (!home || *home != '/' || getpwuid_r(getuid(), &entry, room, sizeof(room), &found) ||
+	    !found || !strcmp(found->pw_dir, home))
+		return;
 	for (size_t i = 0; !profile->keys_given && i < profile->n_keys; i++)
 		add_file_option(args, "IdentityFile", profile->keys[i]);
 }
@@ -193,12 +190,13 @@ char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
 		add_option(&args, "%s", target->profile->ssh_options[i]);
 	add_option(&args, "ConnectTimeout=%u",
 	    target->connect_timeout ? target->connect_timeout : CONNECT_SECONDS);
-	if (has_aes())
+	if (has_aes() && !target->profile->ssh_ciphers)
 		add_option(&args, "Ciphers=%s", FAST_CIPHER);
 	add_login(&args, target->profile);
 	add_word(&args, "-s");
 	add_word(&args, "--");
-	add_word(&args, target->profile->host);
+	add_word(
+	    &args, target->profile->ssh_name ? target->profile->ssh_name : target->profile->host);
 	add_word(&args, "sftp");
 	if (args.no_memory) {
 		sshproc_args_free(args.list);

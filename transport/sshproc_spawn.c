@@ -1,13 +1,11 @@
 /*
  * Starting and ending the ssh process.
  *
- * It is started with vfork(2), so that a daemon with much memory does not copy its page tables.
- * The kernel ends it when our thread ends (PR_SET_PDEATHSIG), whatever the reason. It gets no
- * descriptor but its pipes. Ctrl-C and a hang-up of the terminal that the mount was made on are not
- * its business: they stay ignored in it.
+ * It writes what it says into a pipe of ours, and has a control socket in a private folder.
  */
 #include "conf/log.h"
 #include "conf/paths.h"
+#include "transport/child.h"
 #include "transport/sshproc.h"
 #include <dirent.h>
 #include <errno.h>
@@ -20,9 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,26 +76,6 @@ void pipe_pair_close(struct pipe_pair *pair)
 
 /* --- starting ---------------------------------------------------------------------------- */
 
-/* Where ssh is: in $PATH, or where every distribution has it (systemd mounts without PATH). The
- * caller frees; NULL when there is none. */
-static char *find_ssh(void)
-{
-	const char *path = getenv("PATH");
-
-	for (const char *at = path ? path : ""; *at;) {
-		size_t len = strcspn(at, ":");
-		char *file = NULL;
-
-		if (len && asprintf(&file, "%.*s/ssh", (int)len, at) >= 0) {
-			if (!access(file, X_OK))
-				return file;
-			free(file);
-		}
-		at += len + (at[len] == ':');
-	}
-	return access("/usr/bin/ssh", X_OK) ? NULL : strdup("/usr/bin/ssh");
-}
-
 /*
  * The control socket's name, in a folder that is the user's alone. Without one there is one channel
  * a session. ssh adds a dot and 16 letters to it while it binds.
@@ -132,74 +108,11 @@ static void name_control(struct sshproc *process)
 	}
 }
 
-/* In the child, whose memory is the parent's: system calls only. */
-static void become_ssh(const char *file, char **args, const int fds[3], pid_t parent)
-{
-	static const int deaf[] = {SIGINT, SIGQUIT, SIGHUP, SIGTSTP};
-	struct sigaction action = {.sa_handler = SIG_DFL};
-	sigset_t none;
-
-	for (int signal_number = 1; signal_number < 32; signal_number++)
-		sigaction(signal_number, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	for (size_t i = 0; i < sizeof(deaf) / sizeof(*deaf); i++)
-		sigaction(deaf[i], &action, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
-		_exit(255);
-	for (int i = 0; i < 3; i++) {
-		if (dup2(fds[i], i) < 0)
-			_exit(255);
-	}
-	if (syscall(SYS_close_range, 3, ~0u, 0))
-		_exit(255);
-	execv(file, args);
-	_exit(255);
-}
-
-/* Returns in the parent only: the process, or a negative errno. */
-static pid_t __attribute__((noinline))
-start_child(const char *file, char **args, const int fds[3], pid_t parent)
-{
-	pid_t pid = vfork();
-
-	if (pid == 0)
-		become_ssh(file, args, fds, parent);
-	return pid < 0 ? -errno : pid;
-}
-
-static int spawn(struct sshproc *process, const char *file, char **args, const int fds[3])
-{
-	int low[3] = {-1, -1, -1}, err = 0;
-
-	/* Above 2, so that none is overwritten before its turn. */
-	for (int i = 0; i < 3 && !err; i++) {
-		low[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
-		if (low[i] < 0)
-			err = -errno;
-	}
-	if (!err) {
-		pid_t pid = start_child(file, args, low, getpid());
-
-		if (pid > 0)
-			process->pid = pid;
-		else
-			err = pid;
-	}
-	for (int i = 0; i < 3; i++)
-		close_fd(&low[i]);
-	if (err)
-		return err;
-	process->pid_fd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-	return process->pid_fd < 0 ? -errno : 0;
-}
-
 int sshproc_start(struct sshproc *process, struct ssh_error *error)
 {
 	struct session *session = process->session;
 	struct pipe_pair pair = {-1, -1, -1, -1};
-	char *file = find_ssh(), **args = NULL;
+	char *file = child_find_ssh(), **args = NULL;
 	int err;
 
 	if (!file)
@@ -214,7 +127,7 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 	if (!err) {
 		const int fds[3] = {pair.in, pair.out, process->said_end};
 
-		err = spawn(process, file, args, fds);
+		err = child_start(file, args, fds, true, &process->pid, &process->pid_fd);
 	}
 	if (!err) {
 		process->first_to = pair.to;
@@ -281,14 +194,9 @@ void sshproc_reap(struct sshproc *process)
 
 static void end_process(struct sshproc *process)
 {
-	struct pollfd ended = {.fd = process->pid_fd, .events = POLLIN};
-
 	if (process->pid_fd >= 0)
 		discard_unsent(process);
-	kill(process->pid, SIGTERM);
-	if (process->pid_fd < 0 || poll(&ended, 1, END_MS) <= 0)
-		kill(process->pid, SIGKILL);
-	sshproc_reap(process);
+	child_end(&process->pid, &process->pid_fd);
 }
 
 void sshproc_stop(struct sshproc *process)

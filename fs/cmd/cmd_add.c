@@ -1,6 +1,7 @@
 /* vastfs add: the console's connection string becomes a section of the profile. */
 #include "conf/profile_edit.h"
 #include "conf/sshline.h"
+#include "fs/cmd/ask_ssh.h"
 #include "fs/cmd/commands.h"
 #include <errno.h>
 #include <stdio.h>
@@ -16,48 +17,14 @@ static int no_memory(struct conf_error *error)
 
 /* --- an alias of ~/.ssh/config ------------------------------------------------------ */
 
-/* Standard output of `ssh -G -- host`, owned; NULL when it can't be had. */
-static char *ask_ssh(const char *host)
-{
-	char *text = NULL;
-	size_t size, n = 0;
-	int fds[2], status;
-	char buf[4096];
-	ssize_t got;
-	FILE *out;
-	pid_t child;
-
-	if (pipe(fds))
-		return NULL;
-	child = fork();
-	if (child == 0) {
-		dup2(fds[1], STDOUT_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		if (!freopen("/dev/null", "w", stderr))
-			_exit(127);
-		execlp("ssh", "ssh", "-G", "--", host, (char *)NULL);
-		_exit(127);
-	}
-	close(fds[1]);
-	out = open_memstream(&text, &size);
-	while (child > 0 && out && (got = read(fds[0], buf, sizeof(buf))) > 0)
-		n += fwrite(buf, 1, (size_t)got, out);
-	close(fds[0]);
-	if (out)
-		fclose(out);
-	if (child < 0 || waitpid(child, &status, 0) < 0 || status || !n) {
-		free(text);
-		return NULL;
-	}
-	return text;
-}
-
 /* "gpu" alone may be an alias of ~/.ssh/config: ssh knows what it stands for. */
 static int complete(struct sshline *line, struct conf_error *error)
 {
-	char *answer = line->plain ? ask_ssh(line->host) : NULL;
-	int rc = answer ? sshline_complete(line, answer, error) : 0;
+	char *answer = line->plain ? ask_ssh(line->host, NULL) : NULL;
+	/* The way behind a jump host is in that file alone: the alias stays. */
+	bool direct =
+	    answer && !strstr(answer, "\nproxyjump ") && !strstr(answer, "\nproxycommand ");
+	int rc = direct ? sshline_complete(line, answer, error) : 0;
 
 	free(answer);
 	return rc;

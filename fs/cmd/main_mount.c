@@ -6,6 +6,7 @@
 #include "conf/cmdline.h"
 #include "conf/log.h"
 #include "fs/cmd/ask.h"
+#include "fs/cmd/ask_ssh.h"
 #include "fs/cmd/stale.h"
 #include "fs/daemon.h"
 #include <errno.h>
@@ -140,6 +141,9 @@ static int mount_it(const struct cmdline *cmdline)
 	if (profile_load(&cmdline->request, &profile, &error) ||
 	    cmdline_check_mountpoint(cmdline->mountpoint, profile->nonempty, &mountpoint, &error)) {
 		fprintf(stderr, "mount.vastfs: %s\n", error.text);
+	} else if (ask_ssh_complete(profile)) {
+		fprintf(stderr, "mount.vastfs: out of memory\n");
+		code = EXIT_SYSTEM;
 	} else {
 		options.profile = profile;
 		options.mountpoint = mountpoint;

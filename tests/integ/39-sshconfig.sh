@@ -1,0 +1,135 @@
+#!/bin/bash
+# ~/.ssh/config: what it says of a host is followed, also the way behind a jump host, by libssh2 and by ssh processes.
+. "$(dirname "$0")/../lib.sh"
+[[ $MOUNT_WITH == vastfs ]] || { skip "ssh_config" "not for $MOUNT_WITH"; finish; }
+unset TRANSPORT # each is tried here
+setup
+INI=$XDG_CONFIG_HOME/vastfs/config.ini
+CONFIG=$HOME/.ssh/config
+
+# A jump host: an sshd of its own, with another host key, that lets nothing through but to our server.
+jump_start() {
+	JUMP_PORT=$(free_port)
+	ssh-keygen -q -t ed25519 -N '' -f "$W/jump_key"
+	sed -e "s/^Port .*/Port $JUMP_PORT/; s|^HostKey .*|HostKey $W/jump_key|; /^Subsystem/d" "$W/sshd_config" >"$W/jump_config"
+	echo "PermitOpen 127.0.0.1:$SSHD_PORT" >>"$W/jump_config"
+	setsid /usr/sbin/sshd -D -e -f "$W/jump_config" >"$W/jump.log" 2>&1 </dev/null &
+	started jump $!
+	disown
+	wait_for 10 tcp_open "$JUMP_PORT" || die "the jump host does not start"
+	echo "[127.0.0.1]:$JUMP_PORT $(cut -d' ' -f1,2 <"$W/jump_key.pub")" >>"$W/known_hosts"
+}
+jumped() { grep -c "Accepted publickey" "$W/jump.log" || true; }
+
+config() { # LINE… of Host box
+	{
+		printf 'Host box\n\tHostName 127.0.0.1\n\tPort %s\n\tUserKnownHostsFile %s\n' "$SSHD_PORT" "$W/known_hosts"
+		[[ $# == 0 ]] || printf '\t%s\n' "$@"
+		printf 'Host jump\n\tHostName 127.0.0.1\n\tPort %s\n\tIdentityFile %s\n\tUserKnownHostsFile %s\n' \
+			"$JUMP_PORT" "$W/key" "$W/known_hosts"
+	} >"$CONFIG"
+}
+profile() { printf '[gpu]\nhost = box\npath = %s\n' "$REMOTE" >"$INI"; }
+works() { # [OPTION…]
+	mount_fs "$@"
+	echo "$RANDOM" >"$MNT/f"
+	same_file "$MNT/f" "$REMOTE/f"
+	eq "$("$BUILD/vastfs" status --json "$MNT" | jq -r .host)" 127.0.0.1
+	umount_fs
+}
+
+plain() {
+	config "IdentityFile $W/key" "User $(id -un)"
+	works -o transport=libssh2
+	works -o transport=ssh
+	works
+}
+precedence() {
+	config "IdentityFile $W/nokey" "Port 1"
+	sed -i 's/^\tPort [2-9].*//' "$CONFIG"
+	works -o "port=$SSHD_PORT,key=$W/key"
+	rc_is 32 mount_fs -o "key=$W/key"
+	has "$OUT" "127.0.0.1:1"
+}
+forward_of_config() {
+	local port
+	port=$(free_port)
+	config "IdentityFile $W/key" "LocalForward $port 127.0.0.1:$SSHD_PORT"
+	mount_fs -o transport=libssh2
+	has "$(ssh-keyscan -p "$port" 127.0.0.1 2>&1)" "SSH-2.0"
+	umount_fs
+}
+through_jump() { # OPTION…
+	local before
+	config "IdentityFile $W/key" "ProxyJump jump"
+	before=$(jumped)
+	works "$@"
+	ge "$(jumped)" $((before + 1)) "connections of the jump host"
+}
+forward_through_jump() {
+	local port
+	port=$(free_port)
+	config "IdentityFile $W/key" "ProxyJump $(id -un)@jump:$JUMP_PORT"
+	mount_fs -L "$port:127.0.0.1:$SSHD_PORT"
+	wait_for 10 eval "ssh-keyscan -p $port 127.0.0.1 2>&1 | grep -q SSH-2.0"
+	umount_fs
+}
+by_command() {
+	local before
+	config "IdentityFile $W/key" "ProxyCommand ssh -F $CONFIG -W %h:%p jump"
+	before=$(jumped)
+	works
+	ge "$(jumped)" $((before + 1)) "connections of the jump host"
+}
+by_option() {
+	local before
+	config "IdentityFile $W/key"
+	before=$(jumped)
+	works -o ProxyJump=jump
+	ge "$(jumped)" $((before + 1)) "connections of the jump host"
+}
+# The key of the server is checked behind a jump host as everywhere.
+checked() {
+	config "IdentityFile $W/key" "ProxyJump jump"
+	grep -v "^vastfs-gpu\|:$SSHD_PORT " "$W/known_hosts" >"$W/known.new"
+	cp "$W/known_hosts" "$W/known.old"
+	cp "$W/known.new" "$W/known_hosts"
+	rc_is 32 mount_fs -o host_key=strict,transport=libssh2
+	has "$OUT" "SHA256:"
+	rc_is 32 mount_fs -o host_key=strict,transport=ssh
+	has "$OUT" "SHA256:"
+	cp "$W/known.old" "$W/known_hosts"
+}
+nothing_runs() { [[ -z $(ls "$XDG_RUNTIME_DIR/vastfs") ]]; }
+leaves_nothing() {
+	local pid children
+	config "IdentityFile $W/key" "ProxyJump jump"
+	mount_fs -o transport=libssh2
+	pid=$(daemon_pid)
+	children=$(descendants "$pid")
+	[[ -n $children ]] || die "no ssh process"
+	umount_fs
+	for pid in $children; do wait_for 5 gone "$pid" || die "process $pid goes on"; done
+	wait_for 10 nothing_runs
+}
+no_jump() {
+	config "IdentityFile $W/key" "ProxyJump nobody@127.0.0.1:1"
+	rc_is 32 timeout 50 "$BUILD/mount.vastfs" gpu "$MNT"
+	fails is_mounted
+}
+
+jump_start
+profile
+check "HostName, Port, User, IdentityFile, UserKnownHostsFile" plain
+check "options and the profile go before it" precedence
+check "LocalForward" forward_of_config
+check "ProxyJump, with libssh2" through_jump -o transport=libssh2
+check "ProxyJump, with ssh" through_jump -o transport=ssh
+check "ProxyJump, by default" through_jump
+check "a port forward through a jump host" forward_through_jump
+check "ProxyCommand" by_command
+check "-o ProxyJump" by_option
+check "host keys behind a jump host are checked" checked
+check "no process is left" leaves_nothing
+check "a jump host that is not there" no_jump
+finish
