@@ -113,5 +113,14 @@ const char *store_noted(const struct store *store);
 
 /* Everything is dropped (pins stay). */
 void store_clear(struct store *store, void (*done)(void *arg, int err), void *arg);
+/* What lies at the path and below is never evicted (pin), or is again; "" for "/". paths: all that
+ * are pinned now, n, borrowed. Once, later. */
+enum store_pinning { STORE_PINS, STORE_PIN, STORE_UNPIN };
+typedef void store_pins_done(void *arg, int err, char *const *paths, size_t n);
+void store_pins(struct store *store, enum store_pinning what, const char *path,
+    store_pins_done *done, void *arg);
+/* The same as clear, without a mount: of the cache in this folder. Blocks. -EBUSY when a mount has
+ * it; -ENOENT when there is none. */
+int store_clear_dir(const char *dir, struct conf_error *error);
 
 #endif

@@ -1,4 +1,5 @@
 #include "fs/control.h"
+#include "cache/store.h"
 #include "conf/log.h"
 #include "conf/paths.h"
 #include "fs/behind.h"
@@ -156,6 +157,50 @@ static void hand_over(struct client *client)
 	client_close(client);
 }
 
+static void on_cleared(void *arg, int err)
+{
+	on_synced(arg, err);
+}
+
+static void on_pins(void *arg, int err, char *const *paths, size_t n)
+{
+	struct client *client = arg;
+	json_t *list;
+	size_t i;
+
+	if (err || client->closed) {
+		on_synced(client, err);
+		return;
+	}
+	client->waiting = false;
+	list = json_array();
+	for (i = 0; i < n; i++)
+		json_array_append_new(list, status_string(paths[i]));
+	answer(client, json_pack("{s:b, s:o}", "ok", 1, "pins", list));
+}
+
+/* vastfs cache */
+static void order_cache(struct client *client, const json_t *request)
+{
+	const char *op = json_string_value(json_object_get(request, "op"));
+	const char *path = json_string_value(json_object_get(request, "path"));
+	struct store *store = client->fs->store;
+
+	if (!store || !op) {
+		answer_result(client, store ? -EINVAL : -ENOTSUP);
+		return;
+	}
+	client->waiting = true;
+	if (!strcmp(op, "clear")) {
+		content_pool_drop(client->fs->contents);
+		store_clear(store, on_cleared, client);
+	} else if (path && (!strcmp(op, "pin") || !strcmp(op, "unpin"))) {
+		store_pins(store, op[0] == 'p' ? STORE_PIN : STORE_UNPIN, path, on_pins, client);
+	} else {
+		store_pins(store, STORE_PINS, "", on_pins, client);
+	}
+}
+
 static void handle(struct client *client)
 {
 	json_t *request = json_loadb(client->request, client->len, 0, NULL);
@@ -173,6 +218,8 @@ static void handle(struct client *client)
 		hand_over(client);
 	} else if (!strcmp(command, "forward")) {
 		order_forward(client, request);
+	} else if (!strcmp(command, "cache")) {
+		order_cache(client, request);
 	} else if (!strcmp(command, "drop")) {
 		content_pool_drop(client->fs->contents);
 		answer_result(client, 0);

@@ -11,8 +11,7 @@
 
 #define LEAVE_MS 5000
 
-/* The folder of this instance's cache; owned by the caller. */
-static char *folder_of(const struct profile *profile)
+char *disk_folder(const struct profile *profile)
 {
 	char *top = profile->cache_dir ? strdup(profile->cache_dir) : paths_cache_dir();
 	char *name = paths_safe_name(profile->id), *dir = NULL;
@@ -32,7 +31,7 @@ void disk_open(struct fs *fs)
 	fs->store_off = "cache_size is 0";
 	if (!fs->profile->cache_size || fs->store)
 		return;
-	dir = folder_of(fs->profile);
+	dir = disk_folder(fs->profile);
 	if (!dir) {
 		fs->store_off = "no home folder was found";
 	} else if (store_open(&fs->store, fs->loop, dir, fs->profile->cache_size, &error)) {

@@ -10,6 +10,8 @@
 
 /* Opens it. A mount that can't have it goes without, and says so. */
 void disk_open(struct fs *fs);
+/* The folder of this instance's cache; owned by the caller. NULL: no home folder. */
+char *disk_folder(const struct profile *profile);
 /* From now on fs->contents uses it. */
 void disk_start(struct fs *fs);
 /* What a mount without the instance starts from: the folder mounted, the login user's numbers

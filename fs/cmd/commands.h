@@ -8,6 +8,7 @@
 #include "conf/profile.h"
 
 int cmd_add(int argc, char **argv);
+int cmd_cache(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_edit(int argc, char **argv);
 int cmd_forward(int argc, char **argv);

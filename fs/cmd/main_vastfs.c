@@ -11,6 +11,8 @@ static const struct command {
 	const char *words, *help;
 } commands[] = {
     {"add", cmd_add, "[--force] ID 'ssh -p PORT root@ADDRESS'", "put an instance into the profile"},
+    {"cache", cmd_cache, "show|clear [MOUNTPOINT|ID] | pin|unpin PATH",
+	"the disk cache of an instance"},
     {"list", cmd_list, "[--ids]", "the instances of the profile"},
     {"show", cmd_show, "ID", "what a mount of it would use"},
     {"doctor", cmd_doctor, "ID", "find out what is wrong, and what to do"},

@@ -115,7 +115,7 @@ static void print_messages(const json_t *messages)
 	}
 }
 
-static void print_disk(const json_t *disk)
+void status_text_disk(const json_t *disk)
 {
 	if (!strcmp(text(disk, "state"), "off")) {
 		printf("  disk cache  off: %s\n", text(disk, "why"));
@@ -179,7 +179,7 @@ void status_text_print(const json_t *status)
 	    number(cache, "folders_listed_ahead"), number(cache, "folders_listed_ahead_used"),
 	    number(cache, "files_read_ahead"), number(cache, "files_read_ahead_used"),
 	    bytes(number(cache, "wasted_bytes")));
-	print_disk(json_object_get(status, "disk_cache"));
+	status_text_disk(json_object_get(status, "disk_cache"));
 	printf("  unsent      %s of at most %s\n", bytes(number(cache, "dirty_bytes")),
 	    bytes(number(cache, "dirty_limit_bytes")));
 	if (number(behind, "changes"))

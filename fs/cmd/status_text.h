@@ -7,4 +7,7 @@
 /* To standard output. */
 void status_text_print(const json_t *status);
 
+/* The lines of the disk cache alone. */
+void status_text_disk(const json_t *disk);
+
 #endif

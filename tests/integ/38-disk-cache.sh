@@ -196,6 +196,41 @@ killed() {
 	umount_fs
 }
 
+commands() {
+	mount_fs -o "cache_dir=$W/pinned,cache_size=3M"
+	rc_is 0 "$V" cache pin "$MNT/tree/20"
+	rc_is 0 "$V" cache pin "$MNT/tree/19/middle"
+	rc_is 0 "$V" cache show
+	has "$OUT" "pinned      $REMOTE/tree/20"
+	has "$OUT" "pinned      $REMOTE/tree/19/middle"
+	cat "$MNT"/tree/*/middle "$MNT/tree/large" >/dev/null
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	wait_for 10 keeps_at_most 3500000
+	remount_fs -o "cache_dir=$W/pinned,cache_size=3M"
+	same_tree "$REMOTE/tree/20" "$MNT/tree/20"
+	same_file "$REMOTE/tree/19/middle" "$MNT/tree/19/middle"
+	eq "$(fetched)" 0 "bytes fetched"
+	rc_is 0 "$V" cache unpin "$MNT/tree/20"
+	rc_is 1 "$V" cache unpin "$MNT/tree/20"
+	rc_is 0 "$V" cache clear gpu
+	eq "$(json .disk_cache.bytes)" 0
+	rc_is 0 "$V" cache show "$MNT"
+	has "$OUT" "pinned      $REMOTE/tree/19/middle"
+	[[ $OUT != *"$REMOTE/tree/20"* ]] || die "still pinned"
+	same_tree "$REMOTE/tree" "$MNT/tree"
+	umount_fs
+	rc_is 1 "$V" cache show
+	rc_is 1 "$V" cache pin
+	# the default folder, with nothing mounted
+	mount_fs
+	cat "$MNT/tree/large" >/dev/null
+	wait_for 10 kept 9000000
+	umount_fs
+	rc_is 0 "$V" cache clear gpu
+	eq "$(find "$CACHE/files" -type f)" ""
+	rc_is 1 "$V" cache clear nobody
+}
+
 check "a remount reads everything again without the link" anew remount_moves_nothing
 check "the cache is its user's alone" anew is_private
 check "files that changed on the instance meanwhile" anew changed_there
@@ -208,5 +243,7 @@ check "cache_size is kept" anew limited
 check "a second mount of the instance goes without, and says so" anew two_mounts
 if [[ $(id -u) == 0 ]]; then check "a full disk" anew full_disk; else skip "a full disk" "needs root"; fi
 check "kill -9 leaves what was kept" anew killed
+check "vastfs cache show, clear, pin, unpin" anew commands
+umount_all
 run_py "$TESTS/integ/disk.py"
 finish
