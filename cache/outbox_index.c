@@ -271,7 +271,9 @@ bool outbox_depends(const struct outbox_item *item, const struct outbox_item *ea
 {
 	bool makes = is_names(earlier->kind);
 
-	if (earlier->kind == OUTBOX_SETATTR)
+	/* What is removed needs no data. */
+	if (earlier->kind == OUTBOX_SETATTR ||
+	    (earlier->kind == OUTBOX_FILE && item->kind == OUTBOX_UNLINK))
 		return false;
 	return named(item, earlier->path, makes) ||
 	       (earlier->to && named(item, earlier->to, makes));

@@ -44,6 +44,9 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 int behind_file(struct handle *handle, const struct sftp_attr *attr);
 /* More was written: times that were set before are out of date. */
 void behind_wrote(struct openfile *open);
+/* The name under which a file's data is to be sent, whatever its name here is by now (it may have
+ * been renamed, or removed); NULL: no data is. */
+const char *behind_path_of_data(const struct openfile *open);
 /* Attributes by path. */
 int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr);
 

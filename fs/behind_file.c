@@ -143,6 +143,14 @@ void behind_send_create(struct behind *behind, bool exclusive)
 	    exclusive, behind->item.path, behind->attr.mode & 0777, on_created, behind);
 }
 
+static void on_told(void *arg, int err)
+{
+	(void)err;
+	handle_put(arg);
+}
+
+/* The error is kept for who has it open, and named as a failure: what the writer says of the same
+ * data is no news. */
 static void fail(struct behind *behind, int err)
 {
 	struct openfile *open = behind->handle->open;
@@ -151,6 +159,7 @@ static void fail(struct behind *behind, int err)
 		rfile_give_up(behind->handle->file, err);
 	if (!open->error)
 		open->error = err;
+	content_flush(open->content, on_told, handle_get(behind->handle));
 }
 
 void behind_ended_create(struct behind *behind, int err)
@@ -181,6 +190,13 @@ void behind_ended_create(struct behind *behind, int err)
 }
 
 /* --- data and attributes --- */
+
+const char *behind_path_of_data(const struct openfile *open)
+{
+	const struct behind *behind = open->sending ? open->sending : open->unsent;
+
+	return behind ? behind->item.path : NULL;
+}
 
 static void merge(struct sftp_attr *into, const struct sftp_attr *attr)
 {
@@ -288,6 +304,7 @@ void behind_send_file(struct behind *behind)
 	struct openfile *open = handle->open;
 
 	open->unsent = NULL;
+	open->sending = behind;
 	behind->replies = 1;
 	behind->attr_err = -ENODATA;
 	behind->pipelined = false;
@@ -307,6 +324,8 @@ void behind_ended_file(struct behind *behind, int err)
 
 	if (open->unsent == behind) /* it was never sent */
 		open->unsent = NULL;
+	if (open->sending == behind)
+		open->sending = NULL;
 	if (err) {
 		fail(behind, err);
 		return;

@@ -7,6 +7,7 @@
 #include "fs/request.h"
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct openfile *openfile_of(struct fs *fs, struct inode *inode)
@@ -62,10 +63,16 @@ static bool owner_path(void *arg, char *buf, size_t size)
 {
 	struct openfile *open = arg;
 	struct fs *fs = open->fs;
+	const char *sent = behind_path_of_data(open);
 	char here[PATH_MAX];
 
-	return !names_path(fs->names, open->inode, here, sizeof(here)) &&
-	       (!fs->outbox || outbox_path_there(fs->outbox, here, buf, size));
+	if (!sent && names_path(fs->names, open->inode, here, sizeof(here)))
+		return false;
+	if (!fs->outbox || (sent && open->sending)) {
+		snprintf(buf, size, "%s", sent ? sent : here);
+		return true;
+	}
+	return outbox_path_there(fs->outbox, sent ? sent : here, buf, size);
 }
 
 struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode)

@@ -21,6 +21,8 @@ struct openfile {
 	struct content *content;
 	LIST_HEAD(, handle) handles;
 	int error; /* of write-behind, told at each close until an fsync or the last close */
+	struct behind
+	    *sending; /* the same on its way: its path is where the instance has the file */
 	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
 	bool refreshing;       /* the question for the attributes is under way */
 	bool wrote;   /* something was written since the instance last told the attributes */

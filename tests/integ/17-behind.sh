@@ -1,0 +1,48 @@
+#!/bin/bash
+# Write-behind of changes in a burst: order, what is visible where, late failures, lost links (W1 to W5).
+. "$(dirname "$0")/../lib.sh"
+export BUILD TOOLS
+setup
+proxy_start
+write_profile
+mount_fs || finish
+
+run_py "$TESTS/integ/behind.py" order
+run_py "$TESTS/integ/behind.py" histories 1 2 3
+run_py "$TESTS/integ/behind.py" broken
+run_py "$TESTS/integ/behind.py" late
+
+lag_zero() {
+	umount_fs
+	mount_fs -o lag=0
+	"$PYTHON" - "$MNT/waits" "$REMOTE/waits" <<-'END'
+		import os, sys
+		here, there = sys.argv[1:]
+		os.mkdir(here)
+		for n in range(30):
+		    with open(f"{here}/{n}", "w") as f:
+		        f.write("text")
+		    assert os.path.getsize(f"{there}/{n}") == 4, n
+	END
+}
+umount_fails() {
+	umount_fs
+	mount_fs
+	"$PYTHON" - "$MNT/fails" "$REMOTE/fails" <<-'END'
+		import os, sys
+		here, there = sys.argv[1:]
+		os.mkdir(here)
+		for n in range(8):
+		    open(f"{here}/{n}", "w").close()
+		os.mkdir(there + "/taken")
+		with open(here + "/taken", "w") as f:
+		    f.write("ours")
+	END
+	rc_is 1 "$BUILD/vastfs" sync "$MNT"
+	rc_is 0 "$BUILD/vastfs" sync "$MNT"
+	"$BUILD/vastfs" status "$MNT" >"$W/status"
+	has_re "$(cat "$W/status")" "FAILED.*$REMOTE/fails/taken"
+}
+check "lag=0: each change waits" lag_zero
+check "vastfs sync fails once when something failed late, and status names it" umount_fails
+finish

@@ -1,0 +1,325 @@
+"""Changes in a burst: what the server sees and when, against a local folder, and what fails late.
+
+	behind.py WHAT [SEED…]
+"""
+import errno
+import os
+import random
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+from harness import MNT, REMOTE, W, clean, eq, get, m, put, raises, run, synced, test
+
+SEEDS = [int(seed) for seed in sys.argv[2:]] or [1, 2, 3]
+LOCAL = os.path.join(W, "local")
+
+
+def there(*names):
+    "On the server, as it is now."
+    return os.path.join(REMOTE, *names)
+
+
+def status():
+    import json
+    out = subprocess.run([os.environ["BUILD"] + "/vastfs", "status", "--json", MNT], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(out)["behind"]
+
+
+def burst(folder):
+    "From now on what this thread does is in a burst."
+    for n in range(6):
+        put(os.path.join(folder, f"burst{n}"))
+
+
+def snapshot(top):
+    found = {}
+    for folder, folders, files in os.walk(top):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            st = os.lstat(path)
+            what = (stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode))
+            if stat.S_ISREG(st.st_mode):
+                what += (get(path), int(st.st_mtime) if st.st_mtime < 1e9 else None)
+            elif stat.S_ISLNK(st.st_mode):
+                what = (os.readlink(path),)
+            found[os.path.relpath(path, top)] = what
+    return found
+
+
+class History:
+    "The same random operations on two folders; both must say the same each time."
+
+    def __init__(self, seed, *tops):
+        self.random = random.Random(seed)
+        self.tops = tops
+        self.paths = {"": "d"}
+
+    def both(self, function):
+        results = []
+        for top in self.tops:
+            try:
+                results.append(function(top))
+            except OSError as e:
+                results.append(errno.errorcode[e.errno])
+        assert results[0] == results[1], results
+        return results[0]
+
+    def some(self, kinds):
+        fitting = [path for path, kind in self.paths.items() if kind in kinds and path]
+        return self.random.choice(fitting) if fitting else None
+
+    def new(self):
+        folder = self.random.choice([path for path, kind in self.paths.items() if kind == "d"])
+        return os.path.join(folder, self.random.choice("abcdefgh"))
+
+    def step(self):
+        r = self.random
+        path, old = self.new(), self.some("fl")
+        what = r.choice(["mkdir", "create", "create", "create", "append", "rename", "unlink", "rmdir", "symlink", "chmod",
+                         "utime", "read", "list", "excl", "truncate", "rename_folder", "link"])
+        if what == "mkdir" and self.both(lambda top: os.mkdir(os.path.join(top, path))) is None:
+            self.paths[path] = "d"
+        elif what == "create":
+            data = r.randbytes(r.choice([0, 10, 3000, 70000]))
+            if self.both(lambda top: put(os.path.join(top, path), data)) is None:
+                self.paths.setdefault(path, "f")
+        elif what == "excl":
+            def excl(top):
+                os.close(os.open(os.path.join(top, path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
+            if self.both(excl) is None:
+                self.paths[path] = "f"
+        elif what == "symlink" and self.both(lambda top: os.symlink("target", os.path.join(top, path))) is None:
+            self.paths[path] = "l"
+        elif what == "rmdir":
+            folder = self.some("d")
+            if folder and self.both(lambda top: os.rmdir(os.path.join(top, folder))) is None:
+                del self.paths[folder]
+        elif what == "rename_folder":
+            folder = self.some("d")
+            if folder and r.random() < 0.3 and self.both(
+                    lambda top: os.rename(os.path.join(top, folder), os.path.join(top, path))) is None and folder != path:
+                for old in [p for p in self.paths if p == folder or p.startswith(folder + "/")]:
+                    self.paths[path + old[len(folder):]] = self.paths.pop(old)
+        elif what == "list":
+            folder = self.some("d") or ""
+            self.both(lambda top: sorted(os.listdir(os.path.join(top, folder))))
+        elif old:
+            self.of_old(what, old, path)
+
+    def of_old(self, what, old, path):
+        r = self.random
+        regular = self.paths[old] == "f"
+        if what == "unlink" and self.both(lambda top: os.unlink(os.path.join(top, old))) is None:
+            del self.paths[old]
+        elif what == "rename" and self.both(
+                lambda top: os.rename(os.path.join(top, old), os.path.join(top, path))) is None and old != path:
+            self.paths[path] = self.paths.pop(old)
+        elif what == "append" and regular:
+            data = r.randbytes(100)
+
+            def append(top):
+                with open(os.path.join(top, old), "ab") as f:
+                    f.write(data)
+            self.both(append)
+        elif what == "chmod" and regular:
+            mode = r.choice([0o600, 0o640, 0o755, 0o664])
+            self.both(lambda top: os.chmod(os.path.join(top, old), mode))
+        elif what == "utime" and regular:
+            when = r.randrange(10 ** 8, 9 * 10 ** 8)
+            self.both(lambda top: os.utime(os.path.join(top, old), (when, when)))
+        elif what == "truncate" and regular:
+            self.both(lambda top: os.truncate(os.path.join(top, old), 50))
+        elif what == "read" and regular:
+            self.both(lambda top: get(os.path.join(top, old)))
+        elif what == "link" and regular and r.random() < 0.3:
+            if self.both(lambda top: os.link(os.path.join(top, old), os.path.join(top, path))) is None:
+                self.paths[path] = "f"
+
+
+def histories():
+    for seed in SEEDS:
+        @test(f"a random history, here and there, seed {seed}")
+        def _(seed=seed):
+            name = f"history{seed}"
+            top, local = m(name), os.path.join(LOCAL, name)
+            for path in (top, local):
+                os.mkdir(path)
+            history = History(seed, local, top)
+            for n in range(12):
+                for _ in range(60):
+                    history.step()
+                eq(snapshot(top), snapshot(local))
+                synced()
+                eq(snapshot(there(name)), snapshot(local))
+            eq(status()["failures"], [])
+
+
+def order():
+    @test("the server sees each file whole under its last name, and nothing before its time")
+    def _():
+        clean("order")
+        seen, stop, wrong = [], threading.Event(), []
+
+        def watch():
+            while not stop.is_set():
+                try:
+                    names = sorted(os.listdir(there("order", "d")))
+                except OSError:
+                    continue
+                for name in names:
+                    if not name.startswith("final"):
+                        continue
+                    try:
+                        data = get(there("order", "d", name))
+                    except FileNotFoundError:
+                        continue
+                    if data not in (name.encode() * 500, b"second" * 700):
+                        wrong.append((name, len(data)))
+                    # its sign is made after it, and is removed before it
+                    seen.append(name)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            os.mkdir(m("order", "d"))
+            for n in range(300):
+                name = f"final{n}"
+                put(m("order", "d", f"tmp{n}"), name.encode() * 500)
+                os.rename(m("order", "d", f"tmp{n}"), m("order", "d", name))
+                if n % 3 == 0:
+                    put(m("order", "d", "again"), b"second" * 700)
+                    os.rename(m("order", "d", "again"), m("order", "d", name))
+            synced()
+        finally:
+            stop.set()
+            watcher.join()
+        eq(wrong, [])
+        eq(len(os.listdir(there("order", "d"))), 300)
+
+    @test("names that look like locks are answered by the server")
+    def _():
+        clean("locks")
+        burst(m("locks"))
+        for name in ("index.lock", ".#file", "prog.pid", ".file.swp"):
+            put(m("locks", "before-" + name.strip("."), ), b"before")
+            fd = os.open(m("locks", name), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            assert os.path.exists(there("locks", name)), name
+            eq(get(there("locks", "before-" + name.strip("."))), b"before")
+            os.close(fd)
+            theirs = name[:2] + "theirs" + name[2:]
+            put(there("locks", theirs))
+            with raises(errno.EEXIST):
+                os.open(m("locks", theirs), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    @test("fsync of a file waits for all that was done before")
+    def _():
+        clean("fsync")
+        for n in range(50):
+            put(m("fsync", f"f{n}"), b"x" * 1000)
+        with open(m("fsync", "last"), "wb") as f:
+            f.write(b"y")
+            f.flush()
+            os.fsync(f.fileno())
+            eq(len(os.listdir(there("fsync"))), 51)
+            eq({os.path.getsize(there("fsync", f"f{n}")) for n in range(50)}, {1000})
+
+    @test("an isolated change is there when it is answered")
+    def _():
+        clean("alone")
+        synced()
+        os.mkdir(m("alone", "d"))
+        assert os.path.isdir(there("alone", "d"))
+        put(m("alone", "d", "f"), b"data")
+        eq(get(there("alone", "d", "f")), b"data")
+
+
+def late():
+    @test("what fails late is named, takes what depends on it along, and makes the next sync fail")
+    def _():
+        clean("late")
+        burst(m("late"))
+        synced()
+        failed = status()["failed"]
+        os.mkdir(m("late", "d"))
+        for n in range(6):
+            put(m("late", "d", f"ok{n}"), b"ok")
+        # somebody there is faster, with something else
+        os.mkdir(there("late", "d", "taken"))
+        put(there("late", "d", "full"), b"theirs")
+        with open(m("late", "d", "taken"), "wb") as f:
+            f.write(b"ours")
+        os.rename(m("late", "d", "taken"), m("late", "d", "renamed"))
+        put(m("late", "d", "other"), b"other")
+        with raises(errno.EISDIR, errno.EEXIST, errno.EIO):
+            synced()
+        now = status()
+        assert now["failed"] >= failed + 2, now
+        paths = [failure["path"] for failure in now["failures"]]
+        assert there("late", "d", "taken") in paths, paths
+        # what is known is right again
+        assert os.path.isdir(m("late", "d", "taken"))
+        assert not os.path.exists(m("late", "d", "renamed"))
+        eq(get(m("late", "d", "other")), b"other")
+        eq(get(there("late", "d", "other")), b"other")
+        synced()
+
+    @test("a file that can't be made tells those who have it open")
+    def _():
+        clean("open")
+        burst(m("open"))
+        synced()
+        os.mkdir(m("open", "d"))
+        for n in range(6):
+            put(m("open", "d", f"ok{n}"), b"ok")
+        os.mkdir(there("open", "d", "taken"))
+        fd = os.open(m("open", "d", "taken"), os.O_WRONLY | os.O_CREAT, 0o644)
+        os.write(fd, b"ours")
+        with raises(errno.EISDIR, errno.EEXIST, errno.EIO):
+            os.fsync(fd)
+        os.close(fd)
+        try:
+            synced()
+        except OSError:
+            pass
+        synced()
+
+
+def broken():
+    @test("a burst goes on over a connection that is lost")
+    def _():
+        clean("broken")
+        proxy = [os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl")]
+        name = "burst"
+        local = os.path.join(LOCAL, "broken")
+        shutil.rmtree(local, ignore_errors=True)
+        os.mkdir(local)
+        rnd = random.Random(5)
+        subprocess.run(proxy + ["delay", "10"], check=True, stdout=subprocess.DEVNULL)
+        for n in range(400):
+            if n % 100 == 50:
+                subprocess.run(proxy + ["cut"], check=True, stdout=subprocess.DEVNULL)
+            data = rnd.randbytes(rnd.randrange(3000))
+            for top in (local, m("broken")):
+                folder = os.path.join(top, f"d{n // 20}")
+                if n % 20 == 0:
+                    os.mkdir(folder)
+                put(os.path.join(folder, f"t{n}"), data)
+                if n % 2:
+                    os.rename(os.path.join(folder, f"t{n}"), os.path.join(folder, f"f{n}"))
+                if n % 7 == 3:
+                    os.unlink(os.path.join(folder, f"f{n}" if n % 2 else f"t{n}"))
+        subprocess.run(proxy + ["delay", "0"], check=True, stdout=subprocess.DEVNULL)
+        try:
+            synced()
+        except OSError as e:
+            raise AssertionError(f"{e}: {status()['failures'][:5]}") from None
+        eq(snapshot(there("broken")), snapshot(local))
+        eq(snapshot(m("broken")), snapshot(local))
+
+
+os.umask(0o022)
+{"histories": histories, "order": order, "late": late, "broken": broken}[sys.argv[1]]()
+run()
