@@ -112,6 +112,7 @@ static int serve_starting(struct command *command)
 	if (rc)
 		return judge(command, rc, "to run commands for this user");
 	command->state = COMMAND_RUNNING;
+	command_tell(command, 'G', NULL, 0);
 	return 1;
 }
 

@@ -45,13 +45,23 @@ static bool wants_session(const struct commands *commands)
 	return false;
 }
 
+/* What the file system's sessions do through ssh processes, the client does through one, too. */
+static bool is_beyond_library(const struct commands *commands, enum ssh_failure kind)
+{
+	return commands->target.profile->transport != TRANSPORT_LIBSSH2 &&
+	       (commands->target.profile->transport == TRANSPORT_SSH || kind == SSH_NO_ALGORITHM ||
+		   kind == SSH_KEY_UNUSABLE || kind == SSH_NO_KEY);
+}
+
 static void dial(struct commands *commands)
 {
 	unsigned dead = DEAD_MS;
 	struct ssh_error error;
 	struct command *command;
 
-	if (!ssh_connect(&commands->target, &commands->cancel, &commands->connection, &error)) {
+	error.kind = SSH_CONFIG;
+	if (commands->target.profile->transport != TRANSPORT_SSH &&
+	    !ssh_connect(&commands->target, &commands->cancel, &commands->connection, &error)) {
 		if (setsockopt(ssh_socket(commands->connection), IPPROTO_TCP, TCP_USER_TIMEOUT,
 			&dead, sizeof(dead)))
 			log_verbose("TCP_USER_TIMEOUT: %s", strerror(errno));
@@ -59,8 +69,14 @@ static void dial(struct commands *commands)
 	}
 	commands->connection = NULL;
 	TAILQ_FOREACH (command, &commands->list, link) {
-		if (command->state == COMMAND_WAITING)
+		if (command->state != COMMAND_WAITING)
+			continue;
+		if (is_beyond_library(commands, error.kind)) {
+			command_tell(command, 'N', NULL, 0);
+			command->state = COMMAND_ENDED;
+		} else {
 			command_fail(command, error.text);
+		}
 	}
 }
 

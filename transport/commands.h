@@ -3,19 +3,26 @@
  * its own, so that what they print never delays the file system. It is dialled for the first
  * program, kept for a minute after the last one, and dialled again when it was lost meanwhile.
  *
- * A client is a connected stream socket, which is handed over. Both sides send frames
+ * A client is a connected stream socket, which is handed over. Both sides send frames: type (1
+ * byte), length (4 bytes, big-endian, at most COMMANDS_FRAME_MAX), payload. From the client:
  *
- *	type (1 byte)  length (4 bytes, big-endian, at most COMMANDS_FRAME_MAX)  payload
+ *	C  JSON: {"exec": "…", "pty": false, "term": "…", "rows": n, "cols": n}; first
+ *	I  standard input; at most COMMANDS_CREDIT bytes not yet in an A
+ *	E  its end
+ *	W  rows, cols (4 bytes each)
+ *	S  name of a signal to send ("INT")
  *
- *	client to us                                us to client
- *	C  JSON: {"exec": "…", "pty": false} or      R  ready: now send C
- *	   {"exec": …, "pty": true, "term": "…",    O  standard output     X  standard error
- *	   "rows": n, "cols": n}; the first one      A  count (4 bytes) of bytes of I that are gone
- *on: I  standard input; at most                     the client may send as many more
- *	   COMMANDS_CREDIT bytes not yet in A's      Q  exit status (4 bytes): the end
- *	E  its end                                  K  name of the signal that ended it: the end
- *	W  rows, cols (4 bytes each)                 F  text, why it could not be run or is lost:
- *the end S  name of a signal to send ("INT")
+ * and to it, where Q, K, N and F are the end:
+ *
+ *	R  ready: now send C
+ *	G  it runs: now I may be sent
+ *	O  standard output
+ *	X  standard error
+ *	A  count (4 bytes) of bytes of I that have gone on
+ *	Q  exit status (4 bytes)
+ *	K  name of the signal that ended it
+ *	N  only ssh(1) can run it
+ *	F  text: why it could not be run, or is lost
  *
  * "exec" is what the login shell there reads; quoting is the client's. Without a pty it must print
  * its process id on a line of its own first, which is kept here and not shown, so that signals can

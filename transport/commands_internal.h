@@ -1,11 +1,17 @@
 /*
- * Between the files of commands*.c: commands.c has the thread and the session, command.c one
- * client and its channel, command_frames.c the client's socket. All on the thread, but for the
- *handle's functions.
+ * Between the files of commands*.c, all on the commands' thread but for the handle's functions:
  *
- *	GREETED ──C──► WAITING ──► OPENING ──► PTY ──► STARTING ──► RUNNING ──► ENDED ──► (freed
- *when ▲           │ session lost                             all is sent, or the └───────────┘
- *(once, if it was an old one)             client is gone)
+ *	commands.c         the thread and the session
+ *	command.c          one client's program and its channel
+ *	command_frames.c   the client's socket
+ *
+ * A program's way:
+ *
+ *	GREETED --C--> WAITING --> OPENING --> PTY --> STARTING --> RUNNING --> ENDED
+ *	                  ^          |  session lost
+ *	                  +----------+  (once, if it was an old one)
+ *
+ * It is freed when all is sent, or the client is gone.
  */
 #ifndef VASTFS_TRANSPORT_COMMANDS_INTERNAL_H
 #define VASTFS_TRANSPORT_COMMANDS_INTERNAL_H

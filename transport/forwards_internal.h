@@ -2,12 +2,14 @@
  * What the parts of the forwards share; nobody else includes this. Unless said otherwise everything
  * runs on the forwards' own thread, on its libuv loop.
  *
- *	forwards.c          the handle, the thread, the work done once in each turn of the loop,
- * figures, warnings forward_orders.c    forwards that come and go later forward_socks.c -D
- *forward_remote.c -R forward_listener.c  local ports forward_link.c      an SSH session: dialling,
- * life and death, what waits on its socket forward_open.c      opening channels, one at a time on
- * each session forward_conn.c      one forwarded connection: bytes both ways, half-close,
- * back-pressure
+ *	forwards.c           the handle, the thread, its turns, figures, warnings
+ *	forward_orders.c     forwards that come and go later
+ *	forward_listener.c   local ports
+ *	forward_socks.c      -D: hears where a local program wants to go
+ *	forward_remote.c     -R: ports of the instance
+ *	forward_link.c       an SSH session: dialling, life and death, its socket
+ *	forward_open.c       opening channels, one at a time on each session
+ *	forward_conn.c       one connection: bytes both ways, half-close, back-pressure
  *
  * Callbacks of libuv only move bytes and set flags (link->dirty); all that may end a session or a
  * connection's channel happens in forwards_work(), which runs before the loop goes to sleep. So
@@ -15,11 +17,12 @@
  *
  * A connection's way:
  *
- *	WAITING ----------> OPENING ----------> OPEN ----------> CLOSING
- *	forwards->waiting   link->opening       link->conns      link->closing until libssh2 has
- * freed the channel ^                   | session lost                    (or nowhere, without a
- * channel), and libuv the handle
- *	   +-------------------+
+ *	WAITING --------> OPENING ---------> OPEN ----------> CLOSING
+ *	  ^                  |  session lost
+ *	  +------------------+
+ *
+ * Lists, in this order: forwards->waiting; none (link->opening); link->conns; link->closing until
+ * libssh2 has freed the channel and libuv the handle (or none, without a channel).
  *
  * Nothing is read from a local program before its channel is open; so a session lost until then
  * costs it nothing but time.

@@ -108,6 +108,13 @@ static bool connect_instance(struct doctor *doctor)
 	struct ssh_error error;
 	int err = ssh_connect(&doctor->target, &doctor->cancel, &doctor->connection, &error);
 
+	if (err && doctor->profile->transport == TRANSPORT_AUTO &&
+	    (error.kind == SSH_NO_ALGORITHM || error.kind == SSH_KEY_UNUSABLE)) {
+		doctor_note("ssh", "%s", error.text);
+		doctor_note(
+		    "ssh", "mounts go through ssh(1) instead; whether that can, tells: ssh -v");
+		return false;
+	}
 	if (err && is_host_key(error.kind)) {
 		doctor_fail_text(doctor, "host key", error.text);
 		return false;

@@ -43,29 +43,41 @@ static bool parse(int argc, char **argv, struct options *out)
 	return i < argc;
 }
 
+/* What is to be read there; --on ID, or a path: its own folder if it lies in the mount. */
+static char *make_line(const struct client_mount *mount, const struct options *options, bool pid)
+{
+	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
+	char *path = options->on ? realpath(options->on, NULL) : getcwd(NULL, 0);
+	char *folder = far_folder(mount->status, path ? path : mountpoint), *line;
+
+	if (!folder)
+		folder = far_folder(mount->status, mountpoint);
+	free(path);
+	line = folder ? far_line(folder, options->words, pid) : NULL;
+	free(folder);
+	return line;
+}
+
 static int run(
     const struct options *options, const struct client_mount *mount, struct conf_error *error)
 {
 	bool pty = options->pty < 0 ? isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) : options->pty;
-	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
-	char *here = options->on ? NULL : getcwd(NULL, 0);
-	/* --on ID, or a path: its own folder if it lies in the mount */
-	char *there = options->on ? realpath(options->on, NULL) : NULL, *folder, *line;
+	char *line = make_line(mount, options, !pty);
 	int status = FAILED;
 
-	folder = far_folder(mount->status, here ? here : there ? there : mountpoint);
-	if (!folder)
-		folder = far_folder(mount->status, mountpoint);
-	free(here);
-	free(there);
-	line = folder ? far_line(folder, options->words, !pty) : NULL;
-	free(folder);
 	if (!line)
 		conf_fail(error, ENOMEM, "out of memory");
 	else if (client_call(mount->socket, "sync", NULL, error))
 		fprintf(stderr, "vastfs run: not all that was written here could be sent\n");
 	else
 		status = far_run(mount->socket, line, pty, error);
+	if (status == FAR_BY_SSH) {
+		free(line);
+		line = make_line(mount, options, false);
+		if (line)
+			far_mount_by_ssh(mount->status, line, pty, error);
+		status = FAILED;
+	}
 	free(line);
 	return status;
 }

@@ -10,21 +10,27 @@
 #include <unistd.h>
 
 #define FAILED 255
-#define WORDS_MAX 128
 
-static int shell(const struct client_mount *mount, const char *which, struct conf_error *error)
+static char *make_line(const struct client_mount *mount, const char *which, bool pid)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
-	bool pty = isatty(STDIN_FILENO);
-	char *path = realpath(which, NULL), *folder, *line;
-	int status;
+	char *path = realpath(which, NULL);
+	char *folder = path ? far_folder(mount->status, path) : NULL, *line;
 
-	folder = path ? far_folder(mount->status, path) : NULL;
 	if (!folder)
 		folder = far_folder(mount->status, mountpoint);
 	free(path);
-	line = folder ? far_line(folder, NULL, !pty) : NULL;
+	line = folder ? far_line(folder, NULL, pid) : NULL;
 	free(folder);
+	return line;
+}
+
+static int shell(const struct client_mount *mount, const char *which, struct conf_error *error)
+{
+	bool pty = isatty(STDIN_FILENO);
+	char *line = make_line(mount, which, !pty);
+	int status;
+
 	if (!line)
 		return conf_fail(error, ENOMEM, "out of memory"), FAILED;
 	/* What was saved here is there; a shell opens even if not. */
@@ -33,38 +39,15 @@ static int shell(const struct client_mount *mount, const char *which, struct con
 		    error->text);
 	error->text[0] = '\0';
 	status = far_run(mount->socket, line, pty, error);
+	if (status == FAR_BY_SSH) {
+		free(line);
+		line = make_line(mount, which, false);
+		if (line)
+			far_mount_by_ssh(mount->status, line, pty, error);
+		status = FAILED;
+	}
 	free(line);
 	return status;
-}
-
-__attribute__((format(printf, 3, 4))) static void add(char **words, int *n, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if (*n < WORDS_MAX - 1 && vasprintf(&words[*n], format, args) >= 0)
-		++*n;
-	va_end(args);
-}
-
-/* Becomes ssh(1) as the profile says; returns only when that fails. */
-static void become_ssh(const struct profile *profile, struct conf_error *error)
-{
-	char *words[WORDS_MAX] = {NULL};
-	int n = 0;
-
-	add(words, &n, "ssh");
-	add(words, &n, "-p%u", profile->port);
-	add(words, &n, "-l%s", profile->user);
-	add(words, &n, "-oUserKnownHostsFile=%s", profile->known_hosts);
-	for (size_t i = 0; i < profile->n_keys && profile->keys_given; i++)
-		add(words, &n, "-i%s", profile->keys[i]);
-	add(words, &n, "--");
-	add(words, &n, "%s", profile->host);
-	execvp("ssh", words);
-	conf_fail(error, errno, "ssh: %s; install the package openssh-client", strerror(errno));
-	for (int i = 0; i < n; i++)
-		free(words[i]);
 }
 
 static int without_mount(char *id, struct conf_error *error)
@@ -77,7 +60,8 @@ static int without_mount(char *id, struct conf_error *error)
 		conf_fail(
 		    error, EINVAL, "%s is not mounted, and the profile has no address for it", id);
 	else
-		become_ssh(profile, error);
+		far_become_ssh(profile, profile->host, profile->port_given ? profile->port : 0,
+		    isatty(STDIN_FILENO), NULL, error);
 	profile_free(profile);
 	return FAILED;
 }

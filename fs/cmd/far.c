@@ -135,6 +135,7 @@ struct far {
 	uint8_t in[HEAD + COMMANDS_FRAME_MAX];
 	size_t in_len;
 	unsigned unanswered; /* bytes of input that the program's side has not taken */
+	bool started;	     /* nothing is read of the input before: it may be for somebody else */
 	bool input_over;
 	int asked_to_end; /* signals so far */
 	bool over;
@@ -230,6 +231,12 @@ static void take(struct far *far, char type, const uint8_t *payload, size_t len)
 	case 'K':
 		end(far, status_of_signal(payload, len));
 		break;
+	case 'G':
+		far->started = true;
+		break;
+	case 'N':
+		end(far, FAR_BY_SSH);
+		break;
 	case 'F':
 		conf_fail(far->error, EIO, "%.*s", (int)len, (const char *)payload);
 		end(far, FAILED);
@@ -306,7 +313,7 @@ static void pass_signals(struct far *far)
 static void loop(struct far *far)
 {
 	while (!far->over) {
-		bool wants = !far->input_over && far->unanswered < COMMANDS_CREDIT;
+		bool wants = far->started && !far->input_over && far->unanswered < COMMANDS_CREDIT;
 		struct pollfd fds[3] = {{.fd = far->fd, .events = POLLIN},
 		    {.fd = signal_pipe[0], .events = POLLIN},
 		    {.fd = wants ? STDIN_FILENO : -1, .events = POLLIN}};

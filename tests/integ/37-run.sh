@@ -228,6 +228,23 @@ shell_without_mount() {
 	rc_is 4 "$PYTHON" "$W/shell.py" "$V" ssh gpu
 }
 
+by_ssh() {
+	umount_fs
+	write_profile "transport = ssh"
+	mount_fs
+	cd "$MNT"
+	echo "echo saved by ssh; exit 3" >"$MNT/by-ssh.sh"
+	rc_is 3 "$V" run sh by-ssh.sh
+	has "$OUT" "saved by ssh"
+	eq "$("$V" run printf '%s|' "it's" 'x y')" "it's|x y|"
+	eq "$(echo in | "$V" run cat)" in
+	rc_is 4 "$PYTHON" "$W/shell.py" "$V" ssh
+	cd "$W"
+	umount_fs
+	write_profile
+	mount_fs
+}
+
 check "the same folder; words as they are" same_folder
 check "no shell sees a name or a word unquoted" no_shell_sees_it
 check "what was written here has arrived before" after_saving
@@ -241,4 +258,6 @@ check "one session for all, many programs at once" session_kept
 check "a lost link" lost_link
 check "unmount ends them" unmounted_meanwhile
 check "vastfs ssh without a mount" shell_without_mount
+mount_fs
+check "transport = ssh: by ssh(1)" by_ssh
 finish
