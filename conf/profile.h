@@ -26,6 +26,7 @@ enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
 /* Whose files are whose. IDMAP_USER: the login user's files appear as the mounting
  * user's and the other way round; IDMAP_NONE: numbers as the server sends them. */
 enum resolve_policy { RESOLVE_AUTO, RESOLVE_DIRECT, RESOLVE_PROXY, RESOLVE_OFF };
+enum yes_no { SAID_YES, SAID_NO };
 enum idmap_policy { IDMAP_USER, IDMAP_NONE };
 
 struct profile {
@@ -69,6 +70,7 @@ struct profile {
 	bool spool_size_given;
 	enum symlink_policy symlinks;
 	enum idmap_policy idmap;
+	enum yes_no readahead_dirs;
 
 	/* -o options of mount(8) and FUSE; not allowed in the ini file unless the table says so.
 	 * nosuid and nodev are true unless the user said suid or dev: the server is not trusted. */

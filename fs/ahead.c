@@ -169,7 +169,9 @@ static bool plan(struct fs *fs, struct ahead_stream *stream, struct inode *inode
 
 static void go(struct fs *fs, struct ahead_stream *stream)
 {
-	unsigned listings = walk_active(fs) ? 1 + stream->window / 16 : 0;
+	unsigned listings = walk_active(fs) && fs->profile->readahead_dirs == SAID_YES
+				? 1 + stream->window / 16
+				: 0;
 	struct inode *inode;
 	unsigned passed = 0;
 

@@ -52,8 +52,9 @@ static void go_ahead(struct fs *fs)
 {
 	struct folder *folder;
 
-	while (walk_active(fs) && fs->walk_flying < fs->walk_window &&
-	       fs->walk_unread < UNREAD_MAX && (folder = TAILQ_FIRST(&fs->walk_queue))) {
+	while (fs->profile->readahead_dirs == SAID_YES && walk_active(fs) &&
+	       fs->walk_flying < fs->walk_window && fs->walk_unread < UNREAD_MAX &&
+	       (folder = TAILQ_FIRST(&fs->walk_queue))) {
 		leave_queue(fs, folder);
 		if (listing_is_fresh(fs, folder->inode))
 			continue;

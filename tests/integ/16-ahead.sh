@@ -99,6 +99,16 @@ changed_since() {
 	fails cat "$MNT/changed/0006"
 }
 
+not_in_walks() {
+	make_tree "$REMOTE/unwalked" 10 1
+	umount_fs
+	mount_fs -o readahead_dirs=no
+	find "$MNT/unwalked" >/dev/null
+	find "$MNT/unwalked" -type f -exec cat {} + >/dev/null
+	eq "$(figure folders_listed_ahead)" 0
+	remount_fs
+}
+
 check "cp -r reads ahead, across folders" copy_tree
 check "grep -r of what is cached checks ahead" grep_tree
 check "tar reads ahead" tar_tree
@@ -106,5 +116,6 @@ check "a folder read by name is read ahead" by_name
 check "a folder read in no order, by several threads" shuffled
 check "a program that stops is not read ahead of any further" stops
 check "what was read ahead and then changed is read again" changed_since
+check "readahead_dirs=no: no folder is listed ahead" not_in_walks
 run_py "$TESTS/integ/both_sides.py"
 finish
