@@ -184,6 +184,11 @@ uint64_t names_tick(struct names *names)
 	return ++names->tick;
 }
 
+bool names_moved_since(const struct names *names, uint64_t tick)
+{
+	return names->moved_tick > tick;
+}
+
 static void touch(struct names *names, struct inode *inode)
 {
 	TAILQ_REMOVE(&names->lru, inode, lru);

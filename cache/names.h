@@ -111,6 +111,9 @@ uint64_t names_count(const struct names *names);
 
 /* A new tick: at sending, and at each local change. */
 uint64_t names_tick(struct names *names);
+/* Was a folder renamed here since the tick? What was asked by path then may be told of another
+ * file. */
+bool names_moved_since(const struct names *names, uint64_t tick);
 
 struct dentry *names_find(struct names *names, struct inode *folder, const char *name);
 /* A name that the instance reported at sent_tick (loop time sent_ms). Finds or makes dentry and

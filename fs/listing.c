@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPEATS_MAX 8
+
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
 	listing_done *done;
@@ -34,6 +36,7 @@ struct listing {
 	char *names;
 	size_t names_len, names_room;
 	uint64_t tick, sent_ms;
+	unsigned repeated;
 	bool failed;	  /* memory ran out */
 	bool from_disk;	  /* as it was when it was last seen */
 	bool began_ahead; /* nobody waited when it began */
@@ -127,6 +130,24 @@ static void save(const struct listing *listing)
 	disk_save_folder(listing->fs, listing->folder, &entries);
 }
 
+/* A folder was renamed meanwhile, so that this may be the listing of another one: once more. */
+static bool is_doubtful(const struct listing *listing, int err)
+{
+	return !listing->from_disk && (!err || err == -ENOENT || err == -ENOTDIR) &&
+	       names_moved_since(listing->fs->names, listing->tick);
+}
+
+static void send_when_clear(void *arg, int err);
+
+static void list_again(struct listing *listing)
+{
+	listing->n = 0;
+	listing->names_len = 0;
+	listing->failed = false;
+	listing->repeated++;
+	send_when_clear(listing, 0);
+}
+
 static void on_done(void *arg, int err, const struct sftp_attr *self)
 {
 	struct listing *listing = arg;
@@ -135,6 +156,13 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 	bool was_unread = folder->folder->ahead;
 	struct waiter *waiter;
 
+	if (is_doubtful(listing, err)) {
+		if (listing->repeated < REPEATS_MAX) {
+			list_again(listing);
+			return;
+		}
+		err = -ESTALE;
+	}
 	if (!err && listing->failed)
 		err = -ENOMEM;
 	folder->folder->listing = NULL;

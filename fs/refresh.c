@@ -14,6 +14,8 @@
 #define IMPATIENT 16
 #define LARGE_FOLDER 5000 /* names: a listing costs more than a few LSTATs */
 
+#define REPEATS_MAX 8
+
 struct refresh {
 	struct fs *fs;
 	struct inode *folder, *inode; /* inode: NULL when a name was asked for */
@@ -21,9 +23,12 @@ struct refresh {
 	void *arg;
 	uint64_t tick, sent_ms;
 	unsigned pending; /* LSTAT, listing or both */
+	unsigned repeated;
 	bool told;
 	char name[];
 };
+
+static void ask_lstat(void *arg, int err);
 
 /* One of the answers is there; when both are awaited, the first that says something counts. */
 static void end(struct refresh *refresh, int err)
@@ -49,6 +54,15 @@ static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 	struct fs *fs = refresh->fs;
 	struct attr_report report;
 
+	/* A folder was renamed meanwhile: was this the file that is meant? */
+	if ((!err || err == -ENOENT || err == -ENOTDIR) &&
+	    names_moved_since(fs->names, refresh->tick)) {
+		if (refresh->repeated++ < REPEATS_MAX) {
+			ask_lstat(refresh, 0);
+			return;
+		}
+		err = -ESTALE;
+	}
 	if (!err && refresh->inode) {
 		fs_take_report(fs, refresh->inode, attr, refresh->tick, refresh->sent_ms);
 	} else if (!err) {

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Random operations on one file through several handles, compared with a copy in memory and with the server's file.
+# Random operations on one file through several handles, compared with a copy in memory and with the server's file; and
+# random changes of names, compared with the same in a local folder.
 . "$(dirname "$0")/../lib.sh"
 setup_dirs
 setup_keys
@@ -12,5 +13,15 @@ check_vastfs "mounts" mount_fs
 for seed in 1 2 3; do
 	check_vastfs "random operations, seed $seed" random_operations "$seed"
 done
+# Three at once, so that each meets what is under way for the others.
+random_names() {
+	local seed pids=()
+	for seed in 11 12 13; do
+		"$PYTHON" "$TESTS/integ/nsx.py" "$MNT/n$seed" "$REMOTE/n$seed" "$W/local/n$seed" "$seed" 1000 &
+		pids+=($!)
+	done
+	for seed in "${pids[@]}"; do wait "$seed"; done
+}
+check_vastfs "random changes of names" random_names
 check_vastfs "unmounts" umount_fs
 finish
