@@ -170,8 +170,10 @@ static enum way cheapest(struct fs *fs, struct inode *inode)
 	struct folder *folder = inode->folder;
 	uint64_t now = fs_now_ms(fs);
 
+	/* A name that an old listing has not must not be taken for missing: that waits for the
+	 * link, unless there never was one. */
 	if (disk_answers(fs))
-		return LISTING;
+		return folder->complete && !fs->frozen ? ONE_LSTAT : LISTING;
 	if (now - folder->misses_ms > BURST_MS) {
 		folder->misses_ms = now;
 		folder->misses = 0;

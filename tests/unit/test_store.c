@@ -1,5 +1,6 @@
 /* The disk cache: what is kept is found again, and nothing else is (cache/store*.c). */
 #include "cache/store_impl.h"
+#include "cache/store_names.h"
 #include "tests/fake/fake_source.h"
 #include <dirent.h>
 #include <errno.h>
@@ -673,6 +674,114 @@ static void test_clear(void **state)
 	store_file_put(file);
 }
 
+struct listing {
+	bool done;
+	unsigned n; /* entries; 0 also when there was none */
+	char first[256];
+};
+
+static void was_listed(void *arg, const uint8_t *bytes, size_t len)
+{
+	struct listing *listing = arg;
+	struct store_entry entry;
+	size_t at = 0;
+
+	listing->done = true;
+	while (bytes && store_entries_next(bytes, len, &at, &entry) == 1) {
+		assert_int_equal(entry.report.size, listing->n + 5);
+		if (!listing->n++)
+			strcpy(listing->first, entry.name);
+	}
+}
+
+static struct listing list(const char *path)
+{
+	struct listing listing = {false};
+
+	assert_int_equal(store_find_folder(store, path, was_listed, &listing), 0);
+	assert_false(listing.done);
+	settle();
+	assert_true(listing.done);
+	return listing;
+}
+
+static void save(const char *path, unsigned n)
+{
+	struct store_entries entries = {NULL, 0, 0};
+	char name[32];
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		struct attr_report report = {.size = i + 5, .mode = S_IFREG | 0644};
+
+		snprintf(name, sizeof(name), "%s%u", strrchr(path, '/') + 1, i);
+		assert_int_equal(store_entries_add(&entries, name, &report), 0);
+	}
+	assert_int_not_equal(store_entries_seal(&entries), 0);
+	store_save_folder(store, path, entries.bytes, entries.len);
+}
+
+static void test_listings(void **state)
+{
+	open_store(64 * MIB);
+	assert_int_equal(list("/w/d").n, 0);
+	save("/w/d", 1000);
+	save("/w/d/e", 3);
+	save("/w/d", 7);
+	assert_int_equal(list("/w/d").n, 7);
+	store_note(store, "hello");
+	assert_null(store_noted(store));
+	close_store();
+	open_store(64 * MIB);
+	assert_string_equal(store_noted(store), "hello");
+	assert_int_equal(list("/w/d").n, 7);
+	assert_string_equal(list("/w/d").first, "d0");
+	store_rename(store, "/w/d", "/w/x");
+	assert_int_equal(list("/w/d/e").n, 0);
+	assert_int_equal(list("/w/x/e").n, 3);
+	store_forget(store, "/w/x");
+	assert_int_equal(list("/w/x/e").n, 0);
+}
+
+static void took_pins(void *arg, int err, char *const *paths, size_t n)
+{
+	assert_int_equal(err, 0);
+	*(size_t *)arg = n;
+	if (n)
+		assert_string_equal(paths[0], "/w/p");
+}
+
+static void test_pins(void **state)
+{
+	struct store_file *file;
+	size_t n = 9;
+	unsigned i;
+
+	open_store(80 * 4096);
+	file = get("/w/p/q", 100, MIB);
+	keep(file, 0, 0xff, 1);
+	store_file_put(file);
+	store_pins(store, STORE_PIN, "/w/p", took_pins, &n);
+	settle();
+	assert_int_equal(n, 1);
+	for (i = 0; i < 3; i++) {
+		fill(100);
+		store_forget(store, "/w/f3");
+	}
+	settle();
+	assert_in_range(figures().evicted_files, 1, 1000);
+	close_store();
+	open_store(80 * 4096);
+	store_pins(store, STORE_PINS, "", took_pins, &n);
+	file = get("/w/p/q", 100, MIB);
+	assert_kept(file, 0, 0xff, 1);
+	store_file_put(file);
+	assert_int_equal(n, 1);
+	store_pins(store, STORE_UNPIN, "/w/p", took_pins, &n);
+	settle();
+	assert_int_equal(n, 0);
+}
+
 static void test_map(void **state)
 {
 	struct store_map map = {NULL};
@@ -726,6 +835,8 @@ int main(void)
 	    TEST(test_full_disk),
 	    TEST(test_clear),
 	    TEST(test_map),
+	    TEST(test_listings),
+	    TEST(test_pins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
