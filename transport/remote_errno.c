@@ -163,6 +163,7 @@ static void look_closer(struct remote_op *op)
 		look->not_empty = &l->path2_not_empty;
 	} else if (look->err == -ENOENT && opens(op->asked) && !l->path.err &&
 		   remote_is_link(&l->path.attr)) {
+		free(look->link); /* of a try whose connection was lost */
 		look->link = strdup(op->path);
 		if (look->link)
 			remote_ask(op, sftp_msg_path(SSH_FXP_READLINK, look->link), follow, 0);
