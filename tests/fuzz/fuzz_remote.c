@@ -400,7 +400,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const char *const extensions[] = {"posix-rename@openssh.com", "1",
 	    "statvfs@openssh.com", "2", "hardlink@openssh.com", "1", "fsync@openssh.com", "1",
 	    "lsetstat@openssh.com", "1", "copy-data", "1", NULL};
-	static const struct remote_events events = {on_ready, on_link};
+	static const struct remote_events events = {.ready = on_ready, .link = on_link};
 	static char host[] = "gpu", path[] = "/w";
 	struct profile profile = {.host = host, .path = path, .connections = 1, .timeout = 60};
 	struct ssh_target target = {.profile = &profile};
