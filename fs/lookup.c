@@ -54,8 +54,8 @@ static void on_looked_up(void *arg, int err)
 	struct dentry *dentry;
 
 	dentry = err ? NULL : names_find(fs->names, folder, lookup->name);
-	/* Put aside, because changes made here were under way with it? Or is it only that there is no
-	 * link to ask? */
+	/* Put aside, because changes made here were under way with it? Or is it only that there is
+	 * no link to ask? */
 	if (!err && !dentry && !lookup->again &&
 	    (!listing_is_fresh(fs, folder) || (fs_offline(fs) && !fs->frozen))) {
 		lookup->again = true;
