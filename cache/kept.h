@@ -6,7 +6,7 @@
  *
  * A content that is kept has one version; whatever makes it another one ends that (content_unkeep).
  * Until the store has said what it has of a file, its fetches wait. Part of content
- *(content_impl.h).
+ * (content_impl.h).
  */
 #ifndef VASTFS_CACHE_KEPT_H
 #define VASTFS_CACHE_KEPT_H

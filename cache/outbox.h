@@ -7,12 +7,14 @@
  *	                  +--------- -ENOTCONN ----------+  looked up before it is repeated
  *
  * What must not overtake what. The sink sends changes on one channel that the server serves in
- *turn, so some need only be sent behind others; some wait for the answer, because they would do
- *another thing if the earlier one failed:
+ * turn, so some need only be sent behind others; some wait for the answer, because they would do
+ * another thing if the earlier one failed:
  *
- *	earlier \ later      the same name    beneath it     a folder above: rmdir, setattr   rename
- *	rename (either name) answered         answered       sent answered file (data) answered - -
- *answered all others           answered         sent           sent answered
+ *	                 later:   the same  beneath  a folder above
+ *	earlier:                  name      it       rmdir, setattr  rename
+ *	rename (either name)      answered  answered sent            answered
+ *	file (data)               answered  -        -               answered
+ *	all others                answered  sent     sent            answered
  *
  * After a lost link it is not known which of those that were sent are done. Until that is found out
  * "sent" counts for nothing: each waits for the answers of all that it depends on.

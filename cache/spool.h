@@ -3,7 +3,7 @@
  * instance, on the local disk. What is in it survives a kill -9 of the daemon (the kernel's page
  * cache has it when spool_append returns) and, as far as the local file system keeps what was not
  * fsynced, a power cut. The next mount reads it back (spool_next, spool_read) and sends it
- *(fs/replay.c).
+ * (fs/replay.c).
  *
  *	append ──> due ──sent──> sent ──done──> gone
  *	            ^              |

@@ -16,8 +16,8 @@
  * be found wrong (a power loss, a failing disk) does not pass its checksum.
  *
  * Never in the way: when the disk is full or fails, when the index is damaged, the store steps
- *aside (state, with one line in the log) and its callers see a cache that holds nothing. What can't
- *be written soon enough is skipped.
+ * aside (state, with one line in the log) and its callers see a cache that holds nothing. What
+ * can't be written soon enough is skipped.
  *
  * Core only; jobs run on libuv's thread pool. Completions are called once, later.
  */

@@ -1,6 +1,6 @@
 /*
  * The block files of the disk cache: one sparse file for each version of a remote file, its bytes
- *at the offsets they have there.
+ * at the offsets they have there.
  *
  *	DIR/0a/1b0a        the file numbered 0x1b0a; in a folder named by the number's last byte
  *	|....[block 3: pages 0-31]....[block 9: page 2]        holes where nothing is kept

@@ -2,8 +2,9 @@
  * Listings as the disk cache keeps them: a checksum and then an entry for each name.
  *
  *	XXH3 of all that follows: 8
- *	size: 8 | mode 4 | uid 4 | gid 4 | links 4 | mtime 4 | atime 4 | length 1 | name     little
- *endian
+ *	size: 8 | mode 4 | uid 4 | gid 4 | links 4 | mtime 4 | atime 4 | length 1 | name
+ *
+ * Little endian.
  *
  * What is read back is checked as if a server had sent it: a disk can lie too. Any thread.
  */

@@ -24,8 +24,8 @@
  *
  * The spool. Each piece of a write is a record of the spool (spool.h) from before it is accepted
  * until it is acknowledged; an extent knows its records. While the link is down nothing is sent,
- *the limit is the spool's, and data beyond 64 MiB is left to the spool and read back to be sent;
- *what was under way when the link was lost for longer than the timeout waits among the sent ones
+ * the limit is the spool's, and data beyond 64 MiB is left to the spool and read back to be sent;
+ * what was under way when the link was lost for longer than the timeout waits among the sent ones
  * (stalled) and is sent again. What the spool does not take is accepted when the instance has
  * acknowledged it.
  *

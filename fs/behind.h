@@ -7,9 +7,9 @@
  *	   +── the caller is answered      names settled, failures noted <── answer ─+
  *
  * A new file is an rfile that is yet to be created; what is written to it waits there. What a
- *file's data and attributes have to catch up with is one change (behind_file), amended while it is
- *not sent: with the create they cost two round trips together, whatever a program does to a new
- *file.
+ * file's data and attributes have to catch up with is one change (behind_file), amended while it is
+ * not sent: with the create they cost two round trips together, whatever a program does to a new
+ * file.
  *
  * Core only. The behind_* below that make a change: 0 when it was taken over, else a negative errno
  * and nothing was done.

@@ -1,6 +1,6 @@
 /*
  * SOCKS for -D: the local program says where it wants to go, and is told "yes" at once, as ssh
- *does; what becomes of it shows in the connection itself.
+ * does; what becomes of it shows in the connection itself.
  *
  *	5 (RFC 1928)	05 n methods…  ──►   ◄── 05 00
  *			05 01 00 type address port  ──►   ◄── 05 00 00 01 0.0.0.0 0

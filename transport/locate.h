@@ -1,9 +1,10 @@
 /*
  * Where the instance is now: by the profile, or by the provider's API (resolve=…).
  *
- *	profile says host     that, as long as it answers; then the file is read again, and where
- *the ID is a number and there is an API key, the provider is asked it says none          the
- *provider is asked: the direct endpoint first, its proxy second
+ *	profile says host     that, as long as it answers; then the file is read again, and
+ *	                      where the ID is a number and there is an API key, the provider
+ *	                      is asked
+ *	it says none          the provider is asked: the direct endpoint first, its proxy second
  *
  * One for a mount; its sessions share what was found. A lookup is made anew when a dial has failed
  * for a reason that a moved instance would give, at most every few seconds, whoever asks; the

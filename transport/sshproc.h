@@ -4,9 +4,9 @@
  *
  *	our thread                      ssh -M -S CONTROL -s -- HOST sftp
  *	first channel  ─ pipes ───────► its own session
- *	other channels ─ pipes ───────► sessions asked for through CONTROL (PROTOCOL.mux of
- *OpenSSH), which carries the pipes' other ends to the process what it says   ◄ pipe ─────────
- *stderr: facts ("debug1: …"), and why it fails
+ *	other channels ─ pipes ───────► sessions asked for through CONTROL, which carries
+ *	                                the pipes' other ends (PROTOCOL.mux of OpenSSH)
+ *	what it says   ◄ pipe ───────── stderr: facts ("debug1: …"), and why it fails
  *
  * No shell sees a word of ours. The process can't outlive our thread, and is waited for by it. The
  * session counts as connected when the SFTP server has greeted, to which end the INIT is sent
