@@ -8,19 +8,14 @@
 int draft_check_keys(struct draft *draft, struct conf_error *error)
 {
 	struct profile *p = draft->profile;
-	bool agent = keyfile_agent_present();
 	size_t kept = 0;
 
 	for (size_t i = 0; i < p->n_keys; i++) {
 		enum keyfile_state state = keyfile_inspect(p->keys[i]);
 
-		if ((state == KEYFILE_ENCRYPTED || state == KEYFILE_HARDWARE) && agent) {
-			log_info("key %s needs ssh-agent; leaving it to the agent", p->keys[i]);
-			free(p->keys[i]);
-			free(draft->key_from[i]);
-			continue;
-		}
-		if (state != KEYFILE_USABLE) {
+		/* A passphrase is asked for, by the agent or us; a security key is ssh's. */
+		if (state != KEYFILE_USABLE && state != KEYFILE_ENCRYPTED &&
+		    state != KEYFILE_HARDWARE) {
 			int rc = keyfile_explain(state, p->keys[i], draft->key_from[i], error);
 
 			/* The rest stays owned by the draft: close the gap of what was freed. */
@@ -50,11 +45,11 @@ int draft_add_default_keys(struct draft *draft, struct conf_error *error)
 		struct conf_error why = {""};
 		int rc = 0;
 
-		if (state == KEYFILE_USABLE) {
+		if (state == KEYFILE_USABLE || state == KEYFILE_ENCRYPTED) {
 			rc = profile_key_set(draft, profile_key_find("key"), path, &origin, error);
 		} else if (state != KEYFILE_MISSING) {
 			keyfile_explain(state, path, "default key passed over", &why);
-			if (state == KEYFILE_ENCRYPTED || state == KEYFILE_HARDWARE)
+			if (state == KEYFILE_HARDWARE)
 				log_info("%s", why.text);
 			else
 				log_warning("%s", why.text);

@@ -7,7 +7,9 @@
 #include "transport/ssh_hostkey.h"
 #include "transport/ssh_internal.h"
 #include "transport/ssh_keyfile.h"
+#include "transport/ssh_secret.h"
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,8 @@
 
 /* How long a person may take to confirm the use of a key in the agent. */
 #define AGENT_MS 60000
+
+#define PASSPHRASE_TRIES 3
 
 /* Up to 1.10 libssh2 signs with RSA and SHA-1 only, which OpenSSH 8.8 and later refuse. */
 #define RSA_IS_OLD (LIBSSH2_VERSION_NUM < 0x010b00)
@@ -152,11 +156,49 @@ static void note_refused(struct auth *auth, const char *what, bool rsa)
 	log_verbose("%s: the server does not accept %s", auth->c->where, what);
 }
 
-static enum outcome try_file(struct auth *auth, const char *path, bool asked_for, int *err)
+/* libssh2's attempt with the file. Its error, or 0; *err is set when the wait for it failed. */
+static int try_secret(struct auth *auth, const char *path, const char *secret, int *err)
 {
 	struct ssh_connection *c = auth->c;
 	const char *user = c->target->profile->user;
 	uint64_t deadline = ssh_deadline(c->target);
+	int rc;
+
+	*err = 0;
+	while (!*err && (rc = libssh2_userauth_publickey_fromfile_ex(c->session, user,
+			     (unsigned)strlen(user), NULL, path, secret)) == LIBSSH2_ERROR_EAGAIN)
+		*err = ssh_wait(c, deadline);
+	return rc;
+}
+
+/* The forwards' sessions leave questions to the others. */
+static bool may_ask(const struct auth *auth)
+{
+	const char *window = getenv("SSH_ASKPASS");
+
+	return auth->c->target->ask || (window && *window);
+}
+
+/* The same with its passphrase, which a person may get wrong. */
+static int try_encrypted(struct auth *auth, const char *path, int *err)
+{
+	char secret[SSH_SECRET_MAX];
+	int rc = LIBSSH2_ERROR_FILE;
+
+	*err = 0;
+	for (int i = 0; i < PASSPHRASE_TRIES && !*err && rc == LIBSSH2_ERROR_FILE; i++) {
+		if (!ssh_secret_get(path, may_ask(auth), i > 0, secret))
+			break;
+		rc = try_secret(auth, path, secret, err);
+	}
+	OPENSSL_cleanse(secret, sizeof(secret));
+	return rc;
+}
+
+static enum outcome try_file(
+    struct auth *auth, const char *path, bool asked_for, bool encrypted, int *err)
+{
+	struct ssh_connection *c = auth->c;
 	struct keyfile key;
 	enum outcome outcome;
 	char what[256], *why = NULL;
@@ -164,7 +206,10 @@ static enum outcome try_file(struct auth *auth, const char *path, bool asked_for
 
 	ssh_keyfile_look(path, &key);
 	ssh_keyfile_advice(path, &key, what, sizeof(what));
-	if (key.state != KEYFILE_USABLE) {
+	/* Those that are encrypted have a round of their own, after the agent. */
+	if (encrypted != (key.state == KEYFILE_ENCRYPTED))
+		return AUTH_REFUSED;
+	if (key.state != KEYFILE_USABLE && !encrypted) {
 		log_verbose("%s: not tried: %s", c->where, what);
 		if (key.state != KEYFILE_MISSING || asked_for)
 			append(auth->unusable, sizeof(auth->unusable), "; ", what);
@@ -175,20 +220,20 @@ static enum outcome try_file(struct auth *auth, const char *path, bool asked_for
 	if (key.word[0])
 		append(what, sizeof(what), "", ")");
 	log_verbose("%s: trying key %s", c->where, what);
-	while ((rc = libssh2_userauth_publickey_fromfile_ex(c->session, user,
-		    (unsigned)strlen(user), NULL, path, NULL)) == LIBSSH2_ERROR_EAGAIN) {
-		*err = ssh_wait(c, deadline);
-		if (*err)
-			return AUTH_FAILED;
-	}
+	rc = encrypted ? try_encrypted(auth, path, err) : try_secret(auth, path, NULL, err);
+	if (*err)
+		return AUTH_FAILED;
 	outcome = judge(auth, rc, err);
 	if (outcome != AUTH_REFUSED)
 		return outcome;
 	libssh2_session_last_error(c->session, &why, NULL, 0);
 	log_verbose("%s: %s: %d %s", c->where, path, rc, why ? why : "");
 	if (rc == LIBSSH2_ERROR_FILE) {
-		snprintf(what, sizeof(what), "%.150s can't be understood by libssh2 %s", path,
-		    libssh2_version(0));
+		if (encrypted)
+			ssh_keyfile_advice(path, &key, what, sizeof(what));
+		else
+			snprintf(what, sizeof(what), "%.150s can't be understood by libssh2 %s",
+			    path, libssh2_version(0));
 		append(auth->unusable, sizeof(auth->unusable), "; ", what);
 		return AUTH_REFUSED;
 	}
@@ -196,12 +241,13 @@ static enum outcome try_file(struct auth *auth, const char *path, bool asked_for
 	return AUTH_REFUSED;
 }
 
-static enum outcome try_files(struct auth *auth, int *err)
+static enum outcome try_files(struct auth *auth, bool encrypted, int *err)
 {
 	const struct profile *profile = auth->c->target->profile;
 
 	for (size_t i = 0; i < profile->n_keys; i++) {
-		enum outcome outcome = try_file(auth, profile->keys[i], profile->keys_given, err);
+		enum outcome outcome =
+		    try_file(auth, profile->keys[i], profile->keys_given, encrypted, err);
 
 		if (outcome != AUTH_REFUSED)
 			return outcome;
@@ -338,11 +384,13 @@ int ssh_authenticate(struct ssh_connection *c, struct ssh_error *error)
 		    "sshd_config",
 		    c->where, c->target->profile->user, auth.methods);
 	if (outcome == AUTH_REFUSED)
-		outcome = c->target->profile->keys_given ? try_files(&auth, &err)
+		outcome = c->target->profile->keys_given ? try_files(&auth, false, &err)
 							 : try_agent(&auth, &err);
 	if (outcome == AUTH_REFUSED)
 		outcome = c->target->profile->keys_given ? try_agent(&auth, &err)
-							 : try_files(&auth, &err);
+							 : try_files(&auth, false, &err);
+	if (outcome == AUTH_REFUSED)
+		outcome = try_files(&auth, true, &err);
 	if (outcome == AUTH_REFUSED)
 		return fail_denied(&auth, error);
 	if (outcome == AUTH_FAILED)

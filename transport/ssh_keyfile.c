@@ -159,7 +159,8 @@ void ssh_keyfile_advice(const char *path, const struct keyfile *key, char *buf, 
 		    key->mode, path);
 		break;
 	case KEYFILE_ENCRYPTED:
-		snprintf(buf, size, "%s is encrypted: put it into the agent with: ssh-add '%s'",
+		snprintf(buf, size,
+		    "%s is protected by a passphrase: put it into the agent with: ssh-add '%s'",
 		    path, path);
 		break;
 	case KEYFILE_PUBLIC:

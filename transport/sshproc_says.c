@@ -205,9 +205,13 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 	ssh_fail(error, says->transient ? SSH_DENIED_TRANSIENT : SSH_DENIED, EACCES,
 	    "%s: Permission denied: %s does not accept %s.%s Add the public key (the .pub file) to "
 	    "the instance: keys of the account reach new instances only, for this one use its own "
-	    "SSH key button or add it to ~/.ssh/authorized_keys there. ssh says: %.400s",
+	    "SSH key button or add it to ~/.ssh/authorized_keys there.%s ssh says: %.400s",
 	    process->session->where, process->view.target.profile->user, says->offered,
-	    says->transient ? " It may still be starting." : "", says->text);
+	    says->transient ? " It may still be starting." : "",
+	    process->view.target.ask
+		? ""
+		: " One with a passphrase has to be in the agent, as nobody can be asked: ssh-add.",
+	    says->text);
 }
 
 static void fail_host_key(

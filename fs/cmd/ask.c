@@ -1,9 +1,13 @@
 #include "fs/cmd/ask.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 static _Atomic bool over;
@@ -59,4 +63,50 @@ bool ask_host_key(void *arg, const char *question, const char *fingerprint)
 	}
 	close(fd);
 	return yes;
+}
+
+/* Runs the program of $SSH_ASKPASS, which shows a window. */
+static bool ask_window(const char *program, const char *prompt, char *buf, size_t size)
+{
+	int fds[2], status = -1;
+	bool got = false;
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return false;
+	child = fork();
+	if (child == 0) {
+		dup2(fds[1], STDOUT_FILENO);
+		execlp(program, program, prompt, (char *)NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	if (child > 0)
+		got = read_line(fds[0], buf, size);
+	close(fds[0]);
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return got && !status;
+}
+
+bool ask_secret(const char *prompt, char *buf, size_t size)
+{
+	const char *program = getenv("SSH_ASKPASS");
+	int fd = over ? -1 : open_terminal();
+	struct termios before, quiet;
+	bool got = false;
+
+	if (fd < 0)
+		return program && *program && !over && ask_window(program, prompt, buf, size);
+	if (!tcgetattr(fd, &before)) {
+		quiet = before;
+		quiet.c_lflag &= (tcflag_t)~ECHO;
+		tcsetattr(fd, TCSAFLUSH, &quiet);
+		dprintf(fd, "%s", prompt);
+		got = read_line(fd, buf, size);
+		tcsetattr(fd, TCSAFLUSH, &before);
+		dprintf(fd, "\n");
+	}
+	close(fd);
+	return got;
 }

@@ -9,6 +9,7 @@
 #include "fs/cmd/ask_ssh.h"
 #include "fs/cmd/stale.h"
 #include "fs/daemon.h"
+#include "transport/ssh_secret.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -147,6 +148,7 @@ static int mount_it(const struct cmdline *cmdline)
 	} else {
 		options.profile = profile;
 		options.mountpoint = mountpoint;
+		ssh_secret_source(ask_secret);
 		if (ask_possible())
 			options.ask = ask_host_key;
 		if (isatty(STDERR_FILENO))

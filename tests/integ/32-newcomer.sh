@@ -46,7 +46,17 @@ key_missing() { refused 1 "$W/nokey" "not exist" -- -o "key=$W/nokey"; }
 key_public() { refused 1 "key.pub" "public" -- -o "key=$W/key.pub"; }
 key_encrypted() {
 	ssh-keygen -q -t ed25519 -N secret -f "$W/enc"
-	refused 1 "$W/enc" "passphrase" "ssh-add" -- -o "key=$W/enc"
+	refused 32 "$W/enc" "passphrase" "ssh-add" -- -o "key=$W/enc"
+	cp "$W/authorized_keys" "$W/authorized_keys.old"
+	cat "$W/enc.pub" >>"$W/authorized_keys"
+	# asked for once, in OpenSSH's words; and in a window
+	"$PYTHON" "$TESTS/integ/pty_run.py" "Enter passphrase for key" secret "$BUILD/mount.vastfs" -o "key=$W/enc" gpu "$MNT"
+	umount_fs
+	printf '#!/bin/sh\necho secret\n' >"$W/askpass"
+	chmod 755 "$W/askpass"
+	SSH_ASKPASS=$W/askpass SSH_ASKPASS_REQUIRE=force rc_is 0 try -o "key=$W/enc"
+	umount_fs
+	mv "$W/authorized_keys.old" "$W/authorized_keys"
 }
 key_garbage() {
 	echo "not a key" >"$W/garbage"
