@@ -1,5 +1,4 @@
-/* The precedence of what the user said: the command line, the section, [defaults], the built-in
- * defaults. */
+/* The precedence of what was said: command line, section, [defaults], the built-in defaults. */
 #include "conf/apikey.h"
 #include "conf/paths.h"
 #include "conf/profile_impl.h"
