@@ -89,7 +89,8 @@ struct fs {
 	uint64_t walk_active_ms; /* when a program last opened a folder in a walk */
 	uint64_t listed_ahead, listed_ahead_used;
 
-	struct ahead *ahead;   /* fs/ahead.h */
+	struct ahead *ahead;	     /* fs/ahead.h */
+	LIST_HEAD(, handle) unasked; /* opened without the instance, the latest first */
 	struct outbox *outbox; /* changes that were answered and are not there yet (fs/behind.c) */
 	struct pool_channel *outbox_channel; /* that they go through; counted; or NULL */
 	bool outbox_link;		     /* a link is being waited for */

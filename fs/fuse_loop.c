@@ -1,5 +1,6 @@
 #include "fs/fuse_loop.h"
 #include "conf/log.h"
+#include "fs/openfile.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_second(uv_timer_t *timer)
 {
 	requests_handle_timeouts(timer->data);
+	handles_ask_late(timer->data);
 }
 
 /* Commas and backslashes are FUSE's own in option strings. */

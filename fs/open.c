@@ -161,6 +161,7 @@ static void open_unasked(struct open *open, bool keep_cache)
 	}
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = keep_cache;
+	handle_is_unasked(handle);
 	disk_keep(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);

@@ -115,6 +115,44 @@ struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file
 	return handle;
 }
 
+void handle_is_unasked(struct handle *handle)
+{
+	struct fs *fs = handle->open->fs;
+
+	handle->is_unasked = true;
+	handle->opened_ms = fs_now_ms(fs);
+	LIST_INSERT_HEAD(&fs->unasked, handle, unasked);
+}
+
+static void asked(struct handle *handle)
+{
+	if (handle->is_unasked)
+		LIST_REMOVE(handle, unasked);
+	handle->is_unasked = false;
+}
+
+static void on_asked_late(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct handle *handle = arg;
+
+	(void)err; /* it is told to who reads what is not here */
+	(void)attr;
+	handle_put(handle);
+}
+
+void handles_ask_late(struct fs *fs)
+{
+	struct handle *handle, *next;
+
+	for (handle = LIST_FIRST(&fs->unasked); handle && !fs_offline(fs); handle = next) {
+		next = LIST_NEXT(handle, unasked);
+		if (fs_now_ms(fs) - handle->opened_ms < 1000)
+			continue;
+		asked(handle);
+		rfile_fstat(handle->file, on_asked_late, handle_get(handle));
+	}
+}
+
 struct handle *handle_get(struct handle *handle)
 {
 	handle->refs++;
@@ -129,6 +167,7 @@ void handle_put(struct handle *handle)
 
 	if (--handle->refs)
 		return;
+	asked(handle);
 	LIST_REMOVE(handle, link);
 	if (LIST_EMPTY(&open->handles))
 		open->error = 0;

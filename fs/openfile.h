@@ -47,6 +47,9 @@ struct handle {
 	bool doubt;		   /* fs/replaced.h: it may not be the file of that name any more */
 	uint32_t mtime, old_mtime; /* the version last told; before the doubt */
 	uint64_t size, old_size;
+	LIST_ENTRY(handle) unasked; /* while is_unasked: fs->unasked */
+	bool is_unasked;
+	uint64_t opened_ms;
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
 
@@ -59,6 +62,10 @@ bool openfile_dirty(const struct inode *inode);
  * the file can be opened again by the inode's path after a lost link. NULL: memory is out, file was
  * put. */
 struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file, int flags);
+/* It was opened without asking the instance. If it stays open for a second, the file is opened
+ * there too, so that it goes on with it whatever becomes of the name. */
+void handle_is_unasked(struct handle *handle);
+void handles_ask_late(struct fs *fs); /* every second */
 struct handle *handle_get(struct handle *handle);
 void handle_put(struct handle *handle);
 /* For a write at an offset that came through an appending handle: another writable handle of the

@@ -99,6 +99,32 @@ changed_since() {
 	fails cat "$MNT/changed/0006"
 }
 
+# What stays open is soon opened there too: it goes on with its file whatever becomes of the name.
+none_open() { [[ $(server_handles) == 0 ]]; }
+kept_open() {
+	make_tree "$REMOTE/kept" 1 20
+	seen "$MNT/kept"
+	cat "$MNT/kept/"* >/dev/null
+	"$PYTHON" - "$MNT/kept" "$REMOTE/kept" <<-'END'
+		import os, sys, time
+		here, there = sys.argv[1:]
+		held = [open(f"{here}/{n}", "rb") for n in sorted(os.listdir(here))]
+		end = time.monotonic() + 20
+		def on_server():
+		    out = set()
+		    for p in os.listdir("/proc"):
+		        try:
+		            if p.isdigit() and open(f"/proc/{p}/comm").read() == "sftp-server\n":
+		                out |= {os.readlink(f"/proc/{p}/fd/{f}") for f in os.listdir(f"/proc/{p}/fd")}
+		        except OSError:
+		            pass
+		    return {p for p in out if p.startswith(there + "/")}
+		while len(on_server()) < len(held):
+		    assert time.monotonic() < end, f"{len(on_server())} of {len(held)} files are open there"
+		    time.sleep(0.1)  # sleep: between two looks
+	END
+	wait_for 10 none_open
+}
 not_in_walks() {
 	make_tree "$REMOTE/unwalked" 10 1
 	umount_fs
@@ -116,6 +142,7 @@ check "a folder read by name is read ahead" by_name
 check "a folder read in no order, by several threads" shuffled
 check "a program that stops is not read ahead of any further" stops
 check "what was read ahead and then changed is read again" changed_since
+check "what stays open is opened on the server" kept_open
 check "readahead_dirs=no: no folder is listed ahead" not_in_walks
 run_py "$TESTS/integ/both_sides.py"
 finish
