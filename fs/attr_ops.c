@@ -269,6 +269,19 @@ static bool both_times(int to_set)
 	       (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW));
 }
 
+/* May the login user, who is not root, surely pass through the folder? (NULL: the mounted one's.)
+ */
+static bool may_pass(const struct fs *fs, const struct inode *folder)
+{
+	const struct attr *attr = folder ? &folder->attr : NULL;
+
+	if (!attr)
+		return true;
+	if (attr->uid == remote_uid(fs->remote))
+		return attr->mode & 0100;
+	return (attr->mode & 011) == 011;
+}
+
 /* Will the instance do it, as far as anybody can tell? Both times are set together: the other one
  * has to be known. */
 static bool may_set_behind(const struct setattr *setattr)
@@ -288,7 +301,8 @@ static bool may_set_behind(const struct setattr *setattr)
 	if ((to_set & TIME_BITS) && !both_times(to_set) && !fs_attr_believed(fs, inode) &&
 	    !(inode->folder && inode->folder->ours))
 		return false;
-	return root || (inode->attr.uid == remote_uid(fs->remote) && !(to_set & OWNER_BITS));
+	return root || (inode->attr.uid == remote_uid(fs->remote) && !(to_set & OWNER_BITS) &&
+			   may_pass(fs, names_parent(inode)));
 }
 
 /* Here it is done. */

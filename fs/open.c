@@ -102,8 +102,12 @@ static void on_turn(struct request *request, int err);
 
 static void take_turn(struct open *open)
 {
+	/* Modes and owners that were set, of it or of a folder above, decide on an open of all but
+	 * root. */
+	bool after_all = (open->fi.flags & O_TRUNC) || remote_uid(open->request.fs->remote);
+
 	open->turn = (struct turn){.request = &open->request,
-	    .kind = open->fi.flags & O_TRUNC ? OUTBOX_ALONE : OUTBOX_READ,
+	    .kind = after_all ? OUTBOX_ALONE : OUTBOX_READ,
 	    .inode = open->inode,
 	    .go = on_turn};
 	turn_take(&open->turn);
