@@ -58,6 +58,15 @@ key_encrypted() {
 	umount_fs
 	mv "$W/authorized_keys.old" "$W/authorized_keys"
 }
+# libssh2 before 1.11 can't sign with it for today's servers; ssh can
+key_rsa() {
+	ssh-keygen -q -t rsa -b 3072 -N '' -f "$W/rsa"
+	cp "$W/authorized_keys" "$W/authorized_keys.old"
+	cat "$W/rsa.pub" >>"$W/authorized_keys"
+	rc_is 0 try -o "key=$W/rsa"
+	umount_fs
+	mv "$W/authorized_keys.old" "$W/authorized_keys"
+}
 key_garbage() {
 	echo "not a key" >"$W/garbage"
 	chmod 600 "$W/garbage"
@@ -215,6 +224,7 @@ newcomer "a key that others can read" key_open_to_others
 newcomer "a key that is missing" key_missing
 newcomer "the public half of a key" key_public
 newcomer "an encrypted key" key_encrypted
+newcomer "an RSA key" key_rsa
 newcomer "a file that is no key" key_garbage
 newcomer "no key at all" no_key
 newcomer "the default key of ~/.ssh" default_key
