@@ -209,9 +209,14 @@ static void guessed(
 	stream->waiting--;
 	stream->waiting_bytes -= size < stream->waiting_bytes ? size : stream->waiting_bytes;
 	if (found == AHEAD_ABSENT) {
-		/* Its check has become too old before it was opened: that far is too far. */
-		if (openfile_is_whole(inode) && stream->window > WINDOW_FIRST)
-			stream->window -= stream->window / 4;
+		/* Its check has become too old before it was opened: that far is too far, and what
+		 * follows must be checked again. */
+		if (openfile_is_whole(inode) && names_parent(inode)) {
+			if (stream->window > WINDOW_FIRST)
+				stream->window -= stream->window / 4;
+			new_mark(fs->ahead, stream);
+			ahead_place_set(fs, &stream->place, names_parent(inode), inode);
+		}
 		return;
 	}
 	fs->ahead->figures.used++;

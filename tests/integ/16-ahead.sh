@@ -38,7 +38,7 @@ mostly_ahead() { # FILES COMMAND…
 	timed "$@" || die "failed: $*"
 	used=$(($(figure files_read_ahead_used) - before))
 	ge $((used * 100)) $((files * 80)) "of $files files, opened without asking (times 100)"
-	le "$MS_TAKEN" $((files * 60)) "milliseconds"
+	le "$MS_TAKEN" $((files * CHECK_TIMEOUT)) "milliseconds" # more with sanitizers
 }
 
 copy_tree() {
