@@ -85,6 +85,9 @@ void content_pool_set_spool(struct content_pool *pool, struct spool *spool);
 /* The link to the instance came or went: without it nothing is sent, and what is written goes into
  * the spool, up to its size. */
 void content_pool_link(struct content_pool *pool, bool up);
+/* The writes that follow are (not) the kernel's own, of mapped pages: no program would hear of an
+ * error, so one that is due stays due and they are accepted. */
+void content_pool_write_back(struct content_pool *pool, bool on);
 /* Waits until all that was accepted before has been acknowledged; err: the first error among them
  * (which stays due to its file as well). For `vastfs sync` and a clean unmount. */
 void content_pool_sync(struct content_pool *pool, void (*done)(void *arg, int err), void *arg);
@@ -201,6 +204,8 @@ int content_write(struct content *content, void *file, uint64_t offset, const vo
  * way. */
 bool content_withdraw(struct content *content, const void *arg);
 
+/* A program was told of the error: what could not be written is not kept in the spool. */
+void content_told(struct content *content);
 /* All that is not acknowledged lies in the spool, and no error is due. */
 bool content_spooled(const struct content *content);
 /* The version that the source's `place` tells is the instance's now: nothing of ours has changed it

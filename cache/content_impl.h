@@ -24,7 +24,8 @@ struct call {
 struct content_pool {
 	uv_loop_t *loop;
 	const struct content_source *source;
-	struct spool *spool;   /* borrowed; NULL: what was accepted is in memory only */
+	struct spool *spool; /* borrowed; NULL: what was accepted is in memory only */
+	bool write_back;     /* the write being taken is the kernel's: no program hears of errors */
 	uint64_t (*now)(void); /* ns; tests set their own */
 	LIST_HEAD(, content) contents;
 	struct blocks_pool blocks;

@@ -168,6 +168,11 @@ void content_pool_set_spool(struct content_pool *pool, struct spool *spool)
 	pool->spool = spool;
 }
 
+void content_pool_write_back(struct content_pool *pool, bool on)
+{
+	pool->write_back = on;
+}
+
 void content_pool_link(struct content_pool *pool, bool up)
 {
 	writer_pool_link(pool, up);

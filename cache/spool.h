@@ -140,6 +140,13 @@ void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, cons
 /* The failed changes of a path (NULL: of all) are not wanted any more; how many files. */
 unsigned spool_discard(struct spool *spool, const char *path);
 
+/* Did this one fail? When: in seconds since 1970, or NULL. */
+bool spool_has_failed(const struct spool *spool, uint64_t sequence, int64_t *when);
+/* The sequences of all that failed lie in [from, to); false: none did. */
+bool spool_failed_range(const struct spool *spool, uint64_t *from, uint64_t *to);
+/* They are about to be tried again. */
+void spool_forget_failed(struct spool *spool);
+
 /* Reads a record back into buf, which is grown (start with {0}, free buf.at). 0, -ENOENT when it
  * is done, -EIO when it can't be read. */
 struct spool_buf {

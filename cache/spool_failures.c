@@ -56,6 +56,8 @@ void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, cons
 	if (!failure->err)
 		log_error("%s: could not be written to the instance: %s; it stays in %s", path,
 		    strerror(-err), spool_path(spool));
+	if (!failure->when)
+		failure->when = (int64_t)time(NULL);
 	failure->err = err;
 	while (n--)
 		failure->sequences[failure->n++] = first++;
@@ -97,4 +99,44 @@ void spool_failures_free(struct spool *spool)
 {
 	while (!TAILQ_EMPTY(&spool->failures))
 		failure_free(spool, TAILQ_FIRST(&spool->failures));
+}
+
+bool spool_has_failed(const struct spool *spool, uint64_t sequence, int64_t *when)
+{
+	const struct failure *failure;
+	size_t i;
+
+	TAILQ_FOREACH (failure, &spool->failures, link) {
+		for (i = 0; i < failure->n; i++) {
+			if (failure->sequences[i] != sequence)
+				continue;
+			if (when)
+				*when = failure->when;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool spool_failed_range(const struct spool *spool, uint64_t *from, uint64_t *to)
+{
+	const struct failure *failure;
+	size_t i;
+
+	*from = UINT64_MAX;
+	*to = 0;
+	TAILQ_FOREACH (failure, &spool->failures, link) {
+		for (i = 0; i < failure->n; i++) {
+			if (failure->sequences[i] < *from)
+				*from = failure->sequences[i];
+			if (failure->sequences[i] >= *to)
+				*to = failure->sequences[i] + 1;
+		}
+	}
+	return *to > 0;
+}
+
+void spool_forget_failed(struct spool *spool)
+{
+	spool_forget_failures(spool, NULL, false);
 }

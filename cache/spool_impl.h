@@ -72,6 +72,7 @@ struct spool {
 struct failure {
 	TAILQ_ENTRY(failure) link;
 	int err;
+	int64_t when; /* the first of them */
 	uint64_t *sequences;
 	size_t n, room;
 	char path[];

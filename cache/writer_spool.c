@@ -200,6 +200,11 @@ bool content_spooled(const struct content *content)
 	return !content->writer.error && writer_spooled(content);
 }
 
+void content_told(struct content *content)
+{
+	writer_spool_told(content);
+}
+
 void content_based(struct content *content)
 {
 	content->writer.own = false;

@@ -14,6 +14,7 @@ struct write_wait {
 	uint64_t offset;
 	size_t len;
 	int err;
+	bool write_back;
 	void (*done)(void *arg, int err);
 	void *arg;
 	uint8_t data[];
@@ -43,7 +44,6 @@ static int take_error(struct content *content)
 	int err = content->writer.error;
 
 	content->writer.error = 0;
-	writer_spool_told(content);
 	return err;
 }
 
@@ -105,7 +105,7 @@ static int accept_all(
 {
 	size_t taken;
 
-	if (content->writer.error)
+	if (content->writer.error && !content->pool->write_back)
 		return take_error(content);
 	content->pool->writer.must_wait = false;
 	taken = writer_accept(content, file, offset, data, len);
@@ -145,7 +145,7 @@ int writer_write(struct content *content, void *file, uint64_t offset, const voi
 	struct write_wait *wait;
 	bool bar, first = TAILQ_EMPTY(&w->waiting);
 
-	if (w->error)
+	if (w->error && !pool->write_back)
 		return take_error(content);
 	bar = barred(content, file, offset, len);
 	if (first && !bar && TAILQ_EMPTY(&pool->writer.ring) && room(pool, len))
@@ -159,6 +159,7 @@ int writer_write(struct content *content, void *file, uint64_t offset, const voi
 	pool->source->get(file);
 	wait->offset = offset;
 	wait->len = len;
+	wait->write_back = pool->write_back;
 	wait->done = done;
 	wait->arg = arg;
 	memcpy(wait->data, data, len);
@@ -208,8 +209,10 @@ void writer_pool_admit(struct content_pool *pool)
 		if (!wait)
 			continue;
 		TAILQ_REMOVE(&content->writer.waiting, wait, link);
+		pool->write_back = wait->write_back;
 		err = accept_or_wait(content, wait->file, wait->offset, wait->data, wait->len,
 		    wait->done, wait->arg);
+		pool->write_back = false;
 		wait->err = err > 0 ? 0 : err;
 		if (!err)
 			wait->done = NULL;

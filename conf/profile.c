@@ -34,7 +34,6 @@ int draft_init(struct draft *draft, struct conf_error *error)
 	p->attr_timeout = 30;
 	p->lag = 2;
 	p->cache_size = UINT64_MAX;
-	p->spool_size = 4096;
 	p->symlinks = SYMLINKS_INSIDE;
 	p->idmap = IDMAP_USER;
 	p->nosuid = p->nodev = true;

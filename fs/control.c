@@ -3,6 +3,7 @@
 #include "conf/log.h"
 #include "conf/paths.h"
 #include "fs/behind.h"
+#include "fs/spooling.h"
 #include "transport/commands.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -112,10 +113,35 @@ static void on_synced(void *arg, int err)
 	struct client *client = arg;
 
 	client->waiting = false;
+	if (!err && spooling_failed(client->fs)) /* W5: until it is sent, or given up */
+		err = -EIO;
 	if (client->closed)
 		client_free(client);
 	else
 		answer_result(client, err);
+}
+
+static void on_retried(void *arg)
+{
+	on_synced(arg, 0);
+}
+
+/* What failed, once more; or not any more. */
+static void order_spool(struct client *client, bool retry, const char *path)
+{
+	struct fs *fs = client->fs;
+	int err;
+
+	if (!retry) {
+		answer_result(client, path && spooling_discard(fs, path) ? 0 : -ENOENT);
+		return;
+	}
+	client->waiting = true;
+	err = spooling_retry(fs, on_retried, client);
+	if (err) {
+		client->waiting = false;
+		answer_result(client, err);
+	}
 }
 
 /* The client's socket once more, for another thread; or -1. */
@@ -220,6 +246,9 @@ static void handle(struct client *client)
 		order_forward(client, request);
 	} else if (!strcmp(command, "cache")) {
 		order_cache(client, request);
+	} else if (!strcmp(command, "retry") || !strcmp(command, "discard")) {
+		order_spool(client, !strcmp(command, "retry"),
+		    json_string_value(json_object_get(request, "path")));
 	} else if (!strcmp(command, "drop")) {
 		content_pool_drop(client->fs->contents);
 		answer_result(client, 0);

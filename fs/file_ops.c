@@ -202,6 +202,8 @@ static int due_error(struct flush *flush, int err)
 	if (err)
 		open->error = err;
 	err = open->error;
+	if (err)
+		content_told(open->content);
 	if (flush->sync)
 		open->error = 0;
 	return err;

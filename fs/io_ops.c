@@ -76,7 +76,8 @@ struct write {
 	struct handle *handle; /* counted */
 	uint64_t offset;
 	size_t size;
-	char data[]; /* while a handle that can take it is being opened */
+	bool write_back; /* by the kernel: no program hears of errors */
+	char data[];	 /* while a handle that can take it is being opened */
 };
 
 static void on_written(void *arg, int err)
@@ -104,10 +105,17 @@ static bool withdraw_write(struct request *request)
 static void take_bytes(struct write *write, struct handle *handle, const char *data)
 {
 	struct openfile *open = handle->open;
-	int accepted = content_write(
+	struct content_pool *pool = write->request.fs->contents;
+	int accepted;
+
+	content_pool_write_back(pool, write->write_back);
+	accepted = content_write(
 	    open->content, handle, write->offset, data, write->size, on_written, write);
+	content_pool_write_back(pool, false);
 
 	if (accepted < 0) {
+		if (!write->write_back)
+			content_told(open->content);
 		request_end(&write->request, accepted);
 		return;
 	}
@@ -168,6 +176,7 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
 	write->offset = (uint64_t)offset;
 	openfile_will_write(handle->open);
 	write->request.sends = true;
+	write->write_back = fi->writepage;
 	if (keep)
 		keep_data(write, handle, data);
 	else

@@ -11,6 +11,7 @@
 #define BYTES_MOST (16u << 20)
 
 static void pump(struct replay *replay);
+static uint64_t next_of(const struct replay *replay, uint64_t from);
 
 static void on_idle(uv_idle_t *idle)
 {
@@ -136,6 +137,8 @@ void replay_job_end(struct job *job, int err)
 		replay->figures.done_bytes += record->len;
 	} else if (is_link_error(err)) {
 		replay->err = err;
+		if (replay->chosen)
+			spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
 	} else {
 		replay->figures.failed++;
 		spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
@@ -154,7 +157,7 @@ void replay_job_end(struct job *job, int err)
 static bool load(struct replay *replay)
 {
 	struct job *job = calloc(1, sizeof(*job));
-	uint64_t sequence = spool_next(replay->fs->spool, replay->next);
+	uint64_t sequence = next_of(replay, replay->next);
 	int err;
 
 	if (!job || !sequence || sequence >= replay->to) {
@@ -165,7 +168,7 @@ static bool load(struct replay *replay)
 	replay->next = sequence + 1;
 	err = spool_read(replay->fs->spool, sequence, &job->buf, &job->record);
 	if (err || job->record.type == SPOOL_CHECKED) {
-		if (err)
+		if (err && err != -ENOENT)
 			log_error("a change in the spool can't be read back: %s", strerror(-err));
 		spool_done(replay->fs->spool, sequence, 1);
 		free(job->buf.at);
@@ -184,11 +187,28 @@ static void on_idle_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
+/* What was not even begun has failed as before. */
+static void fail_rest(struct replay *replay)
+{
+	struct spool *spool = replay->fs->spool;
+	struct spool_record record;
+	struct spool_buf buf = {0};
+	uint64_t sequence = replay->next;
+
+	for (; (sequence = next_of(replay, sequence)) && sequence < replay->to; sequence++) {
+		if (!spool_read(spool, sequence, &buf, &record))
+			spool_failed(spool, sequence, 1, replay->err, record.path);
+	}
+	free(buf.at);
+}
+
 static void end(struct replay *replay)
 {
 	struct target *target;
 	size_t i;
 
+	if (replay->err && replay->chosen)
+		fail_rest(replay);
 	replay->ended = true;
 	while ((target = TAILQ_FIRST(&replay->targets)))
 		target_free(target);
@@ -197,6 +217,7 @@ static void end(struct replay *replay)
 		free(replay->notes[i].to);
 	}
 	free(replay->notes);
+	free(replay->chosen);
 	replay->finished(replay->arg, replay->err, &replay->figures);
 	uv_close((uv_handle_t *)&replay->idle, on_idle_closed);
 }
@@ -254,6 +275,52 @@ static int note(struct replay *replay, const struct spool_record *record)
 	return 0;
 }
 
+/* The sequences to do, in order: while it runs, others may fail and be added. */
+static int choose_failed(struct replay *replay)
+{
+	struct spool *spool = replay->fs->spool;
+	uint64_t sequence = replay->next;
+	int64_t when;
+	size_t room = 0;
+	uint64_t *grown;
+
+	for (; (sequence = spool_next(spool, sequence)) && sequence < replay->to; sequence++) {
+		if (!spool_has_failed(spool, sequence, &when))
+			continue;
+		if (replay->n_chosen == room) {
+			room = room ? room * 2 : 64;
+			grown = realloc(replay->chosen, room * sizeof(*grown));
+			if (!grown) {
+				free(replay->chosen);
+				return -ENOMEM;
+			}
+			replay->chosen = grown;
+		}
+		replay->chosen[replay->n_chosen++] = sequence;
+		if (!replay->alive || when < replay->alive)
+			replay->alive = when;
+	}
+	spool_forget_failed(spool);
+	return 0;
+}
+
+/* The next sequence from `from` on that is to be done; 0: none. */
+static uint64_t next_of(const struct replay *replay, uint64_t from)
+{
+	size_t low = 0, high = replay->n_chosen, mid;
+
+	if (!replay->chosen)
+		return spool_next(replay->fs->spool, from);
+	while (low < high) {
+		mid = (low + high) / 2;
+		if (replay->chosen[mid] < from)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < replay->n_chosen ? replay->chosen[low] : 0;
+}
+
 static int survey(struct replay *replay)
 {
 	struct spool *spool = replay->fs->spool;
@@ -263,7 +330,7 @@ static int survey(struct replay *replay)
 	enum spool_type type;
 	int err = 0;
 
-	for (; !err && (sequence = spool_next(spool, sequence)) && sequence < replay->to;
+	for (; !err && (sequence = next_of(replay, sequence)) && sequence < replay->to;
 	     sequence++) {
 		type = spool_type_of(spool, sequence);
 		if (type != SPOOL_CHECKED)
@@ -280,7 +347,7 @@ static int survey(struct replay *replay)
 	return err;
 }
 
-struct replay *replay_start(struct fs *fs, uint64_t from, uint64_t to,
+struct replay *replay_start(struct fs *fs, uint64_t from, uint64_t to, bool failed,
     void (*finished)(void *arg, int err, const struct replay_figures *figures), void *arg)
 {
 	struct replay *replay = calloc(1, sizeof(*replay));
@@ -294,7 +361,12 @@ struct replay *replay_start(struct fs *fs, uint64_t from, uint64_t to,
 	replay->arg = arg;
 	TAILQ_INIT(&replay->jobs);
 	TAILQ_INIT(&replay->targets);
+	if (failed && choose_failed(replay)) {
+		free(replay);
+		return NULL;
+	}
 	if (survey(replay)) {
+		free(replay->chosen);
 		free(replay);
 		return NULL;
 	}

@@ -30,10 +30,10 @@ struct replay_figures {
 	unsigned conflicts;
 };
 
-/* Sends what is not done of [from, to); finished is called once, later. err: 0, or why it could not
- * go on (-ENOTCONN, -ETIMEDOUT: the link); single changes that fail are not an error. NULL when
- * memory is out. */
-struct replay *replay_start(struct fs *fs, uint64_t from, uint64_t to,
+/* Sends what is not done of [from, to), failed: only what failed; finished is called once, later.
+ * err: 0, or why it could not go on (-ENOTCONN, -ETIMEDOUT: the link); single changes that fail are
+ * not an error. NULL when memory is out. */
+struct replay *replay_start(struct fs *fs, uint64_t from, uint64_t to, bool failed,
     void (*finished)(void *arg, int err, const struct replay_figures *figures), void *arg);
 void replay_figures(const struct replay *replay, struct replay_figures *out);
 

@@ -65,6 +65,8 @@ struct note {
 struct replay {
 	struct fs *fs;
 	uint64_t next, to; /* sequences */
+	uint64_t *chosen;  /* only these; owned; or NULL: all */
+	size_t n_chosen;
 	TAILQ_HEAD(, job) jobs;
 	unsigned n_jobs;
 	uint64_t job_bytes;

@@ -3,6 +3,7 @@
 #include "fs/control.h"
 #include "fs/replay.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,13 +66,14 @@ static void on_replayed(void *arg, int err, const struct replay_figures *figures
 	spooling->done(spooling->arg);
 }
 
-static int begin(struct fs *fs, uint64_t to, void (*done)(void *arg), void *arg)
+static int begin(
+    struct fs *fs, uint64_t from, uint64_t to, bool failed, void (*done)(void *arg), void *arg)
 {
 	struct spooling *spooling = fs->spooling;
 
 	spooling->done = done;
 	spooling->arg = arg;
-	spooling->replay = replay_start(fs, 1, to, on_replayed, fs);
+	spooling->replay = replay_start(fs, from, to, failed, on_replayed, fs);
 	if (!spooling->replay)
 		return -ENOMEM;
 	uv_timer_start(&spooling->progress, on_progress, PROGRESS_MS, PROGRESS_MS);
@@ -91,7 +93,41 @@ int spooling_replay(struct fs *fs, void (*done)(void *arg), void *arg)
 	log_warning("%s: sending %llu changes (%.1f MiB) that an earlier mount left",
 	    fs->profile->id, (unsigned long long)figures.records,
 	    (double)figures.bytes / (1 << 20));
-	return begin(fs, spool_recovered_end(fs->spool), done, arg);
+	return begin(fs, 1, spool_recovered_end(fs->spool), false, done, arg);
+}
+
+int spooling_retry(struct fs *fs, void (*done)(void *arg), void *arg)
+{
+	uint64_t from, to;
+
+	if (!fs->spool || !spool_failed_range(fs->spool, &from, &to))
+		return -ENOENT;
+	if (fs->spooling->replay)
+		return -EBUSY;
+	return begin(fs, from, to, true, done, arg);
+}
+
+unsigned spooling_discard(struct fs *fs, const char *path)
+{
+	size_t len = strlen(fs->mountpoint);
+	char there[PATH_MAX];
+
+	if (!fs->spool)
+		return 0;
+	if (strncmp(path, fs->mountpoint, len) || path[len] != '/')
+		return spool_discard(fs->spool, path);
+	snprintf(there, sizeof(there), "%s%s",
+	    strcmp(remote_root(fs->remote), "/") ? remote_root(fs->remote) : "", path + len);
+	return spool_discard(fs->spool, there);
+}
+
+unsigned spooling_failed(const struct fs *fs)
+{
+	struct spool_figures figures = {0};
+
+	if (fs->spool)
+		spool_figures(fs->spool, &figures);
+	return figures.failed_files;
 }
 
 void spooling_note_conflict(struct fs *fs, const char *path, const char *place)

@@ -16,6 +16,12 @@ int spooling_start(struct fs *fs);
 void spooling_stop(struct fs *fs);
 /* Sends what earlier mounts left, then done. On a terminal with progress. */
 int spooling_replay(struct fs *fs, void (*done)(void *arg), void *arg);
+/* Sends what failed once more, then done (later). -EBUSY: that is under way already. */
+int spooling_retry(struct fs *fs, void (*done)(void *arg), void *arg);
+/* What failed of a path (on the instance, or below the mountpoint) is given up; how many files. */
+unsigned spooling_discard(struct fs *fs, const char *path);
+/* Files whose changes could not be made. */
+unsigned spooling_failed(const struct fs *fs);
 /* A file that was changed here and there: what is ours lies at place. */
 void spooling_note_conflict(struct fs *fs, const char *path, const char *place);
 /* The handles on the loop; before the loop ends. */

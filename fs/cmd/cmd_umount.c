@@ -2,6 +2,7 @@
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/stale.h"
+#include "fs/cmd/unsent.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,14 +50,28 @@ static int unmount(const char *mountpoint, struct conf_error *error)
 	return 0;
 }
 
+/* Tells what of the mount is not on the instance; before its daemon ends. */
+static void tell_unsent(const struct client_mount *mount)
+{
+	struct conf_error ignored;
+	json_t *status;
+
+	if (client_call(mount->socket, "status", &status, &ignored))
+		return;
+	unsent_print(status);
+	json_decref(status);
+}
+
 static int umount_mount(const struct client_mount *mount, struct conf_error *error)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
 	int pid = (int)json_integer_value(json_object_get(mount->status, "pid"));
 	struct conf_error lost = {.text = ""};
-	int unsent = client_call(mount->socket, "sync", NULL, &lost);
-	int err = unmount(mountpoint, error);
+	int unsent = unsent_sync(mount, isatty(STDERR_FILENO), &lost), err;
 
+	if (unsent)
+		tell_unsent(mount);
+	err = unmount(mountpoint, error);
 	if (err)
 		return err;
 	if (client_wait_end(pid, END_TIMEOUT_MS))
@@ -68,27 +83,28 @@ static int umount_mount(const struct client_mount *mount, struct conf_error *err
 	return 0;
 }
 
-static int on_one(const char *what, int argc, char **argv)
+static int sync_mount(const struct client_mount *mount, bool progress, struct conf_error *error)
+{
+	int err = unsent_sync(mount, progress, error);
+
+	if (err)
+		tell_unsent(mount);
+	return err;
+}
+
+static int on_one(const char *what, const char *which, bool progress)
 {
 	struct conf_error error = {.text = ""};
 	struct client_mount *mounts, *mount;
 	int n, code = 0;
 
-	if (argc != 1 || argv[0][0] == '-') {
-		fprintf(stderr, "usage: vastfs %s MOUNTPOINT|ID\n", what);
-		return 1;
-	}
-	if (!strcmp(what, "umount") && stale_remove(argv[0]) == 1) {
-		fprintf(stderr, "vastfs umount: %s: its daemon was gone\n", argv[0]);
-		return 0;
-	}
 	n = client_mounts(&mounts, &error);
 	if (n < 0)
 		return command_fail(what, &error);
-	mount = client_choose(mounts, n, argv[0], &error);
+	mount = client_choose(mounts, n, which, &error);
 	if (!mount)
 		code = command_fail(what, &error);
-	else if (!strcmp(what, "sync") ? client_call(mount->socket, "sync", NULL, &error)
+	else if (!strcmp(what, "sync") ? sync_mount(mount, progress, &error)
 				       : umount_mount(mount, &error))
 		code = command_fail(what, &error);
 	client_mounts_free(mounts, n);
@@ -97,10 +113,20 @@ static int on_one(const char *what, int argc, char **argv)
 
 int cmd_sync(int argc, char **argv)
 {
-	return on_one("sync", argc, argv);
+	bool progress = argc > 1 && !strcmp(argv[0], "--progress");
+
+	if (argc != 1 + progress || argv[progress][0] == '-')
+		return command_usage("sync");
+	return on_one("sync", argv[progress], progress);
 }
 
 int cmd_umount(int argc, char **argv)
 {
-	return on_one("umount", argc, argv);
+	if (argc != 1 || argv[0][0] == '-')
+		return command_usage("umount");
+	if (stale_remove(argv[0]) == 1) {
+		fprintf(stderr, "vastfs umount: %s: its daemon was gone\n", argv[0]);
+		return 0;
+	}
+	return on_one("umount", argv[0], false);
 }

@@ -23,9 +23,12 @@ static const struct command {
     {"remove", cmd_remove, "ID", "take an instance out of the profile"},
     {"run", cmd_run, "[-t|-T] [--on MOUNTPOINT|ID] [--] COMMAND...",
 	"run a program on the instance, in the same folder"},
+    {"spool", cmd_spool, "MOUNTPOINT|ID [list|retry|discard PATH]",
+	"what could not be sent: show, try again, give up"},
     {"ssh", cmd_ssh, "[MOUNTPOINT|ID]", "open a shell there"},
     {"status", cmd_status, "[--json | --watch] [MOUNTPOINT|ID]", "how the mounts are doing"},
-    {"sync", cmd_sync, "MOUNTPOINT|ID", "wait until everything written is on the instance"},
+    {"sync", cmd_sync, "[--progress] MOUNTPOINT|ID",
+	"wait until everything written is on the instance"},
     {"umount", cmd_umount, "MOUNTPOINT|ID", "sync, unmount, wait for the end"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

@@ -1,0 +1,57 @@
+#!/bin/bash
+# What can't be sent is named, and kept (W5): the instance's disk is full, then has room again.
+. "$(dirname "$0")/../lib.sh"
+setup
+if [[ $(id -u) != 0 ]]; then
+	skip "a full disk" "needs root"
+	finish
+fi
+# within the server's own mounts there is no tmpfs of ours: it is made before the server starts
+sshd_kill
+mkdir "$REMOTE/small"
+mount -t tmpfs -o size=1m none "$REMOTE/small" || { skip "a full disk" "no tmpfs"; finish; }
+trap 'umount -l "$REMOTE/small" 2>/dev/null; cleanup' EXIT
+sshd_start "$SSHD_PORT"
+mount_fs || finish
+
+status() { "$BUILD/vastfs" status --json "$MNT" | jq -r "$1"; }
+some_failed() { [[ $(status '.spool.failed | length') -gt 0 ]]; }
+
+# In a burst a close is answered before the data is there: nobody is left to be told.
+full_disk() {
+	mkdir "$W/local/t"
+	local i
+	for i in {1..30}; do head -c 60000 /dev/urandom >"$W/local/t/f$i"; done
+	cp -r "$W/local/t" "$MNT/small/" 2>/dev/null || true
+	wait_for 20 some_failed || die "$(status .spool)"
+	has "$(status '.spool.failed[].error')" "No space left on device"
+	has "$("$BUILD/vastfs" status "$MNT")" "NOT SENT: $REMOTE/small/t/f"
+	rc_is 1 "$BUILD/vastfs" sync "$MNT"
+	has "$OUT" "not on the instance: $REMOTE/small/t/f"
+	has "$OUT" "$XDG_STATE_HOME/vastfs/gpu"
+	rc_is 1 "$BUILD/vastfs" spool "$MNT" retry
+	some_failed
+}
+retry() {
+	local name failed
+	failed=$(status '.spool.failed[].path')
+	mount -o remount,size=8m "$REMOTE/small"
+	nsenter -t "$(pgrep -P "$(pid_of sshd)" | head -1)" -m mount -o remount,size=8m "$REMOTE/small" 2>/dev/null || true
+	"$BUILD/vastfs" spool "$MNT" retry
+	eq "$(status '.spool.failed | length')" 0 "$(status .spool)"
+	"$BUILD/vastfs" sync "$MNT" || true
+	for name in $failed; do
+		[[ $name != *.vastfs* ]] || continue
+		cmp "$name" "$W/local/t/${name##*/}" || die "$(status .spool) $(ls -l "$REMOTE/small/t")"
+	done
+}
+progress() {
+	OUT=$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)
+	rc_is 1 "$BUILD/vastfs" sync
+}
+check_vastfs "a full disk with nobody to be told: kept and named" full_disk
+check_vastfs "vastfs spool retry sends it when there is room" retry
+check_vastfs "vastfs sync --progress" progress
+check "unmounts" umount_fs
+umount -l "$REMOTE/small"
+finish
