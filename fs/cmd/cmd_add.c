@@ -88,6 +88,19 @@ static int make_lines(const struct sshline *line, char **out, struct conf_error 
 	return rc;
 }
 
+static void show_lines(const char *lines)
+{
+	size_t len;
+
+	for (; *lines; lines += len) {
+		len = strcspn(lines, "\n");
+		printf("    ");
+		fwrite(lines, 1, len, stdout);
+		putchar('\n');
+		len += lines[len] == '\n';
+	}
+}
+
 static int store(
     const char *config, const char *id, const char *lines, bool force, struct conf_error *error)
 {
@@ -109,8 +122,7 @@ static int store(
 	if (!rc) {
 		printf(
 		    "%s [%s] in %s:\n", there ? "Changed" : "Added", id, profile_edit_name(edit));
-		for (const char *p = lines; *p; p += strcspn(p, "\n") + 1)
-			printf("    %.*s\n", (int)strcspn(p, "\n"), p);
+		show_lines(lines);
 	}
 	profile_edit_free(edit);
 	return rc;
