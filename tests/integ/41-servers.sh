@@ -47,6 +47,7 @@ everyday() { # in a folder of its own, so that one failure is one
 	cp "$here/dd" "$here/dd2"
 	same_file "$there/dd" "$there/dd2"
 	rm -r "$here"
+	synced
 	[[ ! -e $there ]]
 }
 poor_links() {
