@@ -141,6 +141,8 @@ void replay_job_end(struct job *job, int err)
 			spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
 	} else {
 		replay->figures.failed++;
+		log_error("change %d of %s that an earlier mount left can't be done: %s",
+		    (int)record->type, record->path, strerror(-err));
 		spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
 	}
 	TAILQ_REMOVE(&replay->jobs, job, link);

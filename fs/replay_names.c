@@ -299,6 +299,8 @@ static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 	if (job->err == -ENOENT) { /* nothing under the old name */
 		if (!err)
 			targets_renamed(job->replay, job->record.path, job->record.to);
+		else if (job->record.sent) /* it was done, and a later change was too */
+			err = 0;
 		replay_job_end(job, err);
 		return;
 	}

@@ -18,12 +18,11 @@ killed_and_remounted() {
 	eq "$(cat "$MNT/one")" one
 	eq "$(grep -cF " $MNT " /proc/self/mountinfo)" 1 "mounts there:"
 	# with a program inside, which the dead mount can't let go of
-	tail -f "$MNT/one" >/dev/null &
-	local holder=$!
+	exec 7<"$MNT/one"
 	kill -KILL "$(daemon_pid)"
 	mount_fs
 	eq "$(cat "$MNT/one")" one
-	kill "$holder"
+	exec 7<&-
 	umount_fs
 }
 stale_unmounts() {
