@@ -338,6 +338,8 @@ static void on_link(void *arg, const struct ssh_error *error)
 		log_warning("%s: connected again", daemon->options->profile->id);
 	if (daemon->fs.contents)
 		content_pool_link(daemon->fs.contents, !error);
+	if (!error) /* even when it is lost again before anybody looks */
+		daemon->fs.given_up_ms = 0;
 	if (!error && daemon->state == MOUNTED)
 		fs_learn_clock(&daemon->fs);
 }
