@@ -113,6 +113,16 @@ static void on_listed(void *arg, int err)
 	end_opendir(arg, err);
 }
 
+/* The instance has to say whether the login may list it, when its mode does not say yes for sure.
+ */
+static bool may_be_refused(const struct fs *fs, const struct inode *folder)
+{
+	const struct attr *attr = &folder->attr;
+	uint32_t uid = remote_uid(fs->remote), bits = attr->uid == uid ? 0400 : 0044;
+
+	return uid && (attr->mode & bits) != bits && !fs_offline(fs);
+}
+
 void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
@@ -138,7 +148,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	names_pin(folder);
 	opendir->handle = handle;
 	opendir->fi = *fi;
-	if (listing_is_fresh(fs, folder) ||
+	if ((listing_is_fresh(fs, folder) && !may_be_refused(fs, folder)) ||
 	    (LIST_EMPTY(&folder->names) && folder != names_root(fs->names))) {
 		end_opendir(opendir, 0);
 		return;

@@ -137,6 +137,12 @@ static bool is_doubtful(const struct listing *listing, int err)
 	       names_moved_since(listing->fs->names, listing->tick);
 }
 
+/* Modes that were set decide on what all but root may list. */
+static enum outbox_kind turn_kind(const struct fs *fs)
+{
+	return remote_uid(fs->remote) ? OUTBOX_ALONE : OUTBOX_READ;
+}
+
 static void send_when_clear(void *arg, int err);
 
 static void list_again(struct listing *listing)
@@ -263,7 +269,7 @@ static void send_when_clear(void *arg, int err)
 
 	if (!err)
 		waits =
-		    behind_wait(fs, OUTBOX_READ, listing->folder, NULL, send_when_clear, listing);
+		    behind_wait(fs, turn_kind(fs), listing->folder, NULL, send_when_clear, listing);
 	if (!err && !waits)
 		return;
 	if (waits < 0)
@@ -293,7 +299,7 @@ static int begin(struct fs *fs, struct inode *folder, bool ahead)
 	listing->folder = folder;
 	listing->ahead = listing->began_ahead = ahead;
 	STAILQ_INIT(&listing->waiters);
-	waits = behind_wait(fs, OUTBOX_READ, folder, NULL, send_when_clear, listing);
+	waits = behind_wait(fs, turn_kind(fs), folder, NULL, send_when_clear, listing);
 	if (waits < 0) {
 		free(listing);
 		return waits;
