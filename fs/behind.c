@@ -170,6 +170,15 @@ void behind_answered(struct behind *behind, int err)
 		outbox_answered(behind->fs->outbox, &behind->item, err);
 }
 
+void behind_mended(void *arg, int err)
+{
+	struct behind *behind = arg;
+
+	if (err)
+		failures_add(behind->fs, "setting mode or owner", behind->item.path, err);
+	behind_answered(behind, 0);
+}
+
 static const char *words_for(enum outbox_kind kind)
 {
 	static const char *const words[] = {[OUTBOX_MKDIR] = "mkdir",

@@ -70,13 +70,19 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 	return 0;
 }
 
-static void on_mended(void *arg, int err)
+static void merge(struct sftp_attr *into, const struct sftp_attr *attr)
 {
-	struct behind *behind = arg;
-
-	if (err)
-		failures_add(behind->fs, "setting mode or owner", behind->item.path, err);
-	behind_answered(behind, 0);
+	if (attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
+		into->mode = attr->mode;
+	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		into->uid = attr->uid;
+		into->gid = attr->gid;
+	}
+	if (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
+		into->atime = attr->atime;
+		into->mtime = attr->mtime;
+	}
+	into->flags |= attr->flags;
 }
 
 /* It is there, with mode and owner as the server's umask and login made them. */
@@ -100,17 +106,11 @@ static void mend(struct behind *behind)
 		struct sftp_attr *later = &((struct behind *)open->unsent)->attr;
 
 		fix.flags &= ~later->flags;
-		if (fix.flags & SSH_FILEXFER_ATTR_PERMISSIONS)
-			later->mode = fix.mode;
-		if (fix.flags & SSH_FILEXFER_ATTR_UIDGID) {
-			later->uid = fix.uid;
-			later->gid = fix.gid;
-		}
-		later->flags |= fix.flags;
+		merge(later, &fix);
 		fix.flags = 0;
 	}
 	if (fix.flags)
-		rfile_fsetstat(behind->handle->file, &fix, on_mended, behind);
+		rfile_fsetstat(behind->handle->file, &fix, behind_mended, behind);
 	else
 		behind_answered(behind, 0);
 }
@@ -196,21 +196,6 @@ const char *behind_path_of_data(const struct openfile *open)
 	const struct behind *behind = open->sending ? open->sending : open->unsent;
 
 	return behind ? behind->item.path : NULL;
-}
-
-static void merge(struct sftp_attr *into, const struct sftp_attr *attr)
-{
-	if (attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
-		into->mode = attr->mode;
-	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {
-		into->uid = attr->uid;
-		into->gid = attr->gid;
-	}
-	if (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
-		into->atime = attr->atime;
-		into->mtime = attr->mtime;
-	}
-	into->flags |= attr->flags;
 }
 
 int behind_file(struct handle *handle, const struct sftp_attr *attr)

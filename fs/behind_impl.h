@@ -45,6 +45,9 @@ void behind_free(struct behind *behind);
 /* Into the outbox, with its names and inode pending. On an error it was freed. */
 int behind_add(struct behind *behind, enum outbox_kind kind, const char *path, const char *to);
 void behind_answered(struct behind *behind, int err);
+/* remote_done: mode and owner of what was made are as they should be, or that failed; it is made.
+ */
+void behind_mended(void *arg, int err);
 
 /* --- behind_spool.c --- */
 /* Into the spool, before anything is changed here. there: what stands under the name that is

@@ -160,15 +160,6 @@ static void on_answered(void *arg, int err)
 	behind_answered(behind, err);
 }
 
-static void on_mended(void *arg, int err)
-{
-	struct behind *behind = arg;
-
-	if (err)
-		failures_add(behind->fs, "setting mode or owner", behind->item.path, err);
-	behind_answered(behind, 0);
-}
-
 /* Made, and its attributes seen. */
 static void join_made(struct behind *behind)
 {
@@ -198,7 +189,7 @@ static void join_made(struct behind *behind)
 	}
 	if (fix.flags)
 		remote_setstat(
-		    behind->fs->remote, behind->item.path, &fix, true, on_mended, behind);
+		    behind->fs->remote, behind->item.path, &fix, true, behind_mended, behind);
 	else
 		behind_answered(behind, 0);
 }

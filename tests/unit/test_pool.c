@@ -298,7 +298,7 @@ static void test_waiting_hurries(void **unused)
 	UNTIL(fake.n_sessions > before);
 	assert_true(fake_now_ms() - start < 1500);
 	UNTIL(fake.n_sessions > before + 2);
-	assert_in_range(fake_now_ms() - start, 3500, 12000);
+	assert_in_range(fake_now_ms() - start, 4000, 9000);
 	teardown_pool();
 }
 
