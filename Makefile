@@ -24,7 +24,7 @@ B := build/$(SANITIZE)
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-optimize-sibling-calls
 endif
 
-PKGS := fuse3 libssh2 libcrypto inih libuv jansson libxxhash sqlite3 libcurl
+PKGS := fuse3 libssh2 libcrypto inih libuv jansson libxxhash sqlite3 libcurl libargon2
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS))
 

@@ -256,9 +256,8 @@ int keyfile_explain(
 		return explain_public(path, where, error);
 	case KEYFILE_PUTTY:
 		return conf_fail(error, EINVAL,
-		    "%s: key %s is in PuTTY's format; convert it: puttygen %s -O private-openssh "
-		    "-o "
-		    "id_vastfs",
+		    "%s: key %s is in PuTTY's format, which ssh does not read; convert it: "
+		    "puttygen %s -O private-openssh -o id_vastfs",
 		    where, path, path);
 	case KEYFILE_UNKNOWN:
 		break;

@@ -20,7 +20,7 @@ enum keyfile_state {
 	KEYFILE_ENCRYPTED,
 	KEYFILE_HARDWARE, /* the secret is in a security key; only ssh-agent can use it */
 	KEYFILE_PUBLIC,
-	KEYFILE_PUTTY,
+	KEYFILE_PUTTY,	 /* .ppk, with a passphrase or without; ssh(1) can't read it */
 	KEYFILE_UNKNOWN, /* no private key in a known format */
 };
 

@@ -15,7 +15,7 @@ int draft_check_keys(struct draft *draft, struct conf_error *error)
 
 		/* A passphrase is asked for, by the agent or us; a security key is ssh's. */
 		if (state != KEYFILE_USABLE && state != KEYFILE_ENCRYPTED &&
-		    state != KEYFILE_HARDWARE) {
+		    state != KEYFILE_HARDWARE && state != KEYFILE_PUTTY) {
 			int rc = keyfile_explain(state, p->keys[i], draft->key_from[i], error);
 
 			/* The rest stays owned by the draft: close the gap of what was freed. */
@@ -26,6 +26,7 @@ int draft_check_keys(struct draft *draft, struct conf_error *error)
 			p->n_keys = kept;
 			return rc;
 		}
+		p->putty_keys |= state == KEYFILE_PUTTY;
 		p->keys[kept] = p->keys[i];
 		draft->key_from[kept++] = draft->key_from[i];
 	}
@@ -45,7 +46,9 @@ int draft_add_default_keys(struct draft *draft, struct conf_error *error)
 		struct conf_error why = {""};
 		int rc = 0;
 
-		if (state == KEYFILE_USABLE || state == KEYFILE_ENCRYPTED) {
+		draft->profile->putty_keys |= state == KEYFILE_PUTTY;
+		if (state == KEYFILE_USABLE || state == KEYFILE_ENCRYPTED ||
+		    state == KEYFILE_PUTTY) {
 			rc = profile_key_set(draft, profile_key_find("key"), path, &origin, error);
 		} else if (state != KEYFILE_MISSING) {
 			keyfile_explain(state, path, "default key passed over", &why);

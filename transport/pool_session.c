@@ -260,7 +260,8 @@ static bool wants_process(const struct pool_session *session)
 	}
 	return pool->process_only || pool->target->profile->n_ssh_options ||
 	       pool->target->profile->needs_ssh ||
-	       (session->index && pool->process_failures < PROCESS_TRIES && pool_near(pool));
+	       (session->index && pool->process_failures < PROCESS_TRIES &&
+		   !pool->target->profile->putty_keys && pool_near(pool));
 }
 
 static bool beyond_library(const struct ssh_error *error)
@@ -295,7 +296,8 @@ static bool other_way(struct pool_session *session, const struct ssh_error *erro
 static const struct ssh_error *choose_error(const struct pool *pool, const struct ssh_error *error)
 {
 	if (!pool->library_error.kind || pool->library_error.kind == SSH_NO_ALGORITHM ||
-	    (error->kind != SSH_DENIED && error->kind != SSH_NO_KEY && error->kind != SSH_CONFIG))
+	    (error->kind != SSH_DENIED && error->kind != SSH_NO_KEY &&
+		error->kind != SSH_KEY_UNUSABLE && error->kind != SSH_CONFIG))
 		return error;
 	return &pool->library_error;
 }

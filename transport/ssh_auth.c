@@ -8,6 +8,7 @@
 #include "transport/ssh_internal.h"
 #include "transport/ssh_keyfile.h"
 #include "transport/ssh_secret.h"
+#include "transport/ssh_sign.h"
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -20,16 +21,14 @@
 
 #define PASSPHRASE_TRIES 3
 
-/* Up to 1.10 libssh2 signs with RSA and SHA-1 only, which OpenSSH 8.8 and later refuse. */
-#define RSA_IS_OLD (LIBSSH2_VERSION_NUM < 0x010b00)
-
 struct auth {
 	struct ssh_connection *c;
-	char methods[128];   /* what the server would take */
-	unsigned tried, rsa; /* keys that it refused, and how many of these are RSA */
-	char refused[360];   /* their names */
-	char unusable[400];  /* what is wrong with the files that were not tried */
-	bool agent_empty;    /* there is an agent, without keys */
+	char methods[128];	   /* what the server would take */
+	unsigned tried, rsa;	   /* keys that it refused, and how many of these are RSA */
+	char refused[360];	   /* their names */
+	char unusable[400];	   /* what is wrong with the files that were not tried */
+	bool agent_empty;	   /* there is an agent, without keys */
+	char why[PRIVKEY_WHY_MAX]; /* what is wrong with the file at hand, behind its name; or "" */
 };
 
 enum outcome { AUTH_IN, AUTH_REFUSED, AUTH_FAILED };
@@ -81,8 +80,9 @@ static int fail_nothing(struct auth *auth, struct ssh_error *error)
 static int fail_rsa(struct auth *auth, struct ssh_error *error)
 {
 	return ssh_fail(error, SSH_KEY_UNUSABLE, EACCES,
-	    "%s: %s can't be used: libssh2 %s signs with RSA and SHA-1 only, which today's servers "
-	    "refuse. Make an "
+	    "%s: %s can't be used: libssh2 %s signs with RSA and SHA-1 only for servers that are "
+	    "not "
+	    "OpenSSH. Make an "
 	    "ED25519 key with `ssh-keygen -t ed25519`, add ~/.ssh/id_ed25519.pub to the instance, "
 	    "and try "
 	    "again",
@@ -102,7 +102,7 @@ static int fail_denied(struct auth *auth, struct ssh_error *error)
 		log_info("%s: the server says: %s", c->where, banner_line(c, says, sizeof(says)));
 	if (!auth->tried)
 		return fail_nothing(auth, error);
-	if (RSA_IS_OLD && auth->rsa == auth->tried)
+	if (SSH_RSA_IS_OLD && auth->rsa == auth->tried)
 		return fail_rsa(auth, error);
 	return ssh_fail(error, transient ? SSH_DENIED_TRANSIENT : SSH_DENIED, EACCES,
 	    "%s: Permission denied (%s): %s does not accept %s.%s%s%s Add the public key (the .pub "
@@ -157,7 +157,7 @@ static void note_refused(struct auth *auth, const char *what, bool rsa)
 }
 
 /* libssh2's attempt with the file. Its error, or 0; *err is set when the wait for it failed. */
-static int try_secret(struct auth *auth, const char *path, const char *secret, int *err)
+static int try_library(struct auth *auth, const char *path, const char *secret, int *err)
 {
 	struct ssh_connection *c = auth->c;
 	const char *user = c->target->profile->user;
@@ -171,6 +171,35 @@ static int try_secret(struct auth *auth, const char *path, const char *secret, i
 	return rc;
 }
 
+/* Is it one that libssh2 can't do, or only in an outdated way? */
+static bool wants_own(const struct auth *auth, const struct keyfile *key)
+{
+	/* of a PEM key nothing is known before it is opened */
+	return key->putty || (SSH_RSA_IS_OLD && (key->rsa || !key->word[0]) &&
+				 ssh_sign_suits(auth->c, "ssh-rsa"));
+}
+
+/* As try_library; a wrong passphrase is LIBSSH2_ERROR_FILE, as there. */
+static int try_secret(
+    struct auth *auth, const char *path, const struct keyfile *key, const char *secret, int *err)
+{
+	struct privkey *own = NULL;
+	int rc = LIBSSH2_ERROR_FILE, result;
+
+	*err = 0;
+	auth->why[0] = '\0';
+	if (!wants_own(auth, key))
+		return try_library(auth, path, secret, err);
+	result = privkey_load(path, secret, &own, auth->why);
+	if (!result && (key->putty || !strcmp(own->type, "ssh-rsa")))
+		rc = ssh_sign_suits(auth->c, own->type) ? ssh_sign_with_key(auth->c, own, err)
+							: LIBSSH2_ERROR_METHOD_NOT_SUPPORTED;
+	else if (!key->putty && result != -EKEYREJECTED && result != -ENOKEY)
+		rc = try_library(auth, path, secret, err);
+	privkey_free(own);
+	return rc;
+}
+
 /* The forwards' sessions leave questions to the others. */
 static bool may_ask(const struct auth *auth)
 {
@@ -180,7 +209,7 @@ static bool may_ask(const struct auth *auth)
 }
 
 /* The same with its passphrase, which a person may get wrong. */
-static int try_encrypted(struct auth *auth, const char *path, int *err)
+static int try_encrypted(struct auth *auth, const char *path, const struct keyfile *key, int *err)
 {
 	char secret[SSH_SECRET_MAX];
 	int rc = LIBSSH2_ERROR_FILE;
@@ -189,7 +218,7 @@ static int try_encrypted(struct auth *auth, const char *path, int *err)
 	for (int i = 0; i < PASSPHRASE_TRIES && !*err && rc == LIBSSH2_ERROR_FILE; i++) {
 		if (!ssh_secret_get(path, may_ask(auth), i > 0, secret))
 			break;
-		rc = try_secret(auth, path, secret, err);
+		rc = try_secret(auth, path, key, secret, err);
 	}
 	OPENSSL_cleanse(secret, sizeof(secret));
 	return rc;
@@ -220,7 +249,9 @@ static enum outcome try_file(
 	if (key.word[0])
 		append(what, sizeof(what), "", ")");
 	log_verbose("%s: trying key %s", c->where, what);
-	rc = encrypted ? try_encrypted(auth, path, err) : try_secret(auth, path, NULL, err);
+	auth->why[0] = '\0';
+	rc = encrypted ? try_encrypted(auth, path, &key, err)
+		       : try_secret(auth, path, &key, NULL, err);
 	if (*err)
 		return AUTH_FAILED;
 	outcome = judge(auth, rc, err);
@@ -229,7 +260,9 @@ static enum outcome try_file(
 	libssh2_session_last_error(c->session, &why, NULL, 0);
 	log_verbose("%s: %s: %d %s", c->where, path, rc, why ? why : "");
 	if (rc == LIBSSH2_ERROR_FILE) {
-		if (encrypted)
+		if (auth->why[0])
+			snprintf(what, sizeof(what), "%.100s %.150s", path, auth->why);
+		else if (encrypted)
 			ssh_keyfile_advice(path, &key, what, sizeof(what));
 		else
 			snprintf(what, sizeof(what), "%.150s can't be understood by libssh2 %s",
@@ -237,7 +270,7 @@ static enum outcome try_file(
 		append(auth->unusable, sizeof(auth->unusable), "; ", what);
 		return AUTH_REFUSED;
 	}
-	note_refused(auth, what, key.rsa);
+	note_refused(auth, what, key.rsa && !ssh_sign_suits(c, "ssh-rsa"));
 	return AUTH_REFUSED;
 }
 
@@ -257,11 +290,28 @@ static enum outcome try_files(struct auth *auth, bool encrypted, int *err)
 
 /* --- the agent ------------------------------------------------------------------------ */
 
+/* As ssh_sign_with_agent. */
+static int ask_agent(struct auth *auth, LIBSSH2_AGENT *agent,
+    struct libssh2_agent_publickey *identity, const char *type, int *err)
+{
+	struct ssh_connection *c = auth->c;
+	uint64_t deadline = ssh_deadline(c->target) + AGENT_MS;
+	int rc;
+
+	*err = 0;
+	c->deadline = ssh_now() + AGENT_MS;
+	if (SSH_RSA_IS_OLD && !strcmp(type, "ssh-rsa") && ssh_sign_suits(c, type))
+		return ssh_sign_with_agent(c, identity->blob, identity->blob_len, deadline, err);
+	while (!*err && (rc = libssh2_agent_userauth(agent, c->target->profile->user, identity)) ==
+			    LIBSSH2_ERROR_EAGAIN)
+		*err = ssh_wait(c, deadline);
+	return rc;
+}
+
 static enum outcome try_identity(
     struct auth *auth, LIBSSH2_AGENT *agent, struct libssh2_agent_publickey *identity, int *err)
 {
 	struct ssh_connection *c = auth->c;
-	uint64_t deadline = ssh_deadline(c->target) + AGENT_MS;
 	char type[64], fingerprint[80], comment[96], what[256];
 	enum outcome outcome;
 	int rc;
@@ -274,16 +324,12 @@ static enum outcome try_identity(
 	snprintf(what, sizeof(what), "the agent's key %s (%s %s)", comment, ssh_key_type_word(type),
 	    fingerprint);
 	log_verbose("%s: trying %s", c->where, what);
-	c->deadline = ssh_now() + AGENT_MS;
-	while ((rc = libssh2_agent_userauth(agent, c->target->profile->user, identity)) ==
-	       LIBSSH2_ERROR_EAGAIN) {
-		*err = ssh_wait(c, deadline);
-		if (*err)
-			return AUTH_FAILED;
-	}
+	rc = ask_agent(auth, agent, identity, type, err);
+	if (*err)
+		return AUTH_FAILED;
 	outcome = judge(auth, rc, err);
 	if (outcome == AUTH_REFUSED)
-		note_refused(auth, what, !strcmp(type, "ssh-rsa"));
+		note_refused(auth, what, !strcmp(type, "ssh-rsa") && !ssh_sign_suits(c, type));
 	return outcome;
 }
 

@@ -1,5 +1,6 @@
 #include "transport/ssh_keyfile.h"
 #include "transport/ssh_hostkey.h"
+#include "transport/sshwire.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
@@ -14,54 +15,30 @@
 #define KEYFILE_MAX 65536
 #define OPENSSH_MAGIC "openssh-key-v1" /* with its NUL */
 
-/* A cursor over the SSH wire form. */
-struct cursor {
-	const uint8_t *at, *end;
-};
-
-static bool get_string(struct cursor *cursor, const uint8_t **data, size_t *len)
-{
-	size_t n;
-
-	if (cursor->end - cursor->at < 4)
-		return false;
-	n = (size_t)cursor->at[0] << 24 | (size_t)cursor->at[1] << 16 | (size_t)cursor->at[2] << 8 |
-	    cursor->at[3];
-	if (n > (size_t)(cursor->end - cursor->at) - 4)
-		return false;
-	*data = cursor->at + 4;
-	*len = n;
-	cursor->at += 4 + n;
-	return true;
-}
-
 /*
  * PROTOCOL.key of OpenSSH: magic, string cipher, string kdf, string kdf options, uint32 number of
  * keys, string public key, string private part (encrypted unless the cipher is "none").
  */
 static void look_openssh(const uint8_t *bytes, size_t size, struct keyfile *out)
 {
-	struct cursor cursor = {bytes, bytes + size};
-	const uint8_t *cipher, *skip, *blob;
-	size_t cipher_len, skip_len, blob_len;
+	struct span rest = {bytes, size}, cipher, skip, blob;
+	uint32_t count;
 	char type[64];
 
 	if (size < sizeof(OPENSSH_MAGIC) || memcmp(bytes, OPENSSH_MAGIC, sizeof(OPENSSH_MAGIC)))
 		return;
-	cursor.at += sizeof(OPENSSH_MAGIC);
-	if (!get_string(&cursor, &cipher, &cipher_len) || !get_string(&cursor, &skip, &skip_len) ||
-	    !get_string(&cursor, &skip, &skip_len) || cursor.end - cursor.at < 4)
+	rest = (struct span){bytes + sizeof(OPENSSH_MAGIC), size - sizeof(OPENSSH_MAGIC)};
+	if (!wire_get_string(&rest, &cipher) || !wire_get_string(&rest, &skip) ||
+	    !wire_get_string(&rest, &skip) || !wire_get_u32(&rest, &count) ||
+	    !wire_get_string(&rest, &blob))
 		return;
-	cursor.at += 4;
-	if (!get_string(&cursor, &blob, &blob_len))
-		return;
-	ssh_key_type(blob, blob_len, type, sizeof(type));
+	ssh_key_type(blob.data, blob.len, type, sizeof(type));
 	snprintf(out->word, sizeof(out->word), "%.23s", ssh_key_type_word(type));
-	ssh_hostkey_fingerprint(blob, blob_len, out->fingerprint, sizeof(out->fingerprint));
+	ssh_hostkey_fingerprint(blob.data, blob.len, out->fingerprint, sizeof(out->fingerprint));
 	out->rsa = !strcmp(type, "ssh-rsa");
 	if (!strncmp(type, "sk-", 3))
 		out->state = KEYFILE_TOKEN;
-	else if (cipher_len != 4 || memcmp(cipher, "none", 4))
+	else if (!span_is(cipher, "none"))
 		out->state = KEYFILE_ENCRYPTED;
 	else
 		out->state = KEYFILE_USABLE;
@@ -86,11 +63,27 @@ static size_t unarmour(char *text)
 	return n > 0 ? (size_t)n : 0;
 }
 
+/* "PuTTY-User-Key-File-3: KIND", then "Encryption: none" or another. */
+static void look_putty(const char *text, struct keyfile *out)
+{
+	const char *kind = strstr(text, ": "), *encryption = strstr(text, "Encryption: ");
+	char type[64];
+
+	out->putty = true;
+	out->state =
+	    encryption && strncmp(encryption + 12, "none", 4) ? KEYFILE_ENCRYPTED : KEYFILE_USABLE;
+	if (!kind)
+		return;
+	snprintf(type, sizeof(type), "%.*s", (int)strcspn(kind + 2, "\r\n"), kind + 2);
+	snprintf(out->word, sizeof(out->word), "%.23s", ssh_key_type_word(type));
+	out->rsa = !strcmp(type, "ssh-rsa");
+}
+
 static void look_text(char *text, struct keyfile *out)
 {
 	out->state = KEYFILE_OTHER;
 	if (!strncmp(text, "PuTTY-User-Key-File", 19)) {
-		out->state = KEYFILE_PUTTY;
+		look_putty(text, out);
 	} else if (strstr(text, "-----BEGIN OPENSSH PRIVATE KEY-----")) {
 		char *armour = strstr(text, "-----BEGIN OPENSSH");
 
@@ -160,17 +153,15 @@ void ssh_keyfile_advice(const char *path, const struct keyfile *key, char *buf, 
 		break;
 	case KEYFILE_ENCRYPTED:
 		snprintf(buf, size,
-		    "%s is protected by a passphrase: put it into the agent with: ssh-add '%s'",
+		    key->putty
+			? "%s is protected by a passphrase, and nobody could be asked for it: "
+			  "mount from a terminal or set $SSH_ASKPASS"
+			: "%s is protected by a passphrase: put it into the agent with: "
+			  "ssh-add '%s'",
 		    path, path);
 		break;
 	case KEYFILE_PUBLIC:
 		snprintf(buf, size, "%s is a public key: name the private one, without .pub", path);
-		break;
-	case KEYFILE_PUTTY:
-		snprintf(buf, size,
-		    "%s is a PuTTY key: convert it with: puttygen '%s' -O private-openssh-new -o "
-		    "KEY",
-		    path, path);
 		break;
 	case KEYFILE_TOKEN:
 		snprintf(buf, size,

@@ -15,9 +15,8 @@ enum keyfile_state {
 	KEYFILE_OPEN,	    /* others can read it */
 	KEYFILE_ENCRYPTED,
 	KEYFILE_PUBLIC, /* the .pub file was named */
-	KEYFILE_PUTTY,
-	KEYFILE_TOKEN, /* on a FIDO token */
-	KEYFILE_OTHER, /* not a key that we know */
+	KEYFILE_TOKEN,	/* on a FIDO token */
+	KEYFILE_OTHER,	/* not a key that we know */
 };
 
 struct keyfile {
@@ -25,6 +24,7 @@ struct keyfile {
 	int err;
 	unsigned mode;
 	bool rsa;
+	bool putty;	      /* PuTTY's format: libssh2 and ssh can't read it */
 	char word[24];	      /* "ED25519", "RSA"…, "" when not known */
 	char fingerprint[80]; /* "" when not known */
 };

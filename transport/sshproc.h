@@ -56,6 +56,9 @@ struct sshproc {
  * alias. */
 char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned);
 void sshproc_args_free(char **args);
+/* The first of the profile's keys, where ssh can read none of them (PuTTY's) and there is no agent;
+ * else NULL. */
+const char *sshproc_unreadable(const struct profile *profile);
 
 /* --- sshproc_spawn.c --- */
 

@@ -2,6 +2,7 @@
  * ssh's command line. What the profile says goes before ~/.ssh/config, which goes before ssh's own
  * defaults; what would break an SFTP stream is switched off whatever the config says.
  */
+#include "conf/keyfile.h"
 #include "conf/sshconfig.h"
 #include "transport/ssh_hostkey.h"
 #include "transport/sshproc.h"
@@ -154,16 +155,33 @@ static void add_home(struct args *args, const struct profile *profile)
 
 static void add_login(struct args *args, const struct profile *profile)
 {
+	size_t n = 0;
+
 	add_option(args, "Port=%u", profile->port);
 	add_word(args, "-l");
 	add_word(args, profile->user);
 	if (!profile->keys_given)
 		return;
-	for (size_t i = 0; i < profile->n_keys; i++)
+	for (size_t i = 0; i < profile->n_keys; i++) {
+		if (keyfile_inspect(profile->keys[i]) == KEYFILE_PUTTY)
+			continue;
 		add_file_option(args, "IdentityFile", profile->keys[i]);
+		n++;
+	}
 	/* Else an agent with many keys uses up the server's patience before the file's turn. */
-	if (profile->n_keys)
+	if (n)
 		add_option(args, "IdentitiesOnly=yes");
+}
+
+const char *sshproc_unreadable(const struct profile *profile)
+{
+	if (!profile->keys_given || keyfile_agent_present())
+		return NULL;
+	for (size_t i = 0; i < profile->n_keys; i++) {
+		if (keyfile_inspect(profile->keys[i]) != KEYFILE_PUTTY)
+			return NULL;
+	}
+	return profile->n_keys ? profile->keys[0] : NULL;
 }
 
 char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)

@@ -112,9 +112,17 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 {
 	struct session *session = process->session;
 	struct pipe_pair pair = {-1, -1, -1, -1};
-	char *file = child_find_ssh(), **args = NULL;
+	const char *putty = sshproc_unreadable(process->view.target.profile);
+	char *file, **args = NULL;
 	int err;
 
+	if (putty)
+		return ssh_fail(error, SSH_KEY_UNUSABLE, EACCES,
+		    "%s: %s is in PuTTY's format, which the ssh command does not read. Convert it "
+		    "with: puttygen '%s' -O private-openssh -o KEY, and name KEY; or leave "
+		    "transport=ssh out, as vastfs itself reads it",
+		    session->where, putty, putty);
+	file = child_find_ssh();
 	if (!file)
 		return ssh_fail(error, SSH_CONFIG, ENOENT,
 		    "there is no ssh command, which transport=ssh needs: install openssh-client");

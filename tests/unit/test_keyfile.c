@@ -65,8 +65,6 @@ static void test_bad_given_keys(void **state)
 	bad("", "r@h", "key=~/k1", "-o key=~/k1:|chmod 600");
 	put_file("k1", "ssh-ed25519 AAAA me\n", 0644);
 	bad(ini, "x", "", "my.ini:3:|public");
-	put_file("k1", "PuTTY-User-Key-File-2: ssh-rsa\n", 0600);
-	bad(ini, "x", "", "my.ini:3:|PuTTY|puttygen");
 	put_file("k1", "garbage", 0600);
 	bad(ini, "x", "", "my.ini:3:|not a private key");
 	bad("", "r@h", "key=~/.ssh", "-o key=~/.ssh:|not a file");
@@ -86,6 +84,12 @@ static void test_keys_that_ask(void **state)
 	p = good("", "r@h", "key=~/k1|key=~/k2|key=~/k3");
 	assert_true(p->keys_given);
 	assert_int_equal(p->n_keys, 3);
+	assert_false(p->putty_keys);
+	profile_free(p);
+	put_file("k2", "PuTTY-User-Key-File-2: ssh-rsa\n", 0600);
+	p = good("", "r@h", "key=~/k1|key=~/k2");
+	assert_int_equal(p->n_keys, 2);
+	assert_true(p->putty_keys);
 	profile_free(p);
 	put_file("k1", key_encrypted, 0640);
 	bad("", "r@h", "key=~/k1", "chmod 600");

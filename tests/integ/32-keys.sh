@@ -1,0 +1,113 @@
+#!/bin/bash
+# Keys that libssh2 alone can't use: PuTTY's of both versions, with a passphrase and without, and RSA in each format and
+# in the agent. transport=libssh2, so that ssh(1) does not help out.
+. "$(dirname "$0")/../lib.sh"
+[[ $MOUNT_WITH == vastfs ]] || { skip "keys" "not for $MOUNT_WITH"; finish; }
+setup
+
+printf secret >"$W/pass"
+printf '' >"$W/nopass"
+printf '#!/bin/sh\necho secret\n' >"$W/askpass"
+printf '#!/bin/sh\necho wrong\n' >"$W/wrongpass"
+chmod 755 "$W/askpass" "$W/wrongpass"
+echo hello >"$REMOTE/file"
+
+# Each key once, without a passphrase; the server knows all.
+make_keys() {
+	local type
+	for type in "ed25519 -b 255" "ecdsa -b 256" "ecdsa -b 521" "rsa -b 2048"; do
+		# shellcheck disable=SC2086
+		puttygen -q -t $type --new-passphrase "$W/nopass" -o "$W/${type%% *}${type##* }.ppk"
+	done
+	for type in "$W"/*.ppk; do puttygen "$type" -O public-openssh >>"$W/authorized_keys"; done
+	chmod 600 "$W"/*.ppk
+}
+as() { # FROM TO PUTTYGEN-OPTION…: the same key in another form
+	local from=$1 to=$2
+	shift 2
+	puttygen -q "$W/$from.ppk" --old-passphrase "$W/nopass" -o "$W/$to" "$@" >/dev/null
+	chmod 600 "$W/$to"
+}
+try() { timeout 50 "$BUILD/mount.vastfs" -o transport=libssh2 "$@" gpu "$MNT" </dev/null; }
+logs_in() { # FILE [OPTION…]
+	local file=$1
+	shift
+	SSH_ASKPASS=$W/askpass rc_is 0 try -o "key=$W/$file" "$@"
+	eq "$(<"$MNT/file")" hello
+	umount_fs
+}
+refused() { # WORD… -- OPTION…
+	local words=()
+	while [[ $1 != -- ]]; do
+		words+=("$1")
+		shift
+	done
+	shift
+	rc_is 32 try "$@"
+	for word in "${words[@]}"; do has "$OUT" "$word"; done
+}
+
+putty_plain() {
+	logs_in ed25519255.ppk
+	logs_in ecdsa521.ppk
+	logs_in rsa2048.ppk
+	as ecdsa256 v2.ppk -O private -P --new-passphrase "$W/nopass" --ppk-param version=2
+	logs_in v2.ppk
+}
+putty_passphrase() {
+	as ed25519255 enc3.ppk -O private -P --new-passphrase "$W/pass"
+	logs_in enc3.ppk
+	as rsa2048 enc2.ppk -O private -P --new-passphrase "$W/pass" --ppk-param version=2
+	logs_in enc2.ppk
+}
+putty_near() { # where bulk data would go through ssh(1)
+	logs_in ed25519255.ppk -o transport=auto
+}
+putty_messages() {
+	SSH_ASKPASS=$W/wrongpass refused enc3.ppk "does not open with this passphrase" -- -o "key=$W/enc3.ppk"
+	refused enc3.ppk "passphrase" SSH_ASKPASS -- -o "key=$W/enc3.ppk"
+	sed 's/^Private-MAC: ..../Private-MAC: 0000/' "$W/ed25519255.ppk" >"$W/bad.ppk"
+	sed 's/File-3/File-9/' "$W/ed25519255.ppk" >"$W/new.ppk"
+	chmod 600 "$W/bad.ppk" "$W/new.ppk"
+	refused bad.ppk "is damaged" MAC -- -o "key=$W/bad.ppk"
+	refused new.ppk "not known here" puttygen -- -o "key=$W/new.ppk"
+	refused "puttygen '$W/ed25519255.ppk' -O private-openssh" -- -o "key=$W/ed25519255.ppk" -o transport=ssh
+}
+rsa_files() {
+	as rsa2048 rsa.pem -O private-openssh
+	logs_in rsa.pem
+	as rsa2048 encrypted.pem -O private-openssh -P --new-passphrase "$W/pass"
+	logs_in encrypted.pem
+	as rsa2048 rsa -O private-openssh-new
+	logs_in rsa
+	cp "$W/rsa" "$W/encrypted"
+	ssh-keygen -q -p -P '' -N secret -f "$W/encrypted"
+	logs_in encrypted
+	SSH_ASKPASS=$W/wrongpass refused encrypted "passphrase" -- -o "key=$W/encrypted"
+}
+rsa_agent() {
+	local out
+	out=$(ssh-agent -s -a "$W/agent.sock")
+	started agent "$(sed -n 's/.*SSH_AGENT_PID=\([0-9]*\).*/\1/p' <<<"$out")"
+	export SSH_AUTH_SOCK=$W/agent.sock
+	ssh-add -q "$W/rsa"
+	sed -i '/^key/d' "$XDG_CONFIG_HOME/vastfs/config.ini"
+	rc_is 0 try
+	eq "$(<"$MNT/file")" hello
+	umount_fs
+	kill "$(pid_of agent)"
+}
+rsa_refused() { # by the server, as any other
+	ssh-keygen -q -t rsa -b 2048 -N '' -f "$W/stranger"
+	refused "Permission denied" stranger RSA -- -o "key=$W/stranger"
+}
+
+check "makes keys with puttygen" make_keys
+check "PuTTY's keys without a passphrase, versions 2 and 3" putty_plain
+check "the same with a passphrase" putty_passphrase
+check "the same where ssh(1) would carry bulk data" putty_near
+check "what is wrong with a PuTTY key is said" putty_messages
+check "RSA key files: PEM and OpenSSH's, with a passphrase and without" rsa_files
+check "an RSA key in the agent" rsa_agent
+check "an RSA key that the server does not know" rsa_refused
+finish
