@@ -4,6 +4,7 @@
 #include "cache/writer_impl.h"
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,19 +94,29 @@ void writer_spool_done(struct extent *extent)
 	extent->n_refs = 0;
 }
 
+/* Under which name programs know the file; it may have lost it by a failure before this one (it
+ * could not be made): then the name that it had when it was written to. */
+static bool failed_path(const struct extent *extent, char *path, size_t size)
+{
+	struct content_pool *pool = extent->pool;
+	struct spool_buf buf = {0};
+	struct spool_record record;
+	bool known = pool->source->place(extent->file, path, size, &record);
+
+	if (!known && !spool_read(pool->spool, extent->ref.first, &buf, &record))
+		known = (size_t)snprintf(path, size, "%s", record.path) < size;
+	free(buf.at);
+	return known;
+}
+
 void writer_spool_failed(struct extent *extent, int err)
 {
 	struct content_pool *pool = extent->pool;
-	struct spool_record record;
 	char path[PATH_MAX], *copy;
 	uint32_t i;
 
-	if (!extent->n_refs)
-		return;
-	if (!pool->source->place(extent->file, path, sizeof(path), &record)) {
-		writer_spool_done(extent);
-		return;
-	}
+	if (!extent->n_refs || !failed_path(extent, path, sizeof(path)))
+		return; /* the next mount tries it */
 	for (i = 0; i < extent->n_refs; i++)
 		spool_failed(
 		    pool->spool, ref_at(extent, i)->first, ref_at(extent, i)->n, err, path);
