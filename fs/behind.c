@@ -218,6 +218,7 @@ static void ended(void *arg, struct outbox_item *item, int err)
 	struct behind *behind = (struct behind *)item;
 	struct fs *fs = arg;
 
+	fs->changes_ended++;
 	behind->current = !behind->inode || behind->inode->changed_tick <= behind->tick;
 	settle(behind);
 	if (item->kind == OUTBOX_CREATE)

@@ -2,7 +2,7 @@
 #include "cache/store.h"
 #include "conf/log.h"
 #include "conf/paths.h"
-#include "fs/behind.h"
+#include "fs/drain.h"
 #include "fs/spooling.h"
 #include "transport/commands.h"
 #include <errno.h>
@@ -119,6 +119,18 @@ static void on_synced(void *arg, int err)
 		client_free(client);
 	else
 		answer_result(client, err);
+}
+
+static void order_sync(struct client *client)
+{
+	int err;
+
+	client->waiting = true;
+	err = drain_start(client->fs, on_synced, client);
+	if (!err)
+		return;
+	client->waiting = false;
+	answer_result(client, err);
 }
 
 static void on_retried(void *arg)
@@ -238,8 +250,7 @@ static void handle(struct client *client)
 	} else if (!strcmp(command, "status")) {
 		answer(client, status_json(client->fs));
 	} else if (!strcmp(command, "sync")) {
-		client->waiting = true;
-		behind_sync(client->fs, on_synced, client);
+		order_sync(client);
 	} else if (!strcmp(command, "run")) {
 		hand_over(client);
 	} else if (!strcmp(command, "forward")) {

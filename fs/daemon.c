@@ -5,6 +5,7 @@
 #include "fs/behind.h"
 #include "fs/control.h"
 #include "fs/disk.h"
+#include "fs/drain.h"
 #include "fs/failures.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
@@ -94,11 +95,6 @@ static void on_drained(void *arg, int err)
 	leave(daemon);
 }
 
-static void on_drain_deadline(uv_timer_t *timer)
-{
-	on_drained(timer->data, -ETIMEDOUT);
-}
-
 static void on_unmounted(struct fs *fs)
 {
 	struct daemon *daemon = fs->loop->data;
@@ -107,8 +103,8 @@ static void on_unmounted(struct fs *fs)
 	notifier_stop(fs);
 	daemon->state = DRAINING;
 	sdnotify("STOPPING=1\nSTATUS=sending what is left");
-	uv_timer_start(&daemon->deadline, on_drain_deadline, fs->profile->timeout * 1000ull, 0);
-	behind_sync(fs, on_drained, daemon);
+	if (drain_start(fs, on_drained, daemon))
+		on_drained(daemon, -ENOMEM);
 }
 
 static void fail(struct daemon *daemon, int code)

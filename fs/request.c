@@ -100,7 +100,7 @@ static void request_free(struct request *request)
 	free(request);
 }
 
-static void timed_out(struct fs *fs)
+void requests_gave_up(struct fs *fs)
 {
 	if (!fs->given_up_ms && fs_offline(fs))
 		fs->given_up_ms = fs_now_ms(fs);
@@ -111,7 +111,7 @@ void request_end(struct request *request, int err)
 	fuse_req_t fuse = request_take(request);
 
 	if (fuse && err == -ETIMEDOUT)
-		timed_out(request->fs);
+		requests_gave_up(request->fs);
 	if (fuse)
 		fuse_reply_err(fuse, -err);
 	request_free(request);
@@ -279,28 +279,37 @@ void requests_handle_interrupts(struct fs *fs)
 	}
 }
 
-/* Written data is on its way as long as the instance acknowledges some of it. */
-static void look_at_progress(struct fs *fs)
+/* What was accepted is on its way as long as the instance acknowledges some of it. */
+uint64_t requests_moved_ms(struct fs *fs)
 {
 	struct content_figures figures;
+	uint64_t acked;
 
 	content_pool_figures(fs->contents, &figures);
-	if (figures.acked_bytes != fs->acked_bytes)
+	acked = figures.acked_bytes + fs->changes_ended;
+	if (acked != fs->acked)
 		fs->moved_ms = fs_now_ms(fs);
-	fs->acked_bytes = figures.acked_bytes;
+	fs->acked = acked;
+	return fs->moved_ms;
+}
+
+uint64_t request_patience_ms(const struct fs *fs, uint64_t since_ms)
+{
+	uint64_t limit = fs->profile->timeout * 1000ull;
+
+	/* A program makes many requests: on a dead mount it must not wait the whole time for each.
+	 */
+	return fs->given_up_ms && since_ms >= fs->given_up_ms && limit > GIVEN_UP_MS ? GIVEN_UP_MS
+										     : limit;
 }
 
 static bool is_over(const struct fs *fs, const struct request *request)
 {
-	uint64_t limit = fs->profile->timeout * 1000ull, since = request->started_ms;
+	uint64_t since = request->started_ms;
 
 	if (request->sends && fs->moved_ms > since)
 		since = fs->moved_ms;
-	/* A program makes many requests: on a dead mount it must not wait the whole time for each.
-	 */
-	if (fs->given_up_ms && since >= fs->given_up_ms && limit > GIVEN_UP_MS)
-		limit = GIVEN_UP_MS;
-	return fs_now_ms(fs) - since >= limit;
+	return fs_now_ms(fs) - since >= request_patience_ms(fs, since);
 }
 
 void requests_handle_timeouts(struct fs *fs)
@@ -308,14 +317,14 @@ void requests_handle_timeouts(struct fs *fs)
 	struct request *request, *next;
 	fuse_req_t fuse;
 
-	look_at_progress(fs);
+	requests_moved_ms(fs);
 	if (!fs_offline(fs))
 		fs->given_up_ms = 0;
 	for (request = TAILQ_FIRST(&fs->waiting); request; request = next) {
 		next = TAILQ_NEXT(request, waiting_link);
 		if (!is_over(fs, request) || !withdrawn(request))
 			continue;
-		timed_out(fs);
+		requests_gave_up(fs);
 		log_warning(
 		    "%s got no answer within %u seconds", request->operation, fs->profile->timeout);
 		fs->requests_timed_out++;

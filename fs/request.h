@@ -61,6 +61,12 @@ void request_end_readlink(struct request *request, const char *target);
  */
 void requests_handle_interrupts(struct fs *fs);
 void requests_handle_timeouts(struct fs *fs);
+/* When the instance last acknowledged something of what was accepted; looks whether it has. */
+uint64_t requests_moved_ms(struct fs *fs);
+/* For how long something that has waited since then may wait. */
+uint64_t request_patience_ms(const struct fs *fs, uint64_t since_ms);
+/* It has waited in vain: if the link is lost, what comes next waits less. */
+void requests_gave_up(struct fs *fs);
 /* The mount is going away: answers all that wait with ENOTCONN. */
 void requests_refuse(struct fs *fs);
 
