@@ -32,7 +32,7 @@ char *child_find_ssh(void)
 }
 
 /* In the child, whose memory is the parent's: system calls only. */
-static void become_ssh(const char *file, char **args, const int fds[3], pid_t parent)
+static void become_ssh(const char *file, char **args, char **env, const int fds[3], pid_t parent)
 {
 	static const int deaf[] = {SIGINT, SIGQUIT, SIGHUP, SIGTSTP};
 	struct sigaction action = {.sa_handler = SIG_DFL};
@@ -53,23 +53,23 @@ static void become_ssh(const char *file, char **args, const int fds[3], pid_t pa
 	}
 	if (syscall(SYS_close_range, 3, ~0u, 0))
 		_exit(255);
-	execv(file, args);
+	execve(file, args, env);
 	_exit(255);
 }
 
 /* Returns in the parent only: the process, or a negative errno. */
 static pid_t __attribute__((noinline))
-start_child(const char *file, char **args, const int fds[3], pid_t parent)
+start_child(const char *file, char **args, char **env, const int fds[3], pid_t parent)
 {
 	pid_t pid = vfork();
 
 	if (pid == 0)
-		become_ssh(file, args, fds, parent);
+		become_ssh(file, args, env, fds, parent);
 	return pid < 0 ? -errno : pid;
 }
 
-int child_start(
-    const char *file, char **args, const int fds[3], bool with_thread, pid_t *pid, int *pid_fd)
+int child_start(const char *file, char **args, char **env, const int fds[3], bool with_thread,
+    pid_t *pid, int *pid_fd)
 {
 	int low[3] = {-1, -1, -1}, err = 0;
 
@@ -82,7 +82,8 @@ int child_start(
 			err = -errno;
 	}
 	if (!err) {
-		pid_t child = start_child(file, args, low, with_thread ? getpid() : 0);
+		pid_t child =
+		    start_child(file, args, env ? env : environ, low, with_thread ? getpid() : 0);
 
 		if (child > 0)
 			*pid = child;

@@ -17,11 +17,11 @@
  * by the caller; NULL when there is none. */
 char *child_find_ssh(void);
 
-/* Runs the file with fds as its 0, 1 and 2 (borrowed). with_thread: it is ended with the calling
- * thread. *pid_fd polls readable when it has ended. 0 or a negative errno; *pid may be set then
- * too. */
-int child_start(
-    const char *file, char **args, const int fds[3], bool with_thread, pid_t *pid, int *pid_fd);
+/* Runs the file with fds as its 0, 1 and 2 (borrowed), and that environment (NULL: our own).
+ * with_thread: it is ended with the calling thread. *pid_fd polls readable when it has ended. 0 or
+ * a negative errno; *pid may be set then too. */
+int child_start(const char *file, char **args, char **env, const int fds[3], bool with_thread,
+    pid_t *pid, int *pid_fd);
 
 /* Ends it if it runs still, waits for it, and closes *pid_fd. */
 void child_end(pid_t *pid, int *pid_fd);

@@ -5,6 +5,7 @@
  */
 #include "conf/log.h"
 #include "conf/sshconfig.h"
+#include "transport/askpass.h"
 #include "transport/child.h"
 #include "transport/ssh_internal.h"
 #include <errno.h>
@@ -50,7 +51,8 @@ static void add_jumps(struct words *words, const char *jumps)
 	add(words, url);
 }
 
-static void compose(struct ssh_connection *c, struct words *words)
+/* answered: what it asks for is answered by us, as far as it is known. */
+static void compose(struct ssh_connection *c, struct words *words, bool answered)
 {
 	static const char *const options[] = {"ClearAllForwardings=yes", "ControlMaster=no",
 	    "ControlPath=none", "PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no",
@@ -67,8 +69,13 @@ static void compose(struct ssh_connection *c, struct words *words)
 
 		add(words, asprintf(&word, "-o%s", options[i]) < 0 ? NULL : word);
 	}
-	if (!c->target->ask)
+	if (!c->target->ask && !answered)
 		add(words, strdup("-oBatchMode=yes"));
+	/* what can't be answered is not tried, or the jump host counts it */
+	if (!c->target->ask && answered) {
+		add(words, strdup("-oPasswordAuthentication=no"));
+		add(words, strdup("-oKbdInteractiveAuthentication=no"));
+	}
 	add(words, strdup("-W"));
 	add(words, strdup(c->where));
 	add_jumps(words, c->target->profile->proxy_jump);
@@ -79,12 +86,14 @@ int ssh_proxy_dial(struct ssh_connection *c, struct ssh_error *error)
 	char *file = child_find_ssh();
 	struct words words = {.n = 0};
 	int pair[2] = {-1, -1}, err;
+	char **env;
 
 	if (!file)
 		return ssh_fail(error, SSH_CONFIG, ENOENT,
 		    "%s: there is no ssh command to go through %s with: install openssh-client",
 		    c->where, c->target->profile->proxy_jump);
-	compose(c, &words);
+	env = askpass_env(c->target->ask != NULL);
+	compose(c, &words, env != NULL);
 	err = words.no_memory ? -ENOMEM : 0;
 	if (!err && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		err = -errno;
@@ -92,7 +101,7 @@ int ssh_proxy_dial(struct ssh_connection *c, struct ssh_error *error)
 		const int fds[3] = {pair[1], pair[1], STDERR_FILENO};
 
 		log_verbose("%s: connecting through %s", c->where, c->target->profile->proxy_jump);
-		err = child_start(file, words.list, fds, false, &c->proxy_pid, &c->proxy_fd);
+		err = child_start(file, words.list, env, fds, false, &c->proxy_pid, &c->proxy_fd);
 	}
 	if (!err && fcntl(pair[0], F_SETFL, O_NONBLOCK))
 		err = -errno;
@@ -110,6 +119,7 @@ int ssh_proxy_dial(struct ssh_connection *c, struct ssh_error *error)
 	for (size_t i = 0; i < words.n; i++)
 		free(words.list[i]);
 	free(file);
+	askpass_env_free(env);
 	if (err)
 		return ssh_fail(
 		    error, SSH_LOST, -err, "%s: can't start ssh: %s", c->where, strerror(-err));

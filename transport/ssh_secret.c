@@ -73,3 +73,13 @@ bool ssh_secret_get(const char *file, bool may_ask, bool wrong, char *buf)
 	pthread_mutex_unlock(&lock);
 	return found;
 }
+
+bool ssh_secret_once(const char *prompt, char *buf)
+{
+	bool found;
+
+	pthread_mutex_lock(&lock);
+	found = source && source(prompt, buf, SSH_SECRET_MAX);
+	pthread_mutex_unlock(&lock);
+	return found;
+}

@@ -20,4 +20,7 @@ void ssh_secret_source(ssh_secret_ask *ask);
  * given out last did not do. False when there is none. The caller cleanses buf (SSH_SECRET_MAX). */
 bool ssh_secret_get(const char *file, bool may_ask, bool wrong, char *buf);
 
+/* Asks for something that is not kept. As above. */
+bool ssh_secret_once(const char *prompt, char *buf);
+
 #endif

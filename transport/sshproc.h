@@ -52,9 +52,9 @@ struct sshproc {
 /* --- sshproc_args.c --- */
 
 /* The command line, as execv takes it; freed with sshproc_args_free. NULL when memory is out.
- * may_ask: ssh may use the terminal. pinned: this session's host key is known by the instance's
- * alias. */
-char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned);
+ * may_ask: ssh may ask a person. answered: what it asks comes to us (askpass.h). pinned: this
+ * session's host key is known by the instance's alias. */
+char **sshproc_args(const struct sshproc *process, bool may_ask, bool answered, bool pinned);
 void sshproc_args_free(char **args);
 /* The first of the profile's keys, where ssh can read none of them (PuTTY's) and there is no agent;
  * else NULL. */

@@ -184,7 +184,7 @@ const char *sshproc_unreadable(const struct profile *profile)
 	return profile->n_keys ? profile->keys[0] : NULL;
 }
 
-char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
+char **sshproc_args(const struct sshproc *process, bool may_ask, bool answered, bool pinned)
 {
 	const struct ssh_target *target = &process->view.target;
 	struct args args = {.list = calloc(ARGS_MAX, sizeof(char *))};
@@ -194,7 +194,12 @@ char **sshproc_args(const struct sshproc *process, bool may_ask, bool pinned)
 	add_word(&args, "ssh");
 	add_home(&args, target->profile);
 	add_fixed(&args);
-	add_option(&args, "BatchMode=%s", may_ask ? "no" : "yes");
+	add_option(&args, "BatchMode=%s", may_ask || answered ? "no" : "yes");
+	if (!may_ask && answered) {
+		/* only passphrases are known; each guess counts for the server */
+		add_option(&args, "PasswordAuthentication=no");
+		add_option(&args, "KbdInteractiveAuthentication=no");
+	}
 	if (process->control[0]) {
 		add_option(&args, "ControlMaster=yes");
 		add_file_option(&args, "ControlPath", process->control);

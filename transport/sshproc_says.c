@@ -198,7 +198,7 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 		ssh_fail(error, SSH_NO_KEY, EACCES,
 		    "%s: Permission denied: ssh found no key that it could use. Make one with "
 		    "`ssh-keygen -t ed25519` and add its .pub file to the instance, or set `key` "
-		    "in the profile; one with a passphrase has to be in ssh-agent. ssh says: %s",
+		    "in the profile. ssh says: %s",
 		    process->session->where, says->text);
 		return;
 	}
@@ -210,7 +210,7 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 	    says->transient ? " It may still be starting." : "",
 	    process->view.target.ask
 		? ""
-		: " One with a passphrase has to be in the agent, as nobody can be asked: ssh-add.",
+		: " One with a passphrase needs a terminal, $SSH_ASKPASS or the agent (ssh-add).",
 	    says->text);
 }
 

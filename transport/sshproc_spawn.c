@@ -5,6 +5,7 @@
  */
 #include "conf/log.h"
 #include "conf/paths.h"
+#include "transport/askpass.h"
 #include "transport/child.h"
 #include "transport/sshproc.h"
 #include <dirent.h>
@@ -112,8 +113,9 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 {
 	struct session *session = process->session;
 	struct pipe_pair pair = {-1, -1, -1, -1};
+	const bool may_ask = session->flags & SESSION_MAY_ASK;
 	const char *putty = sshproc_unreadable(process->view.target.profile);
-	char *file, **args = NULL;
+	char *file, **args = NULL, **env;
 	int err;
 
 	if (putty)
@@ -127,15 +129,15 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 		return ssh_fail(error, SSH_CONFIG, ENOENT,
 		    "there is no ssh command, which transport=ssh needs: install openssh-client");
 	name_control(process);
-	args = sshproc_args(
-	    process, session->flags & SESSION_MAY_ASK, sshproc_is_pinned(&process->view.profile));
+	env = askpass_env(may_ask);
+	args = sshproc_args(process, may_ask, env, sshproc_is_pinned(&process->view.profile));
 	err = args ? pipe_pair_make(&pair) : -ENOMEM;
 	if (!err)
 		err = one_pipe(&process->said_fd, &process->said_end, 1);
 	if (!err) {
 		const int fds[3] = {pair.in, pair.out, process->said_end};
 
-		err = child_start(file, args, fds, true, &process->pid, &process->pid_fd);
+		err = child_start(file, args, env, fds, true, &process->pid, &process->pid_fd);
 	}
 	if (!err) {
 		process->first_to = pair.to;
@@ -144,6 +146,7 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 	}
 	pipe_pair_close(&pair);
 	sshproc_args_free(args);
+	askpass_env_free(env);
 	free(file);
 	if (err)
 		return ssh_fail(error, SSH_LOST, -err, "%s: can't start ssh: %s", session->where,

@@ -9,6 +9,7 @@
 #include "fs/cmd/ask_ssh.h"
 #include "fs/cmd/stale.h"
 #include "fs/daemon.h"
+#include "transport/askpass.h"
 #include "transport/ssh_secret.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -151,6 +152,7 @@ static int mount_it(const struct cmdline *cmdline)
 		ssh_secret_source(ask_secret);
 		if (ask_possible())
 			options.ask = ask_host_key;
+		askpass_use(options.ask);
 		if (isatty(STDERR_FILENO))
 			options.progress = show_progress;
 		code = run(&options, cmdline->foreground || cmdline->debug);
@@ -164,8 +166,10 @@ int main(int argc, char **argv)
 {
 	struct cmdline cmdline;
 	struct conf_error error = {.text = ""};
-	int code = EXIT_MOUNTED;
+	int code = EXIT_MOUNTED, helped = askpass_helper(argc, argv);
 
+	if (helped >= 0)
+		return helped;
 	if (cmdline_parse(argc, argv, &cmdline, &error)) {
 		fprintf(stderr, "mount.vastfs: %s\n", error.text);
 		code = EXIT_USAGE;

@@ -97,6 +97,37 @@ rsa_agent() {
 	umount_fs
 	kill "$(pid_of agent)"
 }
+# ssh(1) asks for the passphrase of each connection; a person does not sit there for long
+all_up() { [[ $("$BUILD/vastfs" status --json "$MNT" | jq '[.sessions[] | select(.state == "up")] | length') == 4 ]]; }
+ssh_passphrase() {
+	local pid
+	printf '#!/bin/sh\necho asked >>%s\necho secret\n' "$W/asked" >"$W/asks"
+	chmod 755 "$W/asks"
+	SSH_ASKPASS=$W/asks rc_is 0 try -o "key=$W/encrypted" -o transport=ssh
+	wait_for 20 all_up || die "connections without the passphrase"
+	eq "$(wc -l <"$W/asked")" 1 "times asked"
+	for pid in $(descendants "$(daemon_pid)"); do kill -KILL "$pid" 2>/dev/null || true; done
+	wait_for 20 all_up || die "no connection after a lost link"
+	eq "$(<"$MNT/file")" hello
+	eq "$(wc -l <"$W/asked")" 1 "times asked"
+	! grep -l secret /proc/"$(daemon_pid)"/environ || die "a secret in the environment"
+	eq "$(find "$XDG_RUNTIME_DIR/vastfs" -perm /077 ! -type d)" "" "sockets that others can use"
+	umount_fs
+	eq "$(ls "$XDG_RUNTIME_DIR/vastfs")" "" "files left behind"
+}
+ssh_terminal() { # host key and passphrase
+	local shown
+	shown=$("$PYTHON" "$TESTS/integ/pty_run.py" "connecting .yes/no/.fingerprint" yes "$BUILD/mount.vastfs" \
+		-o "transport=ssh,known_hosts=$W/no_hosts" gpu "$MNT")
+	has "$shown" "can't be established"
+	is_mounted || die "not mounted: $shown"
+	umount_fs
+	"$PYTHON" "$TESTS/integ/pty_run.py" "Enter passphrase for key" secret "$BUILD/mount.vastfs" \
+		-o "key=$W/encrypted,transport=ssh" gpu "$MNT"
+	umount_fs
+	fails "$PYTHON" "$TESTS/integ/pty_run.py" "Enter passphrase for key" wrong "$BUILD/mount.vastfs" \
+		-o "key=$W/encrypted,transport=ssh" gpu "$MNT"
+}
 rsa_refused() { # by the server, as any other
 	ssh-keygen -q -t rsa -b 2048 -N '' -f "$W/stranger"
 	refused "Permission denied" stranger RSA -- -o "key=$W/stranger"
@@ -108,6 +139,8 @@ check "the same with a passphrase" putty_passphrase
 check "the same where ssh(1) would carry bulk data" putty_near
 check "what is wrong with a PuTTY key is said" putty_messages
 check "RSA key files: PEM and OpenSSH's, with a passphrase and without" rsa_files
+check "transport=ssh asks for a passphrase once, and connects again" ssh_passphrase
+check "transport=ssh asks on the terminal" ssh_terminal
 check "an RSA key in the agent" rsa_agent
 check "an RSA key that the server does not know" rsa_refused
 finish
