@@ -6,6 +6,9 @@
 /* How many blocks that keep wants are passed over before it is overruled: eviction must stay cheap.
  */
 #define KEEP_SCAN 64
+/* Bytes of blocks that are spent. Their memory serves the next blocks of a stream while it is still
+ * in the processor's caches; fresh memory costs as much as the copy into it. */
+#define SPENT_MOST (4u << 20)
 
 void blocks_pool_init(struct blocks_pool *pool, uint64_t limit)
 {
@@ -21,6 +24,16 @@ void blocks_pool_fini(struct blocks_pool *pool)
 		free(pool->spare[--pool->spares]);
 }
 
+/* For one with data. */
+static void set_spent(struct block *block, bool spent)
+{
+	if (spent && !block->spent)
+		block->set->pool->spent += block->room;
+	else if (!spent && block->spent)
+		block->set->pool->spent -= block->room;
+	block->spent = spent;
+}
+
 static void data_free(struct block *block)
 {
 	struct blocks_pool *pool = block->set->pool;
@@ -29,6 +42,7 @@ static void data_free(struct block *block)
 		return;
 	TAILQ_REMOVE(&pool->lru, block, lru);
 	pool->bytes -= block->room;
+	set_spent(block, false);
 	if (block->room == BLOCKS_SIZE && pool->spares < sizeof(pool->spare) / sizeof(*pool->spare))
 		pool->spare[pool->spares++] = block->data;
 	else
@@ -58,6 +72,7 @@ int blocks_reserve(struct block *block, uint32_t len)
 	if (!block->room)
 		TAILQ_INSERT_TAIL(&pool->lru, block, lru);
 	pool->bytes += room - block->room;
+	set_spent(block, false);
 	block->data = data;
 	block->room = room;
 	return 0;
@@ -133,6 +148,7 @@ void blocks_touch(struct block *block, bool cold)
 		TAILQ_INSERT_HEAD(&pool->lru, block, lru);
 	else
 		TAILQ_INSERT_TAIL(&pool->lru, block, lru);
+	set_spent(block, cold);
 }
 
 void blocks_pin(struct block *block)
@@ -153,10 +169,27 @@ static void evict(struct block *block)
 	blocks_release(block);
 }
 
+/* The spent ones are the first of the list. */
+static void trim_spent(struct blocks_pool *pool)
+{
+	struct block *block = TAILQ_FIRST(&pool->lru), *next;
+	unsigned left = 2 * KEEP_SCAN;
+
+	for (; block && block->spent && left-- && pool->spent > SPENT_MOST; block = next) {
+		next = TAILQ_NEXT(block, lru);
+		if (!block->pins && !block->underway && !(pool->keep && pool->keep(block)))
+			evict(block);
+	}
+}
+
 void blocks_trim(struct blocks_pool *pool)
 {
-	struct block *block = TAILQ_FIRST(&pool->lru), *next, *second = NULL;
+	struct block *block, *next, *second = NULL;
 	unsigned kept = 0;
+
+	if (pool->spent > SPENT_MOST)
+		trim_spent(pool);
+	block = TAILQ_FIRST(&pool->lru);
 
 	for (; block && pool->bytes > pool->limit; block = next) {
 		next = TAILQ_NEXT(block, lru);

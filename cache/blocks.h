@@ -3,8 +3,9 @@
  * present and of those being fetched.
  *
  * A set (struct blocks) belongs to one file and finds its blocks by number; all sets share a pool
- * with a limit on memory, which it takes from the least recently used block. Nothing outside
- * blocks.c knows where the bytes lie.
+ * with a limit on memory, which it takes from the least recently used block; of those that a stream
+ * has passed (spent) only a few MiB stay at all. Nothing outside blocks.c knows where the bytes
+ *lie.
  *
  *	page:	absent --fetch--> under way --arrives--> present --dropped, evicted--> absent
  *
@@ -40,6 +41,7 @@ struct block {
 	uint8_t *data; /* NULL while room is 0 */
 	uint32_t room; /* bytes at data, a multiple of a page */
 	uint32_t pins; /* somebody holds a pointer */
+	bool spent;    /* has data, not needed again soon */
 	uint32_t present;
 	uint32_t underway;
 	uint32_t fresh; /* present, fetched, and never asked for */
@@ -50,6 +52,7 @@ struct block {
 struct blocks_pool {
 	TAILQ_HEAD(blocks_lru, block) lru; /* with data; the coldest first */
 	uint64_t bytes;			   /* of data */
+	uint64_t spent;			   /* of them, in blocks that are */
 	uint64_t limit;
 	uint64_t wasted; /* bytes fetched and dropped without having been asked for */
 	TAILQ_HEAD(blocks_keeping, block) keeping; /* with keep */
@@ -97,7 +100,7 @@ void blocks_keep(struct block *block, uint32_t mask);
 void blocks_unkeep(struct block *block, uint32_t mask);
 /* Frees it when nothing keeps it. */
 void blocks_release(struct block *block);
-/* Just used; cold: not needed again soon. */
+/* Just used; cold: spent, not needed again soon, as the kernel keeps it too. */
 void blocks_touch(struct block *block, bool cold);
 void blocks_pin(struct block *block);
 /* Releases. */

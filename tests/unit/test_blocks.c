@@ -158,14 +158,45 @@ static void test_pinned_and_underway_stay(void **state)
 	assert_int_equal(set.count, 0);
 }
 
-static bool keep_even(const struct block *block)
-{
-	return block->number % 2 == 0;
-}
-
 static bool keep_all(const struct block *block)
 {
 	return true;
+}
+
+static void test_few_spent_stay(void **state)
+{
+	uint64_t i;
+
+	pool.limit = UINT64_MAX;
+	fill(0, 100);
+	for (i = 0; i < 80; i++)
+		blocks_touch(blocks_find(&set, i), true);
+	blocks_pin(blocks_find(&set, 79));
+	assert_int_equal(pool.spent, 80 * BLOCKS_SIZE);
+	blocks_touch(blocks_find(&set, 5), false); /* wanted after all */
+	blocks_trim(&pool);
+	assert_int_equal(pool.spent, 32 * BLOCKS_SIZE);
+	assert_int_equal(pool.bytes, (32 + 21) * BLOCKS_SIZE);
+	assert_non_null(blocks_find(&set, 5));
+	assert_non_null(blocks_find(&set, 79));
+	assert_non_null(blocks_find(&set, 80));
+	blocks_unpin(blocks_find(&set, 79));
+	/* Those that are to be kept on disk first stay until they are. */
+	pool.keep = keep_all;
+	for (i = 80; i < 100; i++)
+		blocks_touch(blocks_find(&set, i), true);
+	blocks_trim(&pool);
+	assert_int_equal(pool.spent, 52 * BLOCKS_SIZE);
+	blocks_drop_all(&pool);
+	pool.keep = NULL;
+	blocks_drop_all(&pool);
+	assert_int_equal(pool.spent, 0);
+	assert_int_equal(pool.bytes, 0);
+}
+
+static bool keep_even(const struct block *block)
+{
+	return block->number % 2 == 0;
 }
 
 static void test_keep(void **state)
@@ -237,6 +268,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_release, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_evicts_oldest, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_pinned_and_underway_stay, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_few_spent_stay, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_keep, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_wasted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_spares_bounded, setup, teardown),
