@@ -48,7 +48,8 @@ struct sync_wait;
 
 #define WRITER_LIMIT_FIRST (4u << 20)
 #define WRITER_LIMIT_LEAST (2u << 20)
-#define WRITER_LIMIT_MOST (64u << 20)
+#define WRITER_LIMIT_NEAR (8u << 20)  /* at most, over loopback */
+#define WRITER_LIMIT_MOST (64u << 20) /* at most, at 20 ms and more */
 
 struct writer {
 	struct extents pending;
