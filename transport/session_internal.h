@@ -87,6 +87,7 @@ struct channel {
 	 * the process' control socket; -1 when there is none. */
 	int to, from, mux;
 	bool stuffed;		/* `to` takes no more now */
+	uint64_t rest_until;	/* stuffed: when to try again, ms; 0: when poll says so */
 	bool readable;		/* poll said so of `from` */
 	struct packet *version; /* the greeting that came before the core asked for it */
 	struct mux_answer *answer;

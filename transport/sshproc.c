@@ -300,13 +300,27 @@ static nfds_t gather(
 			polled[n] = channel;
 			fds[n++] = (struct pollfd){.fd = channel->from, .events = POLLIN};
 		}
-		if (channel->stuffed && channel->to >= 0) {
+		if (channel->stuffed && channel->rest_until) {
+			if (channel->rest_until < until)
+				until = channel->rest_until;
+		} else if (channel->stuffed && channel->to >= 0) {
 			polled[n] = channel;
 			fds[n++] = (struct pollfd){.fd = channel->to, .events = POLLOUT};
 		}
 	}
 	*timeout = until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0;
 	return n;
+}
+
+static void end_rests(struct session *session)
+{
+	uint64_t now = ssh_now();
+	struct channel *channel;
+
+	TAILQ_FOREACH (channel, &session->channels, link) {
+		if (channel->rest_until && channel->rest_until <= now)
+			channel->stuffed = false;
+	}
 }
 
 static void break_session(struct session *session)
@@ -329,6 +343,7 @@ static void wait_for_work(struct session *session)
 		return;
 	if (poll(fds, n, timeout) < 0)
 		return; /* EINTR */
+	end_rests(session);
 	if (fds[0].revents && read(session->cancel.event_fd, &count, sizeof(count)) < 0 &&
 	    errno != EAGAIN)
 		log_debug("eventfd: %s", strerror(errno));
