@@ -4,8 +4,7 @@
  *
  * A set (struct blocks) belongs to one file and finds its blocks by number; all sets share a pool
  * with a limit on memory, which it takes from the least recently used block; of those that a stream
- * has passed (spent) only a few MiB stay at all. Nothing outside blocks.c knows where the bytes
- *lie.
+ * has passed (spent) only a few MiB stay. Nothing outside blocks.c knows where the bytes lie.
  *
  *	page:	absent --fetch--> under way --arrives--> present --dropped, evicted--> absent
  *
