@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JOBS_MOST 64u
+#define JOBS_MOST 256u
 #define BYTES_MOST (16u << 20)
 
 static void pump(struct replay *replay);
@@ -65,40 +65,73 @@ static bool is_data(const struct job *job)
 	return job->record.type == SPOOL_WRITE;
 }
 
-static bool is_barrier(const struct job *job)
+/* The second path that it changes, or looks at. */
+static const char *other_path(const struct spool_record *record)
 {
-	switch (job->record.type) {
-	case SPOOL_RENAME:
-	case SPOOL_LINK:
-	case SPOOL_RMDIR:
-		return true;
-	default:
-		return false;
-	}
+	return record->type == SPOOL_RENAME || record->type == SPOOL_LINK ? record->to : NULL;
+}
+
+static bool touches(const char *a, const char *b)
+{
+	return a && b && (replay_below(a, b) || replay_below(b, a));
 }
 
 static bool in_each_others_way(const struct job *a, const struct job *b)
 {
 	const struct spool_record *x = &a->record, *y = &b->record;
+	const char *x_to = other_path(x), *y_to = other_path(y);
 
-	if (is_barrier(a) || is_barrier(b))
-		return true;
 	if (is_data(a) && is_data(b) && !strcmp(x->path, y->path))
 		return x->offset < y->offset + y->len && y->offset < x->offset + x->len;
-	return replay_below(x->path, y->path) || replay_below(y->path, x->path);
+	return touches(x->path, y->path) || touches(x_to, y->path) || touches(x->path, y_to) ||
+	       touches(x_to, y_to);
 }
 
-static bool may_start(const struct job *job)
+/* The first from `from` on, of those before the job, that it has to wait for. */
+static struct job *find_blocker(struct job *from, const struct job *job)
 {
-	const struct job *earlier;
-
-	TAILQ_FOREACH (earlier, &job->replay->jobs, link) {
-		if (earlier == job)
-			break;
-		if (in_each_others_way(earlier, job))
-			return false;
+	for (; from != job; from = TAILQ_NEXT(from, link)) {
+		if (in_each_others_way(from, job))
+			return from;
 	}
-	return true;
+	return NULL;
+}
+
+/* --- what could not be done takes along what needs it --- */
+
+static void note_failed(struct replay *replay, const char *path, int err)
+{
+	size_t room = replay->broken_room ? replay->broken_room * 2 : 64;
+	struct broken *grown;
+
+	if (replay->n_broken == replay->broken_room) {
+		grown = realloc(replay->broken, room * sizeof(*grown));
+		if (!grown)
+			return;
+		replay->broken = grown;
+		replay->broken_room = room;
+	}
+	replay->broken[replay->n_broken] = (struct broken){.path = strdup(path), .err = err};
+	replay->n_broken += replay->broken[replay->n_broken].path != NULL;
+}
+
+/* An earlier change of its path, of a folder above it or of what it moves could not be done: why,
+ * else 0. */
+static int is_broken(const struct replay *replay, const struct spool_record *record)
+{
+	bool moves = record->type == SPOOL_RENAME || record->type == SPOOL_RMDIR;
+	const char *to = other_path(record);
+	size_t i;
+
+	for (i = 0; i < replay->n_broken; i++) {
+		const struct broken *broken = &replay->broken[i];
+
+		if (replay_below(record->path, broken->path) ||
+		    (to && replay_below(to, broken->path)) ||
+		    (moves && replay_below(broken->path, record->path)))
+			return broken->err;
+	}
+	return 0;
 }
 
 /* --- jobs --- */
@@ -126,6 +159,7 @@ void replay_job_end(struct job *job, int err)
 {
 	struct replay *replay = job->replay;
 	const struct spool_record *record = &job->record;
+	struct job *later;
 
 	if (err && record->type == SPOOL_CREATE && job->target) {
 		job->target->state = TARGET_NEW;
@@ -144,6 +178,15 @@ void replay_job_end(struct job *job, int err)
 		log_error("change %d of %s that an earlier mount left can't be done: %s",
 		    (int)record->type, record->path, strerror(-err));
 		spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
+		if (record->type != SPOOL_SETATTR) {
+			note_failed(replay, record->path, err);
+			if (other_path(record))
+				note_failed(replay, record->to, err);
+		}
+	}
+	for (later = TAILQ_NEXT(job, link); later; later = TAILQ_NEXT(later, link)) {
+		if (later->blocker == job)
+			later->blocker = find_blocker(TAILQ_NEXT(job, link), later);
 	}
 	TAILQ_REMOVE(&replay->jobs, job, link);
 	replay->n_jobs--;
@@ -179,6 +222,7 @@ static bool load(struct replay *replay)
 	}
 	job->replay = replay;
 	TAILQ_INSERT_TAIL(&replay->jobs, job, link);
+	job->blocker = find_blocker(TAILQ_FIRST(&replay->jobs), job);
 	replay->n_jobs++;
 	replay->job_bytes += job->record.len;
 	return true;
@@ -218,7 +262,10 @@ static void end(struct replay *replay)
 		free(replay->notes[i].path);
 		free(replay->notes[i].to);
 	}
+	for (i = 0; i < replay->n_broken; i++)
+		free(replay->broken[i].path);
 	free(replay->notes);
+	free(replay->broken);
 	free(replay->chosen);
 	replay->finished(replay->arg, replay->err, &replay->figures);
 	uv_close((uv_handle_t *)&replay->idle, on_idle_closed);
@@ -227,6 +274,7 @@ static void end(struct replay *replay)
 static void pump(struct replay *replay)
 {
 	struct job *job, *next;
+	int err;
 
 	while (!replay->err && replay->next < replay->to && replay->n_jobs < JOBS_MOST &&
 	       replay->job_bytes < BYTES_MOST && load(replay))
@@ -237,7 +285,9 @@ static void pump(struct replay *replay)
 			continue;
 		if (replay->err)
 			replay_job_end(job, replay->err);
-		else if (may_start(job))
+		else if (!job->blocker && (err = is_broken(replay, &job->record)))
+			replay_job_end(job, err);
+		else if (!job->blocker)
 			start(job);
 	}
 	if (replay->n_jobs || (!replay->err && replay->next < replay->to)) {

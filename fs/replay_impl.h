@@ -15,6 +15,7 @@ struct job {
 	struct spool_record record;
 	struct target *target; /* contents: where it goes; counted */
 	bool started;
+	struct job *blocker;		      /* the first before it that is in its way, or NULL */
 	uint32_t at;			      /* data: written so far; create: tries */
 	void (*go)(struct job *job, int err); /* when target->file is open */
 	unsigned flying;		      /* data: WRITEs under way */
@@ -62,6 +63,12 @@ struct note {
 	char *path, *to;
 };
 
+/* A path that a change could not be done for: what follows on it fails as well. */
+struct broken {
+	char *path;
+	int err;
+};
+
 struct replay {
 	struct fs *fs;
 	uint64_t next, to; /* sequences */
@@ -75,6 +82,8 @@ struct replay {
 	int64_t alive; /* for changes of this mount: when they failed */
 	struct note *notes;
 	size_t n_notes, notes_room;
+	struct broken *broken;
+	size_t n_broken, broken_room;
 	struct replay_figures figures;
 	int err; /* the link was lost: nothing more is begun */
 	bool ended;

@@ -179,7 +179,10 @@ static void start_create(struct job *job)
 	}
 	job->target->state = TARGET_LOOKING;
 	job->at = 0;
-	remote_lstat(remote_of(job), job->record.path, on_there, job);
+	if (job->record.sent) /* it may have been made */
+		remote_lstat(remote_of(job), job->record.path, on_there, job);
+	else
+		create(job);
 }
 
 /* --- unlink, rmdir --- */
@@ -249,10 +252,16 @@ static void on_renamed(void *arg, int err)
 	replay_job_end(job, err);
 }
 
+static void rename_aside(struct job *job);
+
 static void on_renamed_aside(void *arg, int err)
 {
 	struct job *job = arg;
 
+	if (err == -EEXIST && ++job->at < 20) {
+		rename_aside(job);
+		return;
+	}
 	if (!err) {
 		replay_conflict(job->replay, job->record.to, job->target->place);
 		targets_removed(job->replay, job->record.path);
@@ -271,7 +280,7 @@ static const char *from_of(const struct job *job)
 static void rename_aside(struct job *job)
 {
 	free(job->target->place);
-	job->target->place = replay_conflict_path(job->record.to, 0);
+	job->target->place = replay_conflict_path(job->record.to, job->at);
 	job->target->conflict = true;
 	remote_rename(
 	    remote_of(job), from_of(job), job->target->place, false, on_renamed_aside, job);

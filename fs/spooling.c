@@ -1,5 +1,6 @@
 #include "fs/spooling.h"
 #include "conf/log.h"
+#include "conf/sdnotify.h"
 #include "fs/control.h"
 #include "fs/replay.h"
 #include <errno.h>
@@ -10,12 +11,20 @@
 
 #define TICK_MS 1000
 #define PROGRESS_MS 200
+/* Without a terminal it is said so often, and systemd is asked for more time. */
+#define LINE_MS 10000
+#define EXTEND_MS 1000
+#define EXTEND_USEC "30000000"
+#define FRUITLESS_MOST 3u
 #define CONFLICTS_MOST 100
 
 struct spooling {
 	uv_timer_t timer, progress;
 	struct replay *replay; /* under way, or NULL */
 	bool drawn;
+	bool recovering; /* what earlier mounts left: a lost link is waited for */
+	unsigned fruitless;
+	uint64_t said_ms, extended_ms;
 	void (*done)(void *arg);
 	void *arg;
 	json_t *conflicts;
@@ -33,17 +42,62 @@ static void on_tick(uv_timer_t *timer)
 static void on_progress(uv_timer_t *timer)
 {
 	struct fs *fs = timer->data;
+	struct spooling *spooling = fs->spooling;
+	uint64_t now = fs_now_ms(fs);
 	struct replay_figures figures;
+	char text[128], state[256];
 
-	if (!isatty(STDERR_FILENO)) {
-		uv_timer_stop(timer);
-		return;
-	}
-	replay_figures(fs->spooling->replay, &figures);
-	fprintf(stderr, "\r  %llu of %llu changes, %.1f of %.1f MiB ",
+	replay_figures(spooling->replay, &figures);
+	snprintf(text, sizeof(text), "%llu of %llu changes, %.1f of %.1f MiB",
 	    (unsigned long long)figures.done, (unsigned long long)figures.changes,
 	    (double)figures.done_bytes / (1 << 20), (double)figures.bytes / (1 << 20));
-	fs->spooling->drawn = true;
+	if (now - spooling->extended_ms >= EXTEND_MS) {
+		spooling->extended_ms = now;
+		snprintf(state, sizeof(state),
+		    "EXTEND_TIMEOUT_USEC=" EXTEND_USEC
+		    "\nSTATUS=sending what an earlier mount left: %s",
+		    text);
+		sdnotify(state);
+	}
+	if (isatty(STDERR_FILENO)) {
+		fprintf(stderr, "\r  %s ", text);
+		spooling->drawn = true;
+	} else if (now - spooling->said_ms >= LINE_MS) {
+		spooling->said_ms = now;
+		log_warning("%s: sending what an earlier mount left: %s", fs->profile->id, text);
+	}
+}
+
+static int begin(
+    struct fs *fs, uint64_t from, uint64_t to, bool failed, void (*done)(void *arg), void *arg);
+
+static void on_link_back(void *arg, int err)
+{
+	struct fs *fs = arg;
+	struct spooling *spooling = fs->spooling;
+
+	if (err ||
+	    begin(fs, 1, spool_recovered_end(fs->spool), false, spooling->done, spooling->arg)) {
+		spooling->recovering = false;
+		spooling->done(spooling->arg);
+	}
+}
+
+/* What is left would be older than what the mount is going to change: it goes first, if the link
+ * comes back. */
+static bool goes_on(struct fs *fs, int err, const struct replay_figures *figures)
+{
+	struct spooling *spooling = fs->spooling;
+
+	if (!spooling->recovering || (err != -ENOTCONN && err != -ETIMEDOUT))
+		return false;
+	spooling->fruitless = figures->done ? 0 : spooling->fruitless + 1;
+	if (spooling->fruitless == FRUITLESS_MOST)
+		return false;
+	log_warning("%s: the connection was lost meanwhile; waiting for it", fs->profile->id);
+	pool_wait(
+	    remote_pool(fs->remote), LANE_FILES, fs->profile->timeout * 1000, on_link_back, fs);
+	return true;
 }
 
 static void on_replayed(void *arg, int err, const struct replay_figures *figures)
@@ -56,6 +110,9 @@ static void on_replayed(void *arg, int err, const struct replay_figures *figures
 	if (spooling->drawn)
 		fputc('\n', stderr);
 	spooling->drawn = false;
+	if (err && goes_on(fs, err, figures))
+		return;
+	spooling->recovering = false;
 	if (err)
 		log_warning("%s: the changes could not all be sent: %s; the rest stays in %s",
 		    fs->profile->id, strerror(-err), spool_path(fs->spool));
@@ -76,6 +133,7 @@ static int begin(
 	spooling->replay = replay_start(fs, from, to, failed, on_replayed, fs);
 	if (!spooling->replay)
 		return -ENOMEM;
+	spooling->said_ms = fs_now_ms(fs);
 	uv_timer_start(&spooling->progress, on_progress, PROGRESS_MS, PROGRESS_MS);
 	return 0;
 }
@@ -93,6 +151,7 @@ int spooling_replay(struct fs *fs, void (*done)(void *arg), void *arg)
 	log_warning("%s: sending %llu changes (%.1f MiB) that an earlier mount left",
 	    fs->profile->id, (unsigned long long)figures.records,
 	    (double)figures.bytes / (1 << 20));
+	fs->spooling->recovering = true;
 	return begin(fs, 1, spool_recovered_end(fs->spool), false, done, arg);
 }
 
@@ -102,7 +161,7 @@ int spooling_retry(struct fs *fs, void (*done)(void *arg), void *arg)
 
 	if (!fs->spool || !spool_failed_range(fs->spool, &from, &to))
 		return -ENOENT;
-	if (fs->spooling->replay)
+	if (fs->spooling->replay || fs->spooling->recovering)
 		return -EBUSY;
 	return begin(fs, from, to, true, done, arg);
 }

@@ -61,6 +61,10 @@ late() { # FAULT
 	[[ $rc != 124 ]] || die "the sync does not end"
 	"$BUILD/vastfs" status --json "$MNT" >"$W/status.json"
 	RC=$rc "$PYTHON" "$FAULTS/late.py" judge "$REMOTE/$HERE" "$STATE" "$W/status.json"
+	# once more in vain changes nothing: what depends on what failed is not done either
+	if [[ $(jq '.spool.failed | length' "$W/status.json") -gt 0 ]]; then
+		rc_is 1 "$BUILD/vastfs" spool "$MNT" retry
+	fi
 	unmounts "$rc"
 }
 unmounts() { # STATUS OF SYNC

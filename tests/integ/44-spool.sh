@@ -137,12 +137,68 @@ unmounted_without_link() {
 	eq "$(cat "$REMOTE/later")" later
 }
 
+# A burst that is answered while nothing gets through, and a kill: the next mount has many changes to send.
+left_behind() { # FOLDER FILES
+	"$PYTHON" - "$MNT/$1" "$2" "$TOOLS/delayproxy" "$W/proxy.ctl" <<-'END'
+		import os, subprocess, sys
+		top, files, tool, ctl = sys.argv[1:]
+		os.mkdir(top)
+		for n in range(int(files)):
+		    if n % 20 == 0:
+		        folder = f"{top}/{n // 20}"
+		        os.mkdir(folder)
+		    path = f"{folder}/{n}"
+		    with open(path, "w") as f:
+		        f.write(f"{n}\n" * 100)
+		    os.utime(path, (1000, 2000))
+		    os.rename(path, path + ".done")
+		    if n == 20:
+		        subprocess.run([tool, "--send", ctl, "stall"], check=True, stdout=subprocess.DEVNULL)
+	END
+	kill_daemon
+	proxy cut >/dev/null
+	proxy resume >/dev/null
+}
+all_there() { # FOLDER FILES
+	local n
+	eq "$(find "$REMOTE/$1" -type f | wc -l)" "$2" "files"
+	for ((n = 0; n < $2; n++)); do
+		eq "$(stat -c %Y-%s "$REMOTE/$1/$((n / 20))/$n.done")" "2000-$((100 * (${#n} + 1)))"
+	done
+	eq "$(status .spool.changes)" 0
+	eq "$(status '.spool.conflicts | length')" 0
+}
+many() {
+	left_behind many 300
+	proxy delay 25 >/dev/null
+	timed mount_fs
+	echo "sent within $MS_TAKEN ms"
+	# one after the other they take two round trips each and more, which is two minutes
+	le "$MS_TAKEN" 15000
+	all_there many 300
+	proxy delay 0 >/dev/null
+}
+cut_again() {
+	left_behind again 300
+	proxy delay 25 >/dev/null
+	mount_fs &
+	some_are_there() { [[ -d $REMOTE/again/5 ]]; }
+	wait_for 20 some_are_there
+	proxy cut
+	wait $!
+	proxy delay 0 >/dev/null
+	has "$(cat "$W/mount.out")" "the connection is lost"
+	all_there again 300
+}
+
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
 check_vastfs "fsync waits for the link up to the timeout" fsync_waits_for_the_timeout
 check_vastfs "an idle spool takes no disk" idle_gives_back_the_disk
 check_vastfs "two mounts of an instance" two_mounts
+check_vastfs "many changes are sent at once by the next mount" many
+check_vastfs "the link is lost while they are sent: the mount waits for it" cut_again
 check_vastfs "unmounted without a link: the next mount sends it" unmounted_without_link
 proxy refuse off >/dev/null
 check "unmounts" umount_fs
