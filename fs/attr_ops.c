@@ -153,6 +153,8 @@ static void send_all(struct setattr *setattr)
 	if (setattr->to_set & FUSE_SET_ATTR_SIZE)
 		size.flags = SSH_FILEXFER_ATTR_SIZE;
 	setattr->pending = 1 + (size.flags != 0) + (setattr->attr.flags != 0);
+	openfile_expect(setattr->inode, &size);
+	openfile_expect(setattr->inode, &setattr->attr);
 	request_sent(&setattr->request);
 	if (setattr->handle)
 		send_by_handle(setattr, &size);

@@ -267,6 +267,7 @@ static void send_attributes(struct behind *behind)
 	struct rfile *file = behind->handle->file;
 
 	behind->replies += 1 + (behind->attr.flags != 0);
+	openfile_expect(behind->inode, &behind->attr);
 	if (behind->attr.flags)
 		rfile_fsetstat(file, &behind->attr, on_set, behind);
 	rfile_fstat(file, on_seen, behind);

@@ -239,6 +239,7 @@ void behind_send_names(struct behind *behind)
 		remote_rename(remote, path, behind->item.to, true, on_answered, behind);
 		break;
 	default:
+		openfile_expect(behind->inode, &behind->attr);
 		remote_setstat(remote, path, &behind->attr, link, on_answered, behind);
 		break;
 	}

@@ -225,6 +225,7 @@ static void on_space(void *arg, int err, const struct statvfs *st)
 		end_allocate(allocate, -ENOSPC);
 		return;
 	}
+	openfile_expect(inode, &attr);
 	rfile_fsetstat(allocate->handle->file, &attr, on_grown, allocate);
 }
 

@@ -2,12 +2,9 @@
 #include "fs/ahead.h"
 #include "fs/behind.h"
 #include "fs/disk.h"
-#include "fs/notify.h"
-#include "fs/replaced.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct openfile *openfile_of(struct fs *fs, struct inode *inode)
@@ -59,27 +56,6 @@ bool openfile_no_path(void *arg, char *buf, size_t size)
 	return false;
 }
 
-static bool owner_path(void *arg, char *buf, size_t size)
-{
-	struct openfile *open = arg;
-	struct fs *fs = open->fs;
-	const char *sent = behind_path_of_data(open);
-	char here[PATH_MAX];
-
-	if (!sent && names_path(fs->names, open->inode, here, sizeof(here)))
-		return false;
-	if (!fs->outbox || (sent && open->sending)) {
-		snprintf(buf, size, "%s", sent ? sent : here);
-		return true;
-	}
-	return outbox_path_there(fs->outbox, sent ? sent : here, buf, size);
-}
-
-struct rfile_owner openfile_owner(struct fs *fs, struct inode *inode)
-{
-	return (struct rfile_owner){.path = owner_path, .arg = openfile_of(fs, inode)};
-}
-
 uint32_t openfile_sftp_flags(int flags)
 {
 	uint32_t out = SSH_FXF_READ;
@@ -110,6 +86,8 @@ struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file
 	handle->append = flags & O_APPEND;
 	handle->writable = (flags & O_ACCMODE) != O_RDONLY;
 	LIST_INSERT_HEAD(&open->handles, handle, link);
+	if (open->strayed)
+		rfile_may_stray(file);
 	names_pin(inode);
 	fs->open_files++;
 	return handle;
@@ -239,67 +217,7 @@ int handle_open_placing(struct handle *handle, void (*done)(void *arg, int err),
 	return 0;
 }
 
-/* --- versions --- */
-
-void handle_tell_version(struct handle *handle)
-{
-	const struct inode *inode = handle->open->inode;
-
-	if (openfile_dirty(inode))
-		rfile_mark_changed(handle->file);
-	else
-		rfile_set_version(handle->file, inode->attr.mtime_there, inode->attr.size);
-	handle->mtime = inode->attr.mtime_there;
-	handle->size = inode->attr.size;
-}
-
-/* Whoever has lost his handle on the instance can't tell the file from another one that took its
- * name meanwhile; but another handle here may. */
-static bool is_held(const struct openfile *open)
-{
-	const struct handle *handle;
-
-	LIST_FOREACH (handle, &open->handles, link) {
-		if (rfile_is_held(handle->file))
-			return true;
-	}
-	return false;
-}
-
-/* own: it is what a change of ours has made. */
-static void tell_version(struct openfile *open, bool own)
-{
-	const struct inode *inode = open->inode;
-	bool sure = own || is_held(open);
-	struct handle *handle;
-
-	LIST_FOREACH (handle, &open->handles, link) {
-		if (sure)
-			handle_tell_version(handle);
-		else
-			rfile_offer_version(
-			    handle->file, inode->attr.mtime_there, inode->attr.size);
-	}
-}
-
-void openfile_version_changed(struct inode *inode)
-{
-	struct openfile *open = inode->open;
-	struct handle *handle;
-
-	if (!open)
-		return;
-	LIST_FOREACH (handle, &open->handles, link) {
-		if (!LIST_EMPTY(&inode->names))
-			replaced_doubt(handle);
-	}
-	content_unkeep(open->content);
-	content_invalidate(open->content);
-	content_resize(open->content, inode->attr.size);
-	tell_version(open, false);
-	open->kernel_stale = true;
-	notify_content(open->fs, inode);
-}
+/* --- what is cached of it --- */
 
 bool openfile_keeps_cache(struct fs *fs, struct inode *inode)
 {
@@ -365,13 +283,7 @@ void openfile_will_write(struct openfile *open)
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 {
 	struct inode *inode = open->inode;
-	struct handle *handle;
 
-	/* Else the version is still needed, to know the file by when it is opened again. */
-	if (is_held(open)) {
-		LIST_FOREACH (handle, &open->handles, link)
-			rfile_mark_changed(handle->file);
-	}
 	behind_wrote(open);
 	if (!open->wrote)
 		disk_changed(fs, inode);
@@ -381,50 +293,6 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 	names_changed(fs->names, inode);
 	open->wrote = true;
 	open->suspect = true;
-}
-
-void openfile_take_own(
-    struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms)
-{
-	struct openfile *open = inode->open;
-
-	(void)fs;
-	attr_update_after_write(&inode->attr, report);
-	inode->version_ms = inode->checked_ms = sent_ms;
-	if (open) {
-		open->suspect = true;
-		tell_version(open, true);
-	}
-}
-
-void openfile_truncated(
-    struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms)
-{
-	struct openfile *open = inode->open;
-	struct handle *handle;
-
-	disk_changed(fs, inode);
-	attr_touch_content(&inode->attr, request_clock());
-	if (open && !content_dirty(open->content)) {
-		content_resize(open->content, report->size);
-		LIST_FOREACH (handle, &open->handles, link)
-			rfile_truncated(handle->file, report->size);
-		open->wrote = false;
-	}
-	openfile_take_own(fs, inode, report, sent_ms);
-	if (open && content_dirty(open->content)) /* written to again meanwhile */
-		inode->attr.size = content_size(open->content);
-}
-
-void openfile_identity_changed(struct inode *inode, const struct sftp_attr *attr)
-{
-	struct openfile *open = inode->open;
-	struct handle *handle;
-
-	if (!open)
-		return;
-	LIST_FOREACH (handle, &open->handles, link)
-		rfile_set_identity(handle->file, attr);
 }
 
 struct refresh {

@@ -26,6 +26,7 @@ struct openfile {
 	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
 	bool refreshing;       /* the question for the attributes is under way */
 	bool wrote;   /* something was written since the instance last told the attributes */
+	bool strayed; /* a link was lost with bytes for the file on their way */
 	bool suspect; /* data was read or written while the version was too young */
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
 	/* It was opened for reading when it had these; else mode is 0. */
@@ -112,6 +113,8 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
 /* We set the file's size, to what the instance then reported. */
 void openfile_truncated(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);
+/* The instance is about to be asked to set those (by attr->flags). */
+void openfile_expect(struct inode *inode, const struct sftp_attr *attr);
 /* Owner, group or mode were set (those that attr->flags names). */
 void openfile_identity_changed(struct inode *inode, const struct sftp_attr *attr);
 /* Everything written is there: asks the instance for the attributes it now has, behind the caller's

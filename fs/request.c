@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WANT_LINK_MS 1000 /* as long as it takes until the next look */
 /* How long a request waits for a link that others have waited for in vain: enough for a dial. */
 #define GIVEN_UP_MS 5000
 
@@ -312,12 +313,27 @@ static bool is_over(const struct fs *fs, const struct request *request)
 	return fs_now_ms(fs) - since >= request_patience_ms(fs, since);
 }
 
+static void on_link(void *arg, int err)
+{
+	(void)arg;
+	(void)err;
+}
+
+/* What waits for data that is only sent once there is a link (fsync, close) asks for none itself.
+ */
+static void want_link(struct fs *fs)
+{
+	if (fs_offline(fs) && !TAILQ_EMPTY(&fs->waiting))
+		pool_wait(remote_pool(fs->remote), LANE_NAMES, WANT_LINK_MS, on_link, NULL);
+}
+
 void requests_handle_timeouts(struct fs *fs)
 {
 	struct request *request, *next;
 	fuse_req_t fuse;
 
 	requests_moved_ms(fs);
+	want_link(fs);
 	if (!fs_offline(fs))
 		fs->given_up_ms = 0;
 	for (request = TAILQ_FIRST(&fs->waiting); request; request = next) {

@@ -148,6 +148,7 @@ void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size)
 	file->version_known = true;
 	if (!file->changing)
 		file->changed = false;
+	file->asked.flags &= ~(uint32_t)(SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_ACMODTIME);
 	file->mtime = mtime;
 	file->size = size;
 	file->stripe_pause = 0;
@@ -183,7 +184,26 @@ void rfile_set_identity(struct rfile *file, const struct sftp_attr *attr)
 	}
 	if ((attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS))
 		file->attr.mode = (file->attr.mode & S_IFMT) | (attr->mode & 07777);
+	file->asked.flags &=
+	    ~(attr->flags & (uint32_t)(SSH_FILEXFER_ATTR_UIDGID | SSH_FILEXFER_ATTR_PERMISSIONS));
 	file->stripe_pause = 0;
+}
+
+void rfile_expect(struct rfile *file, const struct sftp_attr *attr)
+{
+	struct sftp_attr *asked = &file->asked;
+
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
+		asked->size = attr->size;
+	if (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME)
+		asked->mtime = attr->mtime;
+	if (attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
+		asked->mode = attr->mode;
+	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		asked->uid = attr->uid;
+		asked->gid = attr->gid;
+	}
+	asked->flags |= attr->flags;
 }
 
 void rfile_mark_changed(struct rfile *file)
@@ -194,12 +214,74 @@ void rfile_mark_changed(struct rfile *file)
 	}
 }
 
+bool rfile_is_changing(const struct rfile *file)
+{
+	return file->changing > 0;
+}
+
+void rfile_may_stray(struct rfile *file)
+{
+	file->stray_until = rfile_now_ms() + RFILE_STRAY_MS;
+}
+
+void rfile_changes(struct rfile *file, bool lost)
+{
+	if (lost)
+		rfile_may_stray(file);
+	else
+		rfile_mark_changed(file);
+	if (file->users && file->owner.changes)
+		file->owner.changes(file->owner.arg, lost);
+}
+
 void rfile_truncated(struct rfile *file, uint64_t size)
 {
 	rfile_mark_changed(file);
 	file->size = size;
 	if (file->end > size)
 		file->end = size;
+}
+
+static bool same_mode(const struct rfile *file, const struct sftp_attr *attr)
+{
+	const struct sftp_attr *asked = &file->asked;
+
+	if (!(file->attr.flags & attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS))
+		return true;
+	if ((file->attr.mode ^ attr->mode) & S_IFMT)
+		return false;
+	return !file->changed || !((file->attr.mode ^ attr->mode) & 0777) ||
+	       ((asked->flags & SSH_FILEXFER_ATTR_PERMISSIONS) &&
+		   !((asked->mode ^ attr->mode) & 0777));
+}
+
+static bool same_owner(const struct rfile *file, const struct sftp_attr *attr)
+{
+	const struct sftp_attr *known = &file->attr, *asked = &file->asked;
+
+	if (!(known->flags & attr->flags & SSH_FILEXFER_ATTR_UIDGID))
+		return true;
+	return (known->uid == attr->uid && known->gid == attr->gid) ||
+	       ((asked->flags & SSH_FILEXFER_ATTR_UIDGID) && asked->uid == attr->uid &&
+		   asked->gid == attr->gid);
+}
+
+static bool same_version(const struct rfile *file, const struct sftp_attr *attr)
+{
+	const uint32_t needed = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_ACMODTIME;
+	const struct sftp_attr *asked = &file->asked;
+
+	if (!file->version_known || (attr->flags & needed) != needed)
+		return false;
+	if ((asked->flags & SSH_FILEXFER_ATTR_SIZE) && attr->size == asked->size &&
+	    attr->mtime >= file->mtime)
+		return true;
+	if (attr->size != file->size)
+		return false;
+	return attr->mtime == file->mtime ||
+	       ((asked->flags & SSH_FILEXFER_ATTR_ACMODTIME) && attr->mtime == asked->mtime) ||
+	       (attr->mtime > file->mtime && rfile_now_ms() < file->stray_until &&
+		   attr->mtime - file->mtime <= RFILE_STRAY_MS / 1000);
 }
 
 /*
@@ -210,24 +292,16 @@ void rfile_truncated(struct rfile *file, uint64_t size)
  */
 bool rfile_same(const struct rfile *file, const struct sftp_attr *attr)
 {
-	const struct sftp_attr *known = &file->attr;
-	uint32_t both = known->flags & attr->flags;
+	uint64_t end = file->end;
 
-	if (both & SSH_FILEXFER_ATTR_PERMISSIONS) {
-		if ((known->mode ^ attr->mode) & S_IFMT)
-			return false;
-		if (file->changed && ((known->mode ^ attr->mode) & 0777))
-			return false;
-	}
-	if (!file->changed) {
-		const uint32_t needed = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_ACMODTIME;
-		return file->version_known && (attr->flags & needed) == needed &&
-		       attr->mtime == file->mtime && attr->size == file->size;
-	}
-	if ((both & SSH_FILEXFER_ATTR_UIDGID) &&
-	    (known->uid != attr->uid || known->gid != attr->gid))
+	if (!same_mode(file, attr))
 		return false;
-	return (attr->flags & SSH_FILEXFER_ATTR_SIZE) && attr->size >= file->end;
+	if (!file->changed)
+		return same_version(file, attr);
+	if ((file->asked.flags & SSH_FILEXFER_ATTR_SIZE) && file->asked.size < end)
+		end = file->asked.size;
+	return same_owner(file, attr) && (attr->flags & SSH_FILEXFER_ATTR_SIZE) &&
+	       attr->size >= end;
 }
 
 int rfile_path(struct rfile *file, char *buf, size_t size)

@@ -7,8 +7,9 @@
  * closes all handles behind the caller's back.
  *
  * The same file: a further handle (stripe, or after a lost link) is used only when FSTAT through it
- * agrees with the version the caller last confirmed (rfile_set_version) for reading, and with size
- * and kind for writing; else the operation fails with -ESTALE, never with another file's data.
+ * agrees with the version the caller last confirmed (rfile_set_version), and once bytes were sent
+ * with size and kind; else the operation fails with -ESTALE, never with another file's data. What
+ * was asked for and not answered yet (rfile_expect, rfile_may_stray) counts as done or as not done.
  *
  * Errors: 0 or a negative errno, the true one (remote_errno.h). -ESTALE: the file that this was is
  * not to be found any more. -ETIMEDOUT after the profile's timeout, lost links included.
@@ -28,6 +29,11 @@ struct rfile_owner {
 	/* The file's present absolute path into buf (size PATH_MAX), or false when it has none. */
 	bool (*path)(void *arg, char *buf, size_t size);
 	void *arg;
+	/* The file is being changed through this rfile, which was just found to be the file still:
+	 * the owner's other rfiles of it are to be told (rfile_mark_changed). lost: such a change
+	 * was under way when its link was lost (rfile_may_stray). NULL: there are no others. From
+	 * inside calls and completions; not once the last rfile_get is put. */
+	void (*changes)(void *arg, bool lost);
 };
 
 /* The file, and its attributes as they were right after the open (an LSTAT or FSTAT sent behind the
@@ -87,9 +93,20 @@ bool rfile_is_held(const struct rfile *file);
 void rfile_offer_version(struct rfile *file, uint32_t mtime, uint64_t size);
 
 /* The file is being changed by this mount, through this or another rfile: until the next
- * rfile_set_version its time and size are not compared. Writes, copies and truncates of the rfile
- * itself imply it. */
+ * rfile_set_version its time and size are not compared. Writes and copies of the rfile itself imply
+ * it when they are sent, truncates when they are done. */
 void rfile_mark_changed(struct rfile *file);
+/* Are any of those of this rfile under way? */
+bool rfile_is_changing(const struct rfile *file);
+
+/* The link was lost with writes under way that may still reach the file: for some time a later
+ * mtime than that of the version is no sign of another file. */
+void rfile_may_stray(struct rfile *file);
+
+/* The instance is about to be asked, by path or through another rfile, to set those attributes of
+ * the file that attr->flags names. Forgotten with the rfile_set_version and rfile_set_identity that
+ * tell what came of it. rfile_fsetstat notes its own. */
+void rfile_expect(struct rfile *file, const struct sftp_attr *attr);
 
 /* It was truncated through another rfile or by path: a further handle may show this size. */
 void rfile_truncated(struct rfile *file, uint64_t size);

@@ -63,6 +63,7 @@ static void copy_fail_later(struct rfile_copy *copy, int err)
 static void copy_judge(struct rfile_copy *copy)
 {
 	if (copy->lost) {
+		rfile_changes(copy->to, true);
 		rfile_handle_lost(copy->from_handle);
 		rfile_handle_lost(copy->to_handle);
 	}
@@ -135,7 +136,7 @@ static void copy_send(struct rfile_copy *copy, struct rfile_handle *from, struct
 		copy_fail_later(copy, -ENOMEM);
 		return;
 	}
-	rfile_mark_changed(copy->to);
+	rfile_changes(copy->to, false);
 	copy->sized = copy->lost = false;
 	copy->err = 0;
 	copy->replies = 2;

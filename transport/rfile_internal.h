@@ -45,6 +45,9 @@
 #define RFILE_STRIPE_READ_NEAR (1u * 1024 * 1024)
 /* After the server refused a further handle, or it disagreed with the version. */
 #define RFILE_STRIPE_PAUSE_MS 1000
+/* How long what was sent over a lost link may still be done: what lies in the server's and a
+ * proxy's buffers. */
+#define RFILE_STRAY_MS 120000
 
 enum rfile_handle_state {
 	RFILE_HANDLE_OPENING,
@@ -110,8 +113,10 @@ struct rfile {
 	 * so that mtime and size are not comparable; end: then the largest end that the instance
 	 * acknowledged. */
 	struct sftp_attr attr;
-	bool later;   /* not created yet (rfile_create) */
-	int given_up; /* it never will be, for this reason */
+	struct sftp_attr asked; /* what it may have become instead, by flags: sent, not answered */
+	uint64_t stray_until;	/* lost writes may still be done until then; monotonic ms */
+	bool later;		/* not created yet (rfile_create) */
+	int given_up;		/* it never will be, for this reason */
 	bool version_known, changed;
 	bool was_held;	   /* there was a handle */
 	unsigned changing; /* writes, copies and truncates under way */
@@ -161,6 +166,8 @@ int rfile_path(struct rfile *file, char *buf, size_t size);
 /* The errno behind a WRITE, FSYNC, FSETSTAT or copy-data that failed, as remote_true_errno. */
 void rfile_true_errno(struct rfile *file, int err, remote_done *done, void *arg);
 bool rfile_same(const struct rfile *file, const struct sftp_attr *attr);
+/* Bytes of the file are being changed; lost: they were when their link was lost. */
+void rfile_changes(struct rfile *file, bool lost);
 
 /* --- rfile_handles.c --- */
 /* Opens a further handle for the slot of that lane; 0, or why not. The file's handle count must

@@ -189,7 +189,7 @@ int rfile_send_write(struct rfile_op *op, struct rfile_handle *handle, sftp_done
 	if (!message)
 		return -ENOMEM;
 	memcpy(data, op->buf + op->got, len);
-	rfile_mark_changed(op->file);
+	rfile_changes(op->file, false);
 	rfile_op_bind(op, handle, len);
 	sftp_send(rfile_handle_sftp(handle), message, len, done, op);
 	return 0;
@@ -316,8 +316,10 @@ static void fsetstat_done(struct rfile_op *op)
 	const struct sftp_attr *attr = &op->attr;
 
 	rfile_set_identity(file, attr);
-	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE) {
+		rfile_changes(file, false);
 		file->size = file->end = attr->size;
+	}
 	if (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME)
 		file->mtime = attr->mtime;
 	rfile_op_finish(op, 0);
@@ -393,11 +395,10 @@ void rfile_fsetstat(struct rfile *file, const struct sftp_attr *attr, remote_don
 		rfile_op_fail(op, 0);
 		return;
 	}
+	rfile_expect(file, attr);
 	/* A truncated file is not the version that was known. */
-	if (attr->flags & SSH_FILEXFER_ATTR_SIZE) {
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
 		rfile_op_changes(op);
-		rfile_mark_changed(file);
-	}
 	rfile_op_submit(op);
 }
 

@@ -138,6 +138,8 @@ bool rfile_op_release(struct rfile_op *op, const struct sftp_reply *reply)
 	op->handle = NULL;
 	op->cost = 0;
 	if (reply->err == -ENOTCONN) {
+		if (op->kind == RFILE_WRITE)
+			rfile_changes(op->file, true);
 		rfile_handle_lost(handle);
 		again = true;
 	} else if (reply->err == -ETIMEDOUT) {

@@ -64,6 +64,7 @@ resumes_soon() { # SECONDS without a link
 	le "$MS_TAKEN" 4000 "milliseconds until the copy goes on"
 	wait "$copy"
 	proxy rate 0
+	synced
 	same_file "$W/local/c" "$REMOTE/c"
 	rm "$MNT/c"
 }
@@ -127,6 +128,7 @@ link_check "the server's side closes three times" at_work three_times proxy clos
 link_check "the link stalls for 5 s" at_work stalled 5
 link_check "a copy goes on soon after a cut" resumes_soon 0
 link_check "a copy goes on soon after 8 s without a link" resumes_soon 8
+link_check "two open files of one inode, one of which writes" "$PYTHON" "$FAULTS/two_open.py" "$MNT" "$REMOTE" "$BUILD/vastfs" "$TOOLS/delayproxy" "$W/proxy.ctl"
 link_check "a link that gives a hundred bytes at a time" at_work dribbling
 link_check "a copy over a link that became slow" slow_link
 link_check "the daemon uses no CPU while idle, and little without a link" idle_cpu

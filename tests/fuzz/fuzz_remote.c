@@ -118,7 +118,7 @@ static bool path_of(void *arg, char *buf, size_t size)
 	return true;
 }
 
-static const struct rfile_owner owner = {path_of, NULL};
+static const struct rfile_owner owner = {.path = path_of};
 
 static void call_path(struct call *call, uint8_t what)
 {

@@ -295,7 +295,7 @@ static bool rig_path(void *arg, char *buf, size_t size)
 	return rig.pool.path[0];
 }
 
-static const struct rfile_owner rig_owner = {rig_path, NULL};
+static const struct rfile_owner rig_owner = {.path = rig_path};
 
 static int rig_setup(void **state)
 {

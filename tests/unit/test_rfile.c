@@ -392,7 +392,7 @@ static int copy(struct rfile *from, uint64_t at, struct rfile *to, uint64_t to_a
 
 static void test_copy(void **state)
 {
-	const struct rfile_owner owner = {other_path, NULL};
+	const struct rfile_owner owner = {.path = other_path};
 	uint8_t *data = pattern(MIB, 9);
 	struct result result = {0};
 

@@ -174,6 +174,119 @@ static void test_writing_goes_on_only_in_the_same_file(void **state)
 	rfile_put(file);
 }
 
+/* --- changes of our own that nobody has looked at yet --- */
+
+static void test_what_was_asked_for_is_no_other_file(void **state)
+{
+	struct sftp_attr attr = {.flags = SSH_FILEXFER_ATTR_ACMODTIME, .mtime = 77};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+	uint8_t data[8];
+
+	/* Whether it is done already or not. */
+	rfile_expect(file, &attr);
+	assert_int_equal(read_after_loss(file, data), 0);
+	remote->mtime = 77;
+	assert_int_equal(read_after_loss(file, data), 0);
+	remote->mtime = 78;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	rfile_set_version(file, 78, 5);
+	remote->mtime = 77;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+
+	attr = (struct sftp_attr){.flags = SSH_FILEXFER_ATTR_SIZE, .size = 3};
+	rfile_set_version(file, 77, 5);
+	rfile_expect(file, &attr);
+	remote->len = 3;
+	remote->mtime = 80;
+	assert_int_equal(read_after_loss(file, data), 0);
+	remote->len = 4;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	remote->len = 3;
+
+	/* Of one that is being written mode and owner are compared. */
+	assert_int_equal(write_file(file, 0, "hello", 5, RFILE_SMALL), 0);
+	attr = (struct sftp_attr){.flags = SSH_FILEXFER_ATTR_PERMISSIONS, .mode = 0600};
+	rfile_expect(file, &attr);
+	assert_int_equal(read_after_loss(file, data), 0);
+	remote->mode = S_IFREG | 0600;
+	assert_int_equal(read_after_loss(file, data), 0);
+	remote->mode = S_IFREG | 0640;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	rfile_put(file);
+}
+
+static void test_a_lost_write_may_be_done_later(void **state)
+{
+	struct result result = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+	uint8_t data[8];
+
+	RIG_CALL(rfile_write(file, 0, "jello", 5, RFILE_SMALL, on_plain, &result));
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(result.err, 0);
+	rfile_set_version(file, remote->mtime, 5);
+	remote->mtime += 2; /* the old server process got round to it */
+	assert_int_equal(read_after_loss(file, data), 0);
+	remote->mtime -= 3;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	remote->mtime += 1000000;
+	assert_int_equal(read_after_loss(file, data), -ESTALE);
+	rfile_put(file);
+}
+
+static struct rfile *sibling;
+static unsigned lost_changes;
+
+static void on_changes(void *arg, bool lost)
+{
+	assert_ptr_equal(arg, &sibling);
+	lost_changes += lost;
+	if (!lost)
+		rfile_mark_changed(sibling);
+}
+
+/* Two of one file: the one is found to be the file still and writes, the other one looks next. */
+static void test_writes_are_told_to_the_owner(void **state)
+{
+	const struct rfile_owner owner = {.path = rig_path, .changes = on_changes, .arg = &sibling};
+	struct result result = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+	uint8_t data[8];
+	uint32_t len;
+
+	sibling = open_file("/f", SSH_FXF_READ);
+	rfile_set_owner(file, &owner);
+	rig.pool.instance.clock += 10;
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	assert_int_equal(write_file(file, 5, " you", 4, RFILE_SMALL), 0);
+	assert_int_equal(read_file(sibling, 0, 5, RFILE_SMALL, data, &len), 0);
+	assert_int_equal(lost_changes, 0);
+
+	RIG_CALL(rfile_write(file, 0, "jello", 5, RFILE_SMALL, on_plain, &result));
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	assert_int_equal(lost_changes, 1);
+
+	/* Another file: nothing is sent, nothing told. */
+	rfile_set_version(file, remote->mtime, 9);
+	rfile_set_version(sibling, remote->mtime, 9);
+	fake_file_unlink(remote);
+	fake_file_add(&rig.pool.instance, "/f", "other file", 10);
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	assert_int_equal(write_file(file, 0, "x", 1, RFILE_SMALL), -ESTALE);
+	assert_int_equal(read_file(sibling, 0, 5, RFILE_SMALL, data, &len), -ESTALE);
+	rfile_put(file);
+	rfile_put(sibling);
+}
+
 static void test_a_version_told_too_early_is_no_trap(void **state)
 {
 	struct result result = {0};
@@ -322,7 +435,7 @@ static bool other_path(void *arg, char *buf, size_t size)
 
 static void test_copies_are_repeated(void **state)
 {
-	const struct rfile_owner owner = {other_path, NULL};
+	const struct rfile_owner owner = {.path = other_path};
 	uint8_t *data = pattern(MIB, 1);
 	struct result opened = {0};
 
@@ -464,6 +577,9 @@ int main(void)
 	    TEST(test_reading_goes_on_only_in_the_same_file),
 	    TEST(test_unlinked_but_open),
 	    TEST(test_writing_goes_on_only_in_the_same_file),
+	    TEST(test_what_was_asked_for_is_no_other_file),
+	    TEST(test_a_lost_write_may_be_done_later),
+	    TEST(test_writes_are_told_to_the_owner),
 	    TEST(test_a_version_told_too_early_is_no_trap),
 	    TEST(test_stripes_help_out_until_the_primary_is_back),
 	    TEST(test_a_flapping_link),
