@@ -69,6 +69,7 @@ struct content_figures {
 	uint64_t wasted_bytes;		     /* of these, dropped without having been asked for */
 	uint64_t present_bytes, limit_bytes; /* blocks held now */
 	uint64_t dirty_bytes, dirty_limit_bytes; /* accepted, not yet acknowledged */
+	uint64_t dirty_files;			 /* that these are of */
 	uint64_t acked_bytes;			 /* acknowledged so far */
 	uint64_t reads_in_flight, writes_in_flight;
 	uint64_t skipped_bytes; /* dropped before the disk cache could keep them */

@@ -265,6 +265,15 @@ size_t outbox_count(const struct outbox *outbox)
 	return outbox->count;
 }
 
+void outbox_each(
+    const struct outbox *outbox, void (*each)(void *arg, const struct outbox_item *item), void *arg)
+{
+	const struct outbox_item *item;
+
+	TAILQ_FOREACH (item, &outbox->items, link)
+		each(arg, item);
+}
+
 uint64_t outbox_age_ms(const struct outbox *outbox, uint64_t now_ms)
 {
 	const struct outbox_item *first = TAILQ_FIRST(&outbox->items);

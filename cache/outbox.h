@@ -111,6 +111,9 @@ int outbox_wait(struct outbox *outbox, enum outbox_kind kind, const char *path, 
 
 /* Changes that are not acknowledged, and for how long the oldest has not been. */
 size_t outbox_count(const struct outbox *outbox);
+/* Each of them, the oldest first. */
+void outbox_each(const struct outbox *outbox,
+    void (*each)(void *arg, const struct outbox_item *item), void *arg);
 uint64_t outbox_age_ms(const struct outbox *outbox, uint64_t now_ms);
 /* Where the instance has what programs know as path, as far as it has acknowledged renames: into
  * buf. False when that does not fit. */

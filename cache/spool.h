@@ -164,6 +164,10 @@ uint64_t spool_next(const struct spool *spool, uint64_t from);
 /* What earlier mounts left is below this sequence. */
 uint64_t spool_recovered_end(const struct spool *spool);
 
+/* The files that changes which are not done are of: the first hundred by each, the oldest first;
+ * and how many more there are. Reads all of their heads. */
+uint64_t spool_paths(struct spool *spool, void (*each)(void *arg, const char *path), void *arg);
+
 /* Once a second: notes that the daemon is alive, gives disk space back when idle. */
 void spool_tick(struct spool *spool);
 

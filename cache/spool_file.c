@@ -202,6 +202,13 @@ size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from,
 	return SPOOL_RECORD_HEAD + payload;
 }
 
+bool spool_decode_paths(const uint8_t *at, size_t len, struct spool_record *out)
+{
+	return len >= SPOOL_RECORD_HEAD + SPOOL_PAYLOAD_HEAD &&
+	       decode_payload(at + SPOOL_RECORD_HEAD, (uint32_t)(len - SPOOL_RECORD_HEAD), out) &&
+	       out->path;
+}
+
 size_t spool_find(const uint8_t *at, size_t len, uint64_t salt, uint64_t from, uint64_t to,
     struct spool_record *out, size_t *skipped)
 {

@@ -274,6 +274,25 @@ int behind_wait(struct fs *fs, enum outbox_kind kind, struct inode *inode, const
 	return err ? err : outbox_wait(fs->outbox, kind, path, NULL, done, arg);
 }
 
+static void count_file(void *arg, const struct outbox_item *item)
+{
+	const struct behind *behind = (const struct behind *)item;
+	uint64_t *files = arg;
+
+	/* Those with data on its way count by that. */
+	*files += item->kind == OUTBOX_FILE && !content_dirty(behind->handle->open->content);
+}
+
+uint64_t behind_files(const struct fs *fs)
+{
+	struct content_figures figures;
+	uint64_t files = 0;
+
+	content_pool_figures(fs->contents, &figures);
+	outbox_each(fs->outbox, count_file, &files);
+	return files + figures.dirty_files;
+}
+
 struct sync {
 	struct fs *fs;
 	void (*done)(void *arg, int err);

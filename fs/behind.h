@@ -58,6 +58,9 @@ int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *a
 int behind_wait(struct fs *fs, enum outbox_kind kind, struct inode *inode, const char *name,
     void (*done)(void *arg, int err), void *arg);
 
+/* Files of which the instance does not have all yet. */
+uint64_t behind_files(const struct fs *fs);
+
 /* Waits for all that was accepted before, data too. err: the first that failed since the last time
  * somebody was told, or now. */
 void behind_sync(struct fs *fs, void (*done)(void *arg, int err), void *arg);

@@ -251,6 +251,8 @@ static void handle(struct client *client)
 		answer(client, status_json(client->fs));
 	} else if (!strcmp(command, "sync")) {
 		order_sync(client);
+	} else if (!strcmp(command, "waiting")) {
+		answer(client, spooling_waiting(client->fs));
 	} else if (!strcmp(command, "run")) {
 		hand_over(client);
 	} else if (!strcmp(command, "forward")) {

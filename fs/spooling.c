@@ -272,6 +272,19 @@ static void add_failure(void *arg, const char *path, int err, uint64_t changes)
 				       "error", strerror(-err), "changes", (json_int_t)changes));
 }
 
+static void add_path(void *arg, const char *path)
+{
+	json_array_append_new(arg, status_string(path));
+}
+
+json_t *spooling_waiting(const struct fs *fs)
+{
+	json_t *files = json_array();
+	uint64_t more = fs->spool ? spool_paths(fs->spool, add_path, files) : 0;
+
+	return json_pack("{s:b, s:o, s:I}", "ok", 1, "files", files, "more", (json_int_t)more);
+}
+
 json_t *spooling_json(const struct fs *fs)
 {
 	struct spool_figures figures;

@@ -28,6 +28,8 @@ void spooling_note_conflict(struct fs *fs, const char *path, const char *place);
 void spooling_quiet(struct fs *fs);
 /* For the status: what waits, what failed, the conflicts. */
 json_t *spooling_json(const struct fs *fs);
+/* The names of files that are not there, or not all of them: {files: [path…], more: how many}. */
+json_t *spooling_waiting(const struct fs *fs);
 /* Of what is not on the instance: for the log, when the mount goes away. */
 void spooling_tell(struct fs *fs);
 

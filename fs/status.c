@@ -4,6 +4,7 @@
 #include "cache/store.h"
 #include "conf/log.h"
 #include "fs/ahead.h"
+#include "fs/behind.h"
 #include "fs/control.h"
 #include "fs/failures.h"
 #include "fs/spooling.h"
@@ -78,14 +79,18 @@ static json_t *behind(struct fs *fs)
 {
 	json_t *list = json_array();
 	const struct failure *failure;
+	struct content_figures figures;
 
+	content_pool_figures(fs->contents, &figures);
 	TAILQ_FOREACH (failure, &fs->failures, link)
 		json_array_append_new(
 		    list, json_pack("{s:I, s:s, s:o, s:s}", "time", (json_int_t)failure->when,
 			      "change", failure->what, "path", status_string(failure->path),
 			      "error", strerror(-failure->err)));
-	return json_pack("{s:I, s:f, s:I, s:o}", "changes", (json_int_t)outbox_count(fs->outbox),
-	    "oldest_seconds", (double)outbox_age_ms(fs->outbox, fs_now_ms(fs)) / 1000.0, "failed",
+	return json_pack("{s:I, s:I, s:I, s:f, s:I, s:o}", "changes",
+	    (json_int_t)outbox_count(fs->outbox), "files", (json_int_t)behind_files(fs),
+	    "sent_bytes", (json_int_t)figures.acked_bytes, "oldest_seconds",
+	    (double)outbox_age_ms(fs->outbox, fs_now_ms(fs)) / 1000.0, "failed",
 	    (json_int_t)fs->failed, "failures", list);
 }
 

@@ -39,10 +39,8 @@ static int on_mount(struct client_mount *mount, const char *what, const char *pa
 	if (!client_ask(mount->socket, request, NULL, &error))
 		return 0;
 	command_fail("spool", &error);
-	if (!strcmp(what, "retry") && !client_call(mount->socket, "status", &request, &error)) {
-		unsent_print(request);
-		json_decref(request);
-	}
+	if (!strcmp(what, "retry"))
+		unsent_print(mount);
 	return 1;
 }
 

@@ -50,18 +50,6 @@ static int unmount(const char *mountpoint, struct conf_error *error)
 	return 0;
 }
 
-/* Tells what of the mount is not on the instance; before its daemon ends. */
-static void tell_unsent(const struct client_mount *mount)
-{
-	struct conf_error ignored;
-	json_t *status;
-
-	if (client_call(mount->socket, "status", &status, &ignored))
-		return;
-	unsent_print(status);
-	json_decref(status);
-}
-
 static int umount_mount(const struct client_mount *mount, struct conf_error *error)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
@@ -70,7 +58,7 @@ static int umount_mount(const struct client_mount *mount, struct conf_error *err
 	int unsent = unsent_sync(mount, isatty(STDERR_FILENO), &lost), err;
 
 	if (unsent)
-		tell_unsent(mount);
+		unsent_print(mount);
 	err = unmount(mountpoint, error);
 	if (err)
 		return err;
@@ -88,7 +76,7 @@ static int sync_mount(const struct client_mount *mount, bool progress, struct co
 	int err = unsent_sync(mount, progress, error);
 
 	if (err)
-		tell_unsent(mount);
+		unsent_print(mount);
 	return err;
 }
 

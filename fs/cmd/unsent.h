@@ -11,7 +11,8 @@
 /* Waits until all is on the instance; progress: says meanwhile how far it is, as a bar on a
  * terminal, as lines elsewhere. 0, or a negative errno with the reason. */
 int unsent_sync(const struct client_mount *mount, bool progress, struct conf_error *error);
-/* Names on standard error the files that could not be sent, and says where their data lies. */
-void unsent_print(const json_t *status);
+/* Names on standard error the files that are not on the instance, why, and where their data lies.
+ */
+void unsent_print(const struct client_mount *mount);
 
 #endif

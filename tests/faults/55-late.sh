@@ -10,7 +10,7 @@ if [[ $(id -u) != 0 ]]; then
 fi
 setup_dirs
 setup_keys
-LIMIT=5
+LIMIT=4
 trap 'umount -l "$REMOTE" 2>/dev/null; cleanup' EXIT
 # the disk of the instance, and a login that is not root there: it is seen before the server has mounts of its own
 mount -t tmpfs -o size=300m,nr_inodes=20000 none "$REMOTE" || { skip "late failures" "no file system can be mounted"; finish; }
@@ -79,7 +79,11 @@ unmounts() { # STATUS OF SYNC
 	[[ $waiting != 0 ]] || return 0
 	eq "$rc" 1 "exit status of umount"
 	has "$out" "$XDG_STATE_HOME/vastfs/gpu"
-	[[ $(jq '.spool.failed | length' "$W/status.json") == 0 ]] || has "$out" "not on the instance: $REMOTE/$HERE"
+	if [[ $(jq '.spool.failed | length' "$W/status.json") == 0 ]]; then
+		has "$out" "not on the instance yet: $REMOTE/$HERE"
+	else
+		has "$out" "not on the instance: $REMOTE/$HERE"
+	fi
 }
 healed() { # FAULT
 	local rc=0

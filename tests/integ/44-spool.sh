@@ -191,10 +191,31 @@ cut_again() {
 	all_there again 300
 }
 
+# How far a sync is: a bar on a terminal, lines elsewhere.
+progress() {
+	local i out
+	mkdir "$W/local/slow"
+	for i in {1..40}; do head -c 80000 /dev/urandom >"$W/local/slow/$i"; done
+	proxy rate 1M >/dev/null
+	cp -r "$W/local/slow" "$MNT/slow1"
+	out=$("$PYTHON" "$TESTS/integ/pty_run.py" 'no question' '' "$BUILD/vastfs" sync --progress "$MNT" | tr '\r' '\n')
+	has_re "$out" '\[#+ +\] [0-9]+ of [0-9]+ files, [0-9.]+ of [0-9.]+ MiB, [0-9.]+ MiB/s, [0-9]+ s left'
+	has_re "$out" '\[#{30}\] ([0-9]+) of [0-9]+ files'
+	rm -r "$MNT/slow1"
+	cp -r "$W/local/slow" "$MNT/slow2"
+	out=$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)
+	has_re "$out" '^[0-9]+ of [0-9]+ files, [0-9.]+ of [0-9.]+ MiB, [0-9.]+ MiB/s'
+	fails grep -q '\[#' <<<"$out"
+	proxy rate 0 >/dev/null
+	same_tree "$W/local/slow" "$REMOTE/slow2"
+	eq "$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)" ''
+}
+
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
 check_vastfs "fsync waits for the link up to the timeout" fsync_waits_for_the_timeout
+check_vastfs "vastfs sync --progress says how far it is" progress
 check_vastfs "an idle spool takes no disk" idle_gives_back_the_disk
 check_vastfs "two mounts of an instance" two_mounts
 check_vastfs "many changes are sent at once by the next mount" many
