@@ -42,8 +42,7 @@ static ssh_ask *host_key_ask;
 static struct sockaddr_un place; /* sun_path "" when there is none */
 static pid_t owner;
 
-/* --- the daemon's side
- * ---------------------------------------------------------------------------- */
+/* --- the daemon's side --------------------------------------------------------------- */
 
 /* The parent of a process, 0 when not known. */
 static pid_t parent_of(pid_t pid)
@@ -246,8 +245,7 @@ void askpass_use(ssh_ask *ask)
 	pthread_mutex_unlock(&lock);
 }
 
-/* --- starting ssh
- * --------------------------------------------------------------------------------- */
+/* --- starting ssh -------------------------------------------------------------------- */
 
 static bool is_ours(const char *entry)
 {
@@ -323,8 +321,7 @@ void askpass_env_free(char **env)
 	free(env);
 }
 
-/* --- the helper
- * ----------------------------------------------------------------------------------- */
+/* --- the helper ---------------------------------------------------------------------- */
 
 static int help(const char *where, const char *question)
 {

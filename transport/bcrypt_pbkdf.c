@@ -32,8 +32,7 @@ struct blowfish {
 static struct blowfish first;
 static bool first_known;
 
-/* --- pi
- * ------------------------------------------------------------------------------------------- */
+/* --- pi ------------------------------------------------------------------------------ */
 
 #define GUARD_BITS 64
 #define PI_BITS (STATE_BYTES * 8 + GUARD_BITS)
@@ -74,8 +73,7 @@ static void find_first(void)
 	BN_free(pi);
 }
 
-/* --- Blowfish
- * ------------------------------------------------------------------------------------- */
+/* --- Blowfish ------------------------------------------------------------------------ */
 
 static void encrypt(const struct blowfish *b, uint32_t *left, uint32_t *right)
 {
@@ -148,8 +146,7 @@ static void hash(const uint8_t pass[64], const uint8_t salt[64], uint8_t out[HAS
 	OPENSSL_cleanse(words, sizeof(words));
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------ */
+/* --- the whole ----------------------------------------------------------------------- */
 
 static void make_block(
     const uint8_t pass[64], uint8_t salt[64], uint32_t rounds, uint8_t block[HASH_BYTES])

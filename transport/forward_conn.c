@@ -10,7 +10,7 @@
  * both have ended, so does the connection.
  */
 #include "conf/log.h"
-#include "transport/forwards_internal.h"
+#include "transport/forward_pipe.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +53,10 @@ void forward_conn_close(struct forward_conn *conn, bool reset)
 			owner->again = true;
 		}
 	}
+	if (state == CONN_OPENING && conn->link && conn->link->process)
+		TAILQ_REMOVE(&conn->link->asked, conn, entry);
+	forward_pipe_free(conn->pipe);
+	conn->pipe = NULL;
 	uv_read_stop((uv_stream_t *)&conn->tcp);
 	/* libuv refuses the reset while its shutdown is under way. */
 	if (!reset || conn->shutting || uv_tcp_close_reset(&conn->tcp, on_tcp_closed))
@@ -112,14 +116,25 @@ static int push(struct forward_conn *conn)
 	while (conn->up_len) {
 		ssize_t n;
 
-		if (ssh_queued(link->connection) >= FORWARD_QUEUE_MAX)
+		if (conn->pipe)
+			n = forward_pipe_write(conn->pipe, conn->up + conn->up_at, conn->up_len);
+		else if (ssh_queued(link->connection) >= FORWARD_QUEUE_MAX)
 			return 0;
-		n = libssh2_channel_write(
-		    conn->channel, (char *)conn->up + conn->up_at, conn->up_len);
+		else
+			n = libssh2_channel_write(
+			    conn->channel, (char *)conn->up + conn->up_at, conn->up_len);
 		if (n == LIBSSH2_ERROR_EAGAIN || n == 0)
 			return 0;
 		if (n < 0 && forward_link_fatal((int)n))
 			return (int)n;
+		if (n < 0 && conn->pipe) {
+			/* It takes no more, but may have said something. */
+			conn->up_len = 0;
+			conn->up_eof = conn->eof_sent = true;
+			uv_read_stop((uv_stream_t *)&conn->tcp);
+			conn->reading = false;
+			return 0;
+		}
 		if (n < 0) {
 			conn->broken = true;
 			return 0;
@@ -128,7 +143,10 @@ static int push(struct forward_conn *conn)
 		conn->up_len -= (size_t)n;
 		atomic_fetch_add(&conn->forward->bytes_out, (uint64_t)n);
 	}
-	if (conn->up_eof && !conn->eof_sent) {
+	if (conn->up_eof && !conn->eof_sent && conn->pipe) {
+		forward_pipe_end(conn->pipe);
+		conn->eof_sent = true;
+	} else if (conn->up_eof && !conn->eof_sent) {
 		int rc = libssh2_channel_send_eof(conn->channel);
 
 		if (rc == LIBSSH2_ERROR_EAGAIN)
@@ -248,7 +266,7 @@ static int widen(struct forward_conn *conn)
 	int rc;
 
 	/* libssh2 made this channel, with a wide window that it keeps by itself */
-	if (conn->forward->spec->kind == FORWARD_REMOTE)
+	if (conn->forward->spec->kind == FORWARD_REMOTE || conn->pipe)
 		return 0;
 	if (!conn->adjusting) {
 		if (want < FORWARD_WINDOW_MIN)
@@ -285,7 +303,10 @@ static int pull(struct forward_conn *conn)
 			return 0;
 		if (rc)
 			return rc;
-		n = libssh2_channel_read(conn->channel, owner->scratch, sizeof(owner->scratch));
+		n = conn->pipe
+			? forward_pipe_read(conn->pipe, owner->scratch, sizeof(owner->scratch))
+			: libssh2_channel_read(
+			      conn->channel, owner->scratch, sizeof(owner->scratch));
 		if (n > 0)
 			deliver(conn, (size_t)n);
 		else if (n == LIBSSH2_ERROR_EAGAIN)
@@ -294,7 +315,7 @@ static int pull(struct forward_conn *conn)
 			return (int)n;
 		else if (n < 0)
 			conn->broken = true;
-		else if (libssh2_channel_eof(conn->channel))
+		else if (conn->pipe || libssh2_channel_eof(conn->channel))
 			conn->down_eof = true;
 		/* 0 without an end: libssh2 was busy with something else; once more. */
 	}
@@ -349,7 +370,9 @@ int forward_conn_serve(struct forward_conn *conn, char *text, size_t size)
 	if (conn->shut && !conn->eof_sent) {
 		/* The instance wants no more either (its program is gone): so much for what is
 		 * still on the way up. */
-		int rc = libssh2_channel_wait_closed(conn->channel);
+		int rc = !conn->pipe ? libssh2_channel_wait_closed(conn->channel)
+			 : forward_pipe_gone(conn->pipe) ? 0
+							 : LIBSSH2_ERROR_EAGAIN;
 
 		if (!rc) {
 			forward_conn_close(conn, conn->up_len > 0);

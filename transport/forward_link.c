@@ -8,13 +8,13 @@
  * they idle.
  */
 #include "conf/log.h"
-#include "transport/forwards_internal.h"
+#include "transport/forward_pipe.h"
+#include "transport/sshproc.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 bool forward_link_fatal(int error)
 {
@@ -56,110 +56,7 @@ int forward_link_error(struct forward_link *link, char *text, size_t size)
 	return -1;
 }
 
-/* --- dialling ------------------------------------------------------------------ */
-
-static void *dial_main(void *arg)
-{
-	struct forward_link *link = arg;
-
-	if (ssh_connect(&link->owner->target, &link->cancel, &link->dialled, &link->dial_error))
-		link->dialled = NULL;
-	atomic_store(&link->dial_done, true);
-	/* The loop joins this thread before it closes the handle. */
-	uv_async_send(&link->owner->wake);
-	return NULL;
-}
-
-int forward_link_dial(struct forwards *forwards)
-{
-	struct forward_link *link = calloc(1, sizeof(*link));
-	int err;
-
-	if (!link)
-		return -ENOMEM;
-	link->owner = forwards;
-	TAILQ_INIT(&link->conns);
-	TAILQ_INIT(&link->closing);
-	err = ssh_cancel_init(&link->cancel);
-	if (err) {
-		free(link);
-		return err;
-	}
-	err = pthread_create(&link->dial_thread, NULL, dial_main, link);
-	if (err) {
-		ssh_cancel_fini(&link->cancel);
-		free(link);
-		return -err;
-	}
-	TAILQ_INSERT_TAIL(&forwards->links, link, entry);
-	forwards->n_links++;
-	return 0;
-}
-
-/* value ± a quarter. */
-static uint64_t jitter(uint64_t value)
-{
-	uint16_t random = 0;
-
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
-		random = 1 << 15;
-	return value * 3 / 4 + value * random / (2u << 16);
-}
-
-/* The next dial comes after a pause that doubles. Failures that time does not heal get longer ones.
- */
-static void back_off(struct forwards *forwards, enum ssh_failure kind)
-{
-	unsigned max = FORWARD_BACKOFF_MAX;
-
-	switch (kind) {
-	case SSH_HOST_KEY_CHANGED:
-	case SSH_NO_KEY:
-	case SSH_KEY_UNUSABLE:
-	case SSH_DENIED:
-	case SSH_NO_ALGORITHM:
-		max = 10 * FORWARD_BACKOFF_MAX;
-		if (forwards->backoff_ms < FORWARD_BACKOFF_MAX)
-			forwards->backoff_ms = FORWARD_BACKOFF_MAX;
-		break;
-	default:
-		break;
-	}
-	forwards->dial_at_ms = forwards_now() + jitter(forwards->backoff_ms);
-	forwards->backoff_ms = forwards->backoff_ms < max / 2 ? forwards->backoff_ms * 2 : max;
-}
-
-static void dial_failed(struct forwards *forwards, const struct ssh_error *error)
-{
-	uint64_t now = forwards_now();
-	const char *end;
-	size_t len;
-
-	forwards->failures++;
-	back_off(forwards, error->kind);
-	/* What happened without the advice, which the warning has. */
-	end = strstr(error->text, ". ");
-	len = end ? (size_t)(end - error->text) : strlen(error->text);
-	if (len >= sizeof(forwards->dial_text))
-		len = sizeof(forwards->dial_text) - 1;
-	memcpy(forwards->dial_text, error->text, len);
-	forwards->dial_text[len] = '\0';
-	for (unsigned i = 0; i < forwards->count; i++)
-		forward_set_error(forwards->forwards[i], forwards->dial_text);
-	/* Each new kind of failure once, the same one again after ten minutes. */
-	if (error->kind == SSH_HOST_KEY_UNKNOWN && forwards->asked_elsewhere) {
-		log_verbose("forwards: waiting for the host key to be accepted");
-	} else if (error->kind != forwards->dial_warned ||
-		   now - forwards->dial_warned_ms >= 10 * FORWARD_WARN_EVERY) {
-		forwards->dial_warned = error->kind;
-		forwards->dial_warned_ms = now;
-		log_warning("forwards: no connection yet, trying again: %s", error->text);
-	} else {
-		log_verbose("forwards: %s", error->text);
-	}
-	if (!atomic_load(&forwards->up))
-		forward_waiting_expire(forwards, forwards->dial_text);
-}
+/* --- the end -------------------------------------------------------------------- */
 
 static void link_free(struct forward_link *link)
 {
@@ -169,7 +66,23 @@ static void link_free(struct forward_link *link)
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-	link_free(handle->data);
+	struct forward_link *link = handle->data;
+
+	if (--link->n_handles == 0)
+		link_free(link);
+}
+
+/* Frees it once libuv has let go. */
+static void close_handles(struct forward_link *link)
+{
+	unsigned n = link->n_handles;
+
+	uv_poll_stop(&link->poll);
+	if (n > 1)
+		uv_poll_stop(&link->end_poll);
+	if (n > 1)
+		uv_close((uv_handle_t *)&link->end_poll, on_poll_closed);
+	uv_close((uv_handle_t *)&link->poll, on_poll_closed);
 }
 
 static void remove_link(struct forward_link *link)
@@ -177,6 +90,33 @@ static void remove_link(struct forward_link *link)
 	TAILQ_REMOVE(&link->owner->links, link, entry);
 	link->owner->n_links--;
 	link->state = LINK_ENDED;
+}
+
+void forward_link_drop(struct forward_link *link)
+{
+	remove_link(link);
+	if (link->n_handles)
+		close_handles(link);
+	else
+		link_free(link);
+}
+
+void forward_link_join(struct forward_link *link)
+{
+	if (!link->joined)
+		pthread_join(link->dial_thread, NULL);
+	link->joined = true;
+}
+
+void forward_link_hang_up(struct forward_link *link)
+{
+	ssh_close(link->connection);
+	sshproc_master_free(link->process);
+	link->connection = NULL;
+	link->process = NULL;
+	/* its thread has waited for this */
+	ssh_cancel_set(&link->cancel);
+	forward_link_join(link);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -189,56 +129,6 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 		link->poll_events = 0;
 	}
 }
-
-/* A dial has given a session, or not. */
-static void dialled(struct forward_link *link)
-{
-	struct forwards *forwards = link->owner;
-	int err = 0;
-
-	pthread_join(link->dial_thread, NULL);
-	if (link->dialled) {
-		err = uv_poll_init(&forwards->loop, &link->poll, ssh_socket(link->dialled));
-		if (err) {
-			ssh_close(link->dialled);
-			link->dialled = NULL;
-			link->dial_error.kind = SSH_LOST;
-			snprintf(link->dial_error.text, sizeof(link->dial_error.text), "%s",
-			    uv_strerror(err));
-		}
-	}
-	if (!link->dialled) {
-		struct ssh_error error = link->dial_error;
-
-		remove_link(link);
-		link_free(link);
-		dial_failed(forwards, &error);
-		return;
-	}
-	link->connection = link->dialled;
-	link->poll.data = link;
-	link->state = LINK_UP;
-	link->up_ms = link->used_ms = forwards_now();
-	if (!atomic_load(&forwards->up))
-		log_info("forwards: connected");
-	atomic_store(&forwards->up, true);
-	forwards->failures = 0;
-	forwards->dial_warned = SSH_OK;
-	forward_open_base(link);
-}
-
-void forward_links_dialled(struct forwards *forwards)
-{
-	struct forward_link *link, *next;
-
-	for (link = TAILQ_FIRST(&forwards->links); link; link = next) {
-		next = TAILQ_NEXT(link, entry);
-		if (link->state == LINK_DIALLING && atomic_load(&link->dial_done))
-			dialled(link);
-	}
-}
-
-/* --- the end -------------------------------------------------------------------- */
 
 /* The session is up no more; its libssh2 channels die with it. */
 static void drop_connections(struct forward_link *link)
@@ -256,6 +146,14 @@ static void drop_connections(struct forward_link *link)
 		conn->channel = NULL;
 		conn->link = NULL;
 		forward_conn_release(conn);
+	}
+	while ((conn = TAILQ_FIRST(&link->asked))) {
+		TAILQ_REMOVE(&link->asked, conn, entry);
+		forward_pipe_free(conn->pipe);
+		conn->pipe = NULL;
+		conn->link = NULL;
+		conn->state = CONN_WAITING;
+		TAILQ_INSERT_HEAD(&forwards->waiting, conn, entry);
 	}
 	conn = link->opening;
 	if (conn) {
@@ -276,10 +174,10 @@ void forward_link_end(struct forward_link *link, const char *why)
 
 	if (link->state == LINK_DIALLING) {
 		ssh_cancel_set(&link->cancel);
-		pthread_join(link->dial_thread, NULL);
+		forward_link_join(link);
 		ssh_close(link->dialled);
-		remove_link(link);
-		link_free(link);
+		sshproc_master_free(link->dialled_process);
+		forward_link_drop(link);
 		return;
 	}
 	remove_link(link);
@@ -288,22 +186,12 @@ void forward_link_end(struct forward_link *link, const char *why)
 	atomic_store(&forwards->up, up);
 	forward_remote_end(forwards, link);
 	drop_connections(link);
-	uv_poll_stop(&link->poll);
-	uv_close((uv_handle_t *)&link->poll, on_poll_closed);
-	ssh_close(link->connection);
-	link->connection = NULL;
+	close_handles(link);
+	forward_link_hang_up(link);
 	if (!why)
 		return;
 	log_warning("forwards: lost the connection: %s", why);
-	/* At once after a session that was good; one that dies young is no better than a failed
-	 * dial. */
-	if (now - link->up_ms >= 10000) {
-		forwards->backoff_ms = FORWARD_BACKOFF_MIN;
-		forwards->dial_at_ms = now + jitter(200);
-	} else {
-		back_off(forwards, SSH_LOST);
-	}
-	forwards_hurry(forwards);
+	forward_redial(forwards, now - link->up_ms >= 10000);
 }
 
 /* --- serving -------------------------------------------------------------------- */
@@ -413,6 +301,8 @@ static int watch(struct forward_link *link, char *text, size_t size)
  */
 int forward_link_serve(struct forward_link *link, char *text, size_t size)
 {
+	if (link->process)
+		return forward_process_serve(link, text, size);
 	for (int round = 0;; round++) {
 		uint64_t before;
 		int err;
@@ -465,10 +355,14 @@ static void ping(struct forward_link *link, unsigned timeout)
 
 int forward_link_tick(struct forward_link *link, bool resumed, char *text, size_t size)
 {
-	uint64_t now = forwards_now(), silent = now - ssh_last_heard(link->connection);
+	uint64_t now = forwards_now(), silent;
 	bool active = has_channels(link);
 
 	link->dirty = true; /* a look more than needed, in case libssh2 put something off */
+	/* ssh asks for signs of life itself, and ends without them */
+	if (link->process)
+		return 0;
+	silent = now - ssh_last_heard(link->connection);
 	if (!active && link->owner->n_links > 1 && now - link->used_ms >= FORWARD_SPARE_IDLE) {
 		forward_link_end(link, NULL);
 		return 0;

@@ -85,7 +85,7 @@ static bool make_message(struct forward_link *link, struct forward_conn *conn)
 
 /* --- one open ------------------------------------------------------------------ */
 
-static void far_failed(struct forward_conn *conn, int error, const char *why)
+void forward_far_failed(struct forward_conn *conn, int error, const char *why)
 {
 	struct forward *forward = conn->forward;
 	const struct forward_spec *spec = forward->spec;
@@ -133,13 +133,17 @@ static void start(struct forward_link *link, struct forward_conn *conn)
 	TAILQ_REMOVE(&owner->waiting, conn, entry);
 	conn->state = CONN_OPENING;
 	conn->link = link;
+	if (link->process) {
+		forward_process_open(link, conn);
+		return;
+	}
 	conn->forward->opening = true;
 	link->opening = conn;
 	link->opening_ms = forwards_now();
 	link->dirty = true;
 	if (!make_message(link, conn)) {
 		take_opening(link);
-		far_failed(conn, LIBSSH2_ERROR_INVAL, "the name is too long");
+		forward_far_failed(conn, LIBSSH2_ERROR_INVAL, "the name is too long");
 		conn->link = NULL;
 		forward_conn_close(conn, false);
 	}
@@ -202,7 +206,7 @@ int forward_open_step(struct forward_link *link, char *text, size_t size)
 	libssh2_session_last_error(ssh_session(link->connection), &why, NULL, 0);
 	take_opening(link);
 	link->owner->again = true;
-	far_failed(conn, error, why ? why : "");
+	forward_far_failed(conn, error, why ? why : "");
 	conn->link = NULL;
 	forward_conn_close(conn, false);
 	return 0;
@@ -222,7 +226,7 @@ static struct forward_link *free_link(struct forwards *forwards, bool *slow)
 			*slow = false; /* it comes soon */
 			continue;
 		}
-		if (!link->opening)
+		if (link->process || !link->opening)
 			return link;
 		if (now - link->opening_ms < FORWARD_SLOW_OPEN)
 			*slow = false;

@@ -109,6 +109,7 @@ static void retire(struct forwards *forwards, struct forward *forward)
 	}
 	close_conns(&forwards->waiting, forward);
 	TAILQ_FOREACH (link, &forwards->links, entry) {
+		close_conns(&link->asked, forward);
 		close_conns(&link->conns, forward);
 		link->dirty = true;
 	}

@@ -4,11 +4,12 @@
  * a session and are asked for again on the next one.
  */
 #include "conf/log.h"
-#include "transport/forwards_internal.h"
+#include "transport/forward_pipe.h"
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_connected(uv_connect_t *connect, int status)
 {
@@ -45,15 +46,22 @@ static int reach(struct forward_conn *conn)
 	return err;
 }
 
-/* Takes the channel. */
-static void take(struct forward_link *link, struct forward *forward, LIBSSH2_CHANNEL *channel)
+void forward_remote_take(
+    struct forward_link *link, struct forward *forward, LIBSSH2_CHANNEL *channel, int fd)
 {
 	struct forwards *owner = forward->owner;
 	struct forward_conn *conn = calloc(1, sizeof(*conn));
 	int err;
 
-	if (!conn || uv_tcp_init(&owner->loop, &conn->tcp)) {
-		libssh2_channel_free(channel); /* what it can't do now dies with the session */
+	if (conn && !channel)
+		conn->pipe = forward_pipe_of_socket(link, fd);
+	else if (!channel)
+		close(fd);
+	if (!conn || (!channel && !conn->pipe) || uv_tcp_init(&owner->loop, &conn->tcp)) {
+		if (channel)
+			libssh2_channel_free(channel); /* the rest dies with the session */
+		if (conn)
+			forward_pipe_free(conn->pipe);
 		free(conn);
 		return;
 	}
@@ -82,7 +90,7 @@ static int accept_all(struct forward_link *link, struct forward *forward, char *
 		int error;
 
 		if (channel) {
-			take(link, forward, channel);
+			forward_remote_take(link, forward, channel, -1);
 			continue;
 		}
 		error = libssh2_session_last_errno(ssh_session(link->connection));
@@ -91,6 +99,14 @@ static int accept_all(struct forward_link *link, struct forward *forward, char *
 			return forward_link_error(link, text, size);
 		return 0;
 	}
+}
+
+void forward_remote_refused(struct forward *forward)
+{
+	forward_warn(forward, TROUBLE_FAR,
+	    "the instance's sshd does not listen on port %u: it is taken there, or "
+	    "AllowTcpForwarding forbids it",
+	    forward->spec->listen_port);
 }
 
 static int ask(struct forward_link *link, struct forward *forward, char *text, size_t size)
@@ -116,10 +132,7 @@ static int ask(struct forward_link *link, struct forward *forward, char *text, s
 	if (forward_link_fatal(error))
 		return forward_link_error(link, text, size);
 	forward->refused_link = link;
-	forward_warn(forward, TROUBLE_FAR,
-	    "the instance's sshd does not listen on port %u: it is taken there, or "
-	    "AllowTcpForwarding forbids it",
-	    forward->spec->listen_port);
+	forward_remote_refused(forward);
 	return 0;
 }
 
@@ -163,6 +176,10 @@ void forward_remote_end(struct forwards *forwards, struct forward_link *link)
 			forward->refused_link = NULL;
 		if (forward->listener_link != link)
 			continue;
+		if (link && link->process) {
+			forward_process_end_listener(forward);
+			continue;
+		}
 		forward->listener = NULL; /* libssh2 frees it with the session */
 		forward->listener_link = NULL;
 		atomic_store(&forward->listening, false);

@@ -11,6 +11,9 @@
  * Half-close and back-pressure work both ways. target->ask is never called: the file system's
  * session asks about an unknown host key, and until it is known the dials fail and are repeated.
  *
+ * Where transport=ssh says so, or libssh2 can't do what the key, the server or ~/.ssh/config needs,
+ * the session is a process of ssh(1).
+ *
  * SOCKS (-D): versions 4, 4a and 5 without authentication, CONNECT alone. Remote forwards (-R): the
  * instance's sshd is asked to listen, anew with each session.
  *

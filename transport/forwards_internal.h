@@ -7,9 +7,12 @@
  *	forward_listener.c   local ports
  *	forward_socks.c      -D: hears where a local program wants to go
  *	forward_remote.c     -R: ports of the instance
- *	forward_link.c       an SSH session: dialling, life and death, its socket
+ *	forward_dial.c       dialling an SSH session
+ *	forward_link.c       its life and death, its socket
  *	forward_open.c       opening channels, one at a time on each session
  *	forward_conn.c       one connection: bytes both ways, half-close, back-pressure
+ *	forward_process.c    an SSH session by a process of ssh(1) instead
+ *	forward_pipe.c       a connection's far side then
  *
  * Callbacks of libuv only move bytes and set flags (link->dirty); all that may end a session or a
  * connection's channel happens in forwards_work(), which runs before the loop goes to sleep. So
@@ -83,6 +86,12 @@ struct forward {
 	/* FORWARD_REMOTE: what listens on the instance, with the session it belongs to. */
 	LIBSSH2_LISTENER *listener;
 	struct forward_link *listener_link, *refused_link; /* refused_link: it would not listen */
+	/* the same with a process: the socket here that its connections come to, and the request */
+	uv_poll_t *listener_poll; /* NULL: none */
+	int listener_fd;
+	struct forward_pipe *request; /* or NULL: it was answered */
+	bool leaving;		      /* the request is to listen no more */
+	char listener_path[108];
 	uv_tcp_t listeners[FORWARD_LISTENERS_MAX];
 	unsigned n_listeners; /* handles initialised */
 	bool opening; /* a connection of it is OPENING; no second one, so that a far host that
@@ -109,6 +118,7 @@ struct forward_conn {
 	uv_connect_t connect;	   /* FORWARD_REMOTE */
 	struct forward_link *link; /* NULL while WAITING and once the channel is gone */
 	LIBSSH2_CHANNEL *channel;
+	struct forward_pipe *pipe; /* in place of the channel, with a process */
 	uv_tcp_t tcp;
 	bool tcp_closed; /* libuv is done with tcp */
 	uint64_t accepted_ms;
@@ -138,17 +148,22 @@ struct forward_link {
 	enum forward_link_state state;
 	struct ssh_cancel cancel;
 	struct ssh_connection *connection;
+	struct sshproc *process; /* in place of the connection */
 
 	/* The helper thread that dials; it alone touches these until dial_done. */
 	pthread_t dial_thread;
 	struct ssh_connection *dialled;
+	struct sshproc *dialled_process;
+	bool by_process, joined;
 	struct ssh_error dial_error;
 	_Atomic bool dial_done;
 
 	uv_poll_t poll;
-	int poll_events; /* 0: stopped */
-	bool dirty;	 /* something happened: to be served in this turn */
-	bool lost;	 /* poll reported an error */
+	uv_poll_t end_poll; /* of the process */
+	unsigned n_handles; /* of libuv, not yet closed */
+	int poll_events;    /* 0: stopped */
+	bool dirty;	    /* something happened: to be served in this turn */
+	bool lost;	    /* poll reported an error */
 	uint64_t up_ms, used_ms;
 
 	/*
@@ -171,6 +186,7 @@ struct forward_link {
 	uint8_t message[1024];
 	size_t message_len;
 
+	struct forward_conn_list asked; /* OPENING, with a process */
 	struct forward_conn_list conns, closing;
 	unsigned n_conns;
 };
@@ -179,6 +195,7 @@ TAILQ_HEAD(forward_link_list, forward_link);
 struct forwards {
 	struct ssh_target target;  /* without ask */
 	bool asked_elsewhere;	   /* another session asks about an unknown host key */
+	bool process_only;	   /* libssh2 can't do what the key or server needs */
 	struct forward **forwards; /* those that are gone included; changed under the lock */
 	unsigned count;
 	STAILQ_HEAD(, forward_order) orders; /* under the lock */
@@ -241,6 +258,26 @@ int forward_remote_step(struct forward_link *link, char *text, size_t size);
 /* The session ends, or the forward is removed (link NULL). */
 void forward_remote_end(struct forwards *forwards, struct forward_link *link);
 
+/* A connection from the instance, as libssh2's channel or a socket (channel NULL); both taken. */
+void forward_remote_take(
+    struct forward_link *link, struct forward *forward, LIBSSH2_CHANNEL *channel, int fd);
+void forward_remote_refused(struct forward *forward);
+
+/* forward_process.c */
+/* Sessions are made by processes. */
+bool forward_by_process(const struct forwards *forwards);
+/* After a failure of that kind they should be; then they will. */
+bool forward_needs_process(struct forwards *forwards, enum ssh_failure kind);
+/* Begins to watch the link's process. 0 or an error of libuv's; link->n_handles are to be closed.
+ */
+int forward_process_watch(struct forward_link *link);
+/* Asks for the connection's channel; it is on link->asked, or closed. */
+void forward_process_open(struct forward_link *link, struct forward_conn *conn);
+/* As forward_link_serve. */
+int forward_process_serve(struct forward_link *link, char *text, size_t size);
+/* The process is gone: nothing listens for the forward any more. */
+void forward_process_end_listener(struct forward *forward);
+
 /* Where a connection goes on the instance's side. */
 const char *forward_conn_host(const struct forward_conn *conn);
 uint16_t forward_conn_port(const struct forward_conn *conn);
@@ -248,11 +285,20 @@ uint16_t forward_conn_port(const struct forward_conn *conn);
 /* forward_listener.c: on the thread of forwards_start, before the loop runs. */
 void forward_listen(struct forward *forward);
 
-/* forward_link.c */
+/* forward_dial.c */
 /* Starts a dial. 0 or a negative errno. */
 int forward_link_dial(struct forwards *forwards);
 /* Dials that have ended. */
 void forward_links_dialled(struct forwards *forwards);
+/* A session was lost; it had been good, or died young. */
+void forward_redial(struct forwards *forwards, bool good);
+
+/* forward_link.c */
+/* Takes it from the list; it is freed once libuv has let go. */
+void forward_link_drop(struct forward_link *link);
+/* Ends its session, if it has one, and waits for its thread. */
+void forward_link_hang_up(struct forward_link *link);
+void forward_link_join(struct forward_link *link);
 /* All that can be done now for its channels. 0, or -1 when the session is lost (why in text). */
 int forward_link_serve(struct forward_link *link, char *text, size_t size);
 /* Silence, idle spares. As above. */
@@ -270,6 +316,8 @@ void forward_dispatch(struct forwards *forwards);
 /* Goes on with the open under way. 0, or -1 when the session is lost. */
 int forward_open_step(struct forward_link *link, char *text, size_t size);
 void forward_open_base(struct forward_link *link);
+/* Warns that a connection could not be opened; error is libssh2's or 0, why the server's words. */
+void forward_far_failed(struct forward_conn *conn, int error, const char *why);
 /* Closes those that waited for too long, or (why not NULL) all. */
 void forward_waiting_expire(struct forwards *forwards, const char *why);
 

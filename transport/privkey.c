@@ -33,7 +33,7 @@ static int no_memory(char *why)
 	return privkey_fail(why, ENOMEM, "can't be read: out of memory");
 }
 
-/* --- the curves ----------------------------------------------------------------------------- */
+/* --- the curves ---------------------------------------------------------------------- */
 
 static const struct curve {
 	const char *type, *ssh_name, *group;
@@ -56,7 +56,7 @@ static const struct curve *curve_of(struct span type)
 	return NULL;
 }
 
-/* --- making ----------------------------------------------------------------------------------- */
+/* --- making -------------------------------------------------------------------------- */
 
 static int sign_raw(EVP_PKEY *pkey, const char *digest, const uint8_t *data, size_t len,
     uint8_t **sig, size_t *sig_len)
@@ -380,8 +380,7 @@ static int parse_pem(
 	return privkey_fail(why, EBADMSG, "is damaged: OpenSSL can't read it");
 }
 
-/* --- reading
- * -------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------- */
 
 int privkey_parse(const char *text, size_t len, const char *secret, struct privkey **out, char *why)
 {
@@ -446,8 +445,7 @@ int privkey_load(const char *path, const char *secret, struct privkey **out, cha
 	return err;
 }
 
-/* --- signing
- * --------------------------------------------------------------------------------------- */
+/* --- signing ------------------------------------------------------------------------- */
 
 /* OpenSSL's DER to RFC 5656's two mpints; *sig is replaced. */
 static int two_numbers(uint8_t **sig, size_t *sig_len)

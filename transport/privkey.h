@@ -50,7 +50,7 @@ void privkey_free(struct privkey *key);
 int privkey_sign(const struct privkey *key, const char *algorithm, const uint8_t *data, size_t len,
     uint8_t **sig, size_t *sig_len);
 
-/* --- for the formats (ppk.c, openssh_key.c) --------------------------------------------------- */
+/* --- for the formats (ppk.c, openssh_key.c) ------------------------------------------ */
 
 #define PRIVKEY_PARTS 4
 

@@ -171,59 +171,61 @@ static void publish(struct session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
-static void reset(struct session *session)
+static void reset(struct sshproc *process)
 {
-	struct sshproc *process = session->process;
+	struct sshproc fresh = {.session = process->session,
+	    .target = process->target,
+	    .cancel = process->cancel,
+	    .may_ask = process->may_ask};
 
-	memset(process, 0, sizeof(*process));
-	process->session = session;
+	*process = fresh;
 	process->pid_fd = process->said_fd = process->said_end = -1;
 	process->first_to = process->first_from = -1;
 }
 
-static int start(struct session *session, const struct endpoint *endpoint, bool by_address,
+static int start(struct sshproc *process, const struct endpoint *endpoint, bool by_address,
     struct ssh_error *error)
 {
-	struct sshproc *process = session->process;
+	struct session *session = process->session;
 	int err;
 
-	reset(session);
-	ssh_view_set(&process->view, session->target, endpoint);
-	memcpy(session->where, process->view.where, sizeof(session->where));
+	reset(process);
+	ssh_view_set(&process->view, process->target, endpoint);
+	if (session)
+		memcpy(session->where, process->view.where, sizeof(session->where));
 	process->by_address = by_address;
 	err = sshproc_start(process, error);
 	if (!err)
-		err = greet(session, error);
+		err = session ? greet(session, error) : sshproc_await_control(process, error);
 	if (err)
 		sshproc_stop(process);
 	return err;
 }
 
 /*
- * An ssh_try. An address that the provider has just given may be known from the user's own ssh to
- * this instance, or from an earlier instance: so first ssh is asked whether it knows the server by
- * it, and only then is the address forgotten about.
+ * An address that the provider has just given may be known from the user's own ssh to this
+ * instance, or from an earlier instance: so first ssh is asked whether it knows the server by it,
+ * and only then is the address forgotten about.
  */
-static int establish(void *arg, const struct endpoint *endpoint, struct ssh_error *error)
+int sshproc_establish(void *arg, const struct endpoint *endpoint, struct ssh_error *error)
 {
-	struct session *session = arg;
-	struct sshproc *process = session->process;
+	struct sshproc *process = arg;
 	struct ssh_view view;
 	int err = -EAGAIN;
 
-	ssh_view_set(&view, session->target, endpoint);
+	ssh_view_set(&view, process->target, endpoint);
 	if (view.target.vouched && !sshproc_is_pinned(&view.profile) &&
 	    sshproc_knows_address(&view.profile))
-		err = start(session, endpoint, true, error);
+		err = start(process, endpoint, true, error);
 	if (err == -EAGAIN ||
 	    (err && (error->kind == SSH_HOST_KEY_CHANGED || error->kind == SSH_HOST_KEY_UNKNOWN)))
-		err = start(session, endpoint, false, error);
+		err = start(process, endpoint, false, error);
 	if (err)
 		return err;
 	process->heard_ms = ssh_now();
 	sshsays_read(process);
 	sshproc_pin(&process->view.profile, process->says.host_key);
-	log_info("%s: ssh is connected as %s", session->where, session->target->profile->user);
+	log_info("%s: ssh is connected as %s", process->view.where, process->target->profile->user);
 	return 0;
 }
 
@@ -406,9 +408,13 @@ void *sshproc_main(void *arg)
 		session_put(session);
 		return NULL;
 	}
-	reset(session);
-	err =
-	    ssh_try_places(session->target, &session->cancel, establish, session, &session->error);
+	process->session = session;
+	process->target = session->target;
+	process->cancel = &session->cancel;
+	process->may_ask = session->flags & SESSION_MAY_ASK;
+	reset(process);
+	err = ssh_try_places(
+	    session->target, &session->cancel, sshproc_establish, process, &session->error);
 	if (!err) {
 		publish(session);
 		session_post(session, &session->connected, NULL);

@@ -32,11 +32,16 @@ struct sshsays {
 	char offered[400];	   /* the keys that were tried */
 	bool denied, transient;	   /* each key was refused; the banner says to try again */
 	unsigned failure;	   /* 1 + its row in sshproc_says.c; 0: none that we know */
+	char open_failed[160];	   /* why the last connection that was asked for failed */
 	char text[800];		   /* all that is no debugging, on one line: the end of it */
 };
 
 struct sshproc {
-	struct session *session;
+	struct session *session; /* whose first channel it brings; NULL: only its control socket
+				    is wanted (sshproc_master.c) */
+	const struct ssh_target *target;
+	struct ssh_cancel *cancel;
+	bool may_ask;		       /* a person */
 	struct ssh_view view;	       /* the target as it is dialled */
 	bool by_address;	       /* ssh is to know the host key by the address alone */
 	pid_t pid;		       /* 0 before the start and once waited for */
@@ -48,6 +53,22 @@ struct sshproc {
 	struct sshsays says;
 	uint64_t heard_ms, bytes_in, bytes_out;
 };
+
+/* --- sshproc.c --- */
+
+/* An ssh_try whose arg is a process with its first four fields set. */
+ssh_try sshproc_establish;
+
+/* --- sshproc_master.c: a process for connections alone --- */
+
+/* Connects; *out is owned by the caller. The target and cancel are borrowed. 0 or a negative errno
+ * with *error. */
+int sshproc_master_new(const struct ssh_target *target, struct ssh_cancel *cancel,
+    struct sshproc **out, struct ssh_error *error);
+/* NULL is allowed. */
+void sshproc_master_free(struct sshproc *process);
+/* Waits until its control socket takes requests. */
+int sshproc_await_control(struct sshproc *process, struct ssh_error *error);
 
 /* --- sshproc_args.c --- */
 
@@ -99,6 +120,25 @@ int mux_ask(struct channel *channel, struct pipe_pair *pair);
 /* Reads what it answers: 1 it runs, 0 nothing yet, or a negative errno: it was refused. words gets
  * the server's exit status once it is known. */
 int mux_answer(struct channel *channel, char *words, size_t size);
+
+/*
+ * Other requests, for the core of the forwards; each has a connection of its own to the control
+ * socket, which is returned (the caller's), or a negative errno. What it says is read with
+ * mux_read.
+ */
+/* A connection of the server's to the host and port, over the pair's other ends. It lasts as long
+ * as the returned one. */
+int mux_ask_connection(
+    const struct sshproc *process, const char *host, unsigned port, const struct pipe_pair *pair);
+/* The server is to listen on its host and port, or no more, and each connection comes to the Unix
+ * socket at path here. */
+int mux_ask_listener(
+    const struct sshproc *process, bool listens, const char *host, unsigned port, const char *path);
+/* ssh is to listen on the Unix socket at path here, or no more, for the one at far there. */
+int mux_ask_socket(const struct sshproc *process, bool listens, const char *path, const char *far);
+/* The same for a connection that was asked for; memory of calloc. As mux_answer. */
+struct mux_answer *mux_answer_new(void);
+int mux_read(int fd, struct mux_answer *answer, char *words, size_t size);
 
 /* --- the host key, in sshproc_pin.c --- */
 

@@ -216,11 +216,12 @@ char **sshproc_args(const struct sshproc *process, bool may_ask, bool answered, 
 	if (has_aes() && !target->profile->ssh_ciphers)
 		add_option(&args, "Ciphers=%s", FAST_CIPHER);
 	add_login(&args, target->profile);
-	add_word(&args, "-s");
+	add_word(&args, process->session ? "-s" : "-N");
 	add_word(&args, "--");
 	add_word(
 	    &args, target->profile->ssh_name ? target->profile->ssh_name : target->profile->host);
-	add_word(&args, "sftp");
+	if (process->session)
+		add_word(&args, "sftp");
 	if (args.no_memory) {
 		sshproc_args_free(args.list);
 		return NULL;

@@ -23,6 +23,10 @@
 #define MUX_VERSION 4
 #define MUX_HELLO 0x00000001u
 #define MUX_NEW_SESSION 0x10000002u
+#define MUX_OPEN_FORWARD 0x10000006u
+#define MUX_CLOSE_FORWARD 0x10000007u
+#define MUX_NEW_CONNECTION 0x10000008u
+#define MUX_OK 0x80000001u
 #define MUX_DENIED 0x80000002u
 #define MUX_FAILURE 0x80000003u
 #define MUX_EXIT 0x80000004u
@@ -36,9 +40,14 @@ struct mux_answer {
 };
 
 struct message {
-	uint8_t bytes[256];
+	uint8_t bytes[1024];
 	size_t len;
+	bool full;
 };
+
+#define FORWARD_LOCAL_TYPE 1u
+#define FORWARD_REMOTE_TYPE 2u
+#define UNIX_SOCKET_PORT 0xfffffffeu /* in place of a port: the host is a path */
 
 static void put_u32(uint8_t *to, uint32_t value)
 {
@@ -63,6 +72,10 @@ static void add_string(struct message *message, const char *text)
 {
 	size_t len = strlen(text);
 
+	if (len > sizeof(message->bytes) - 64 - message->len) {
+		message->full = true;
+		return;
+	}
 	add_u32(message, (uint32_t)len);
 	memcpy(message->bytes + message->len, text, len);
 	message->len += len;
@@ -74,19 +87,28 @@ static void seal(struct message *message, size_t at)
 	put_u32(message->bytes + at, (uint32_t)(message->len - at - 4));
 }
 
-static void compose(struct message *message)
+/* HELLO, and the head of the request behind it; the place of its length. */
+static size_t begin(struct message *message, uint32_t type)
 {
 	size_t at;
 
 	message->len = 0;
+	message->full = false;
 	add_u32(message, 0);
 	add_u32(message, MUX_HELLO);
 	add_u32(message, MUX_VERSION);
 	seal(message, 0);
 	at = message->len;
 	add_u32(message, 0);
-	add_u32(message, MUX_NEW_SESSION);
-	add_u32(message, 1);	      /* request id */
+	add_u32(message, type);
+	add_u32(message, 1); /* request id */
+	return at;
+}
+
+static void compose(struct message *message)
+{
+	size_t at = begin(message, MUX_NEW_SESSION);
+
 	add_string(message, "");      /* reserved */
 	add_u32(message, 0);	      /* no terminal */
 	add_u32(message, 0);	      /* no X11 */
@@ -117,48 +139,96 @@ static int send_fd(int to, int fd)
 	return sendmsg(to, &message, MSG_NOSIGNAL) == 1 ? 0 : -errno;
 }
 
-static int send_all(int fd, const struct sshproc *process, const struct pipe_pair *pair)
+/* Sends the message and the descriptors over a new connection to the control socket. That, or a
+ * negative errno. */
+static int ask(const struct sshproc *process, const struct message *message, const int *fds, int n)
 {
-	struct message message;
-	int err;
-
-	compose(&message);
-	/* A fresh socket takes as little as this at once. */
-	if (send(fd, message.bytes, message.len, MSG_NOSIGNAL) != (ssize_t)message.len)
-		return errno ? -errno : -EIO;
-	err = send_fd(fd, pair->in);
-	if (!err)
-		err = send_fd(fd, pair->out);
-	if (!err)
-		err = send_fd(fd, process->said_end);
-	return err;
-}
-
-int mux_ask(struct channel *channel, struct pipe_pair *pair)
-{
-	struct sshproc *process = channel->session->process;
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, err = 0;
 
 	if (!process->control[0])
 		return -ENOTSUP;
+	if (message->full)
+		return -ENAMETOOLONG;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", process->control);
-	channel->answer = calloc(1, sizeof(*channel->answer));
-	if (!channel->answer)
-		return -ENOMEM;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		err = -errno;
-	if (!err)
-		err = send_all(fd, process, pair);
+	/* A fresh socket takes as little as this at once. */
+	if (!err && send(fd, message->bytes, message->len, MSG_NOSIGNAL) != (ssize_t)message->len)
+		err = errno ? -errno : -EIO;
+	for (int i = 0; !err && i < n; i++)
+		err = send_fd(fd, fds[i]);
 	if (err) {
 		close(fd);
 		return err;
 	}
+	return fd;
+}
+
+int mux_ask(struct channel *channel, struct pipe_pair *pair)
+{
+	struct sshproc *process = channel->session->process;
+	const int fds[3] = {pair->in, pair->out, process->said_end};
+	struct message message;
+	int fd;
+
+	channel->answer = mux_answer_new();
+	if (!channel->answer)
+		return -ENOMEM;
+	compose(&message);
+	fd = ask(process, &message, fds, 3);
+	if (fd < 0)
+		return fd;
 	channel->mux = fd;
 	return 0;
+}
+
+int mux_ask_connection(
+    const struct sshproc *process, const char *host, unsigned port, const struct pipe_pair *pair)
+{
+	const int fds[2] = {pair->in, pair->out};
+	struct message message;
+	size_t at = begin(&message, MUX_NEW_CONNECTION);
+
+	add_string(&message, ""); /* reserved */
+	add_string(&message, host);
+	add_u32(&message, port);
+	seal(&message, at);
+	return ask(process, &message, fds, 2);
+}
+
+static int ask_forward(const struct sshproc *process, bool opens, uint32_t type, const char *host,
+    uint32_t port, const char *path)
+{
+	struct message message;
+	size_t at = begin(&message, opens ? MUX_OPEN_FORWARD : MUX_CLOSE_FORWARD);
+
+	add_u32(&message, type);
+	add_string(&message, host);
+	add_u32(&message, port);
+	add_string(&message, path);
+	add_u32(&message, UNIX_SOCKET_PORT);
+	seal(&message, at);
+	return ask(process, &message, NULL, 0);
+}
+
+int mux_ask_listener(
+    const struct sshproc *process, bool listens, const char *host, unsigned port, const char *path)
+{
+	return ask_forward(process, listens, FORWARD_REMOTE_TYPE, host, port, path);
+}
+
+int mux_ask_socket(const struct sshproc *process, bool listens, const char *path, const char *far)
+{
+	return ask_forward(process, listens, FORWARD_LOCAL_TYPE, path, UNIX_SOCKET_PORT, far);
+}
+
+struct mux_answer *mux_answer_new(void)
+{
+	return calloc(1, sizeof(struct mux_answer));
 }
 
 /* One whole message. As mux_answer. */
@@ -166,9 +236,12 @@ static int understand(const uint8_t *at, size_t len, char *words, size_t size)
 {
 	switch (len >= 4 ? get_u32(at) : 0) {
 	case MUX_OPENED:
+	case MUX_OK:
 		return 1;
 	case MUX_DENIED:
 	case MUX_FAILURE:
+		if (len >= 12 && get_u32(at + 8) <= len - 12)
+			snprintf(words, size, "%.*s", (int)get_u32(at + 8), (const char *)at + 12);
 		return -EACCES;
 	case MUX_EXIT:
 		if (len >= 12 && get_u32(at + 8))
@@ -181,8 +254,12 @@ static int understand(const uint8_t *at, size_t len, char *words, size_t size)
 
 int mux_answer(struct channel *channel, char *words, size_t size)
 {
-	struct mux_answer *answer = channel->answer;
-	ssize_t n = recv(channel->mux, answer->bytes + answer->len, ANSWER_MAX - answer->len, 0);
+	return mux_read(channel->mux, channel->answer, words, size);
+}
+
+int mux_read(int fd, struct mux_answer *answer, char *words, size_t size)
+{
+	ssize_t n = recv(fd, answer->bytes + answer->len, ANSWER_MAX - answer->len, 0);
 	int result = 0;
 
 	if (n < 0)

@@ -140,7 +140,7 @@ static void note_text(struct sshsays *says, const char *line)
 static void hear_line(struct sshproc *process, const char *line, size_t len)
 {
 	struct sshsays *says = &process->says;
-	const char *where = process->session->where;
+	const char *where = process->view.where;
 	char shown[sizeof(says->line)];
 
 	log_printable(shown, sizeof(shown), line, len);
@@ -150,6 +150,12 @@ static void hear_line(struct sshproc *process, const char *line, size_t len)
 		return;
 	}
 	note_failure(says, shown);
+	/* "channel 3: open failed: connect failed: Connection refused" */
+	if (take_word(
+		shown, ": open failed: ", "\r\n", says->open_failed, sizeof(says->open_failed))) {
+		log_verbose("%s: ssh says: %s", where, shown);
+		return;
+	}
 	/* The frame around what is shouted. */
 	if (!shown[0] || shown[0] == '@')
 		return;
@@ -199,14 +205,14 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 		    "%s: Permission denied: ssh found no key that it could use. Make one with "
 		    "`ssh-keygen -t ed25519` and add its .pub file to the instance, or set `key` "
 		    "in the profile. ssh says: %s",
-		    process->session->where, says->text);
+		    process->view.where, says->text);
 		return;
 	}
 	ssh_fail(error, says->transient ? SSH_DENIED_TRANSIENT : SSH_DENIED, EACCES,
 	    "%s: Permission denied: %s does not accept %s.%s Add the public key (the .pub file) to "
 	    "the instance: keys of the account reach new instances only, for this one use its own "
 	    "SSH key button or add it to ~/.ssh/authorized_keys there.%s ssh says: %.400s",
-	    process->session->where, process->view.target.profile->user, says->offered,
+	    process->view.where, process->view.target.profile->user, says->offered,
 	    says->transient ? " It may still be starting." : "",
 	    process->view.target.ask
 		? ""
@@ -227,8 +233,7 @@ static void fail_host_key(
 		    "%s: the %s host key %s is not in %s. Connect once from a terminal to be "
 		    "asked, or with -o host_key=accept-new, or add the key to that file. ssh says: "
 		    "%.300s",
-		    process->session->where, type, says->host_key, profile->known_hosts,
-		    says->text);
+		    process->view.where, type, says->host_key, profile->known_hosts, says->text);
 		return;
 	}
 	ssh_hostkey_address(profile, name, sizeof(name));
@@ -239,14 +244,14 @@ static void fail_host_key(
 	    "than in %s. The instance was rebuilt, the address is another instance's by now, or "
 	    "somebody intercepts the connection. If you are sure, remove the old key with: "
 	    "ssh-keygen -R '%s' -f '%s'",
-	    process->session->where, type, says->host_key, profile->known_hosts, name,
+	    process->view.where, type, says->host_key, profile->known_hosts, name,
 	    profile->known_hosts);
 }
 
 void sshsays_error(const struct sshproc *process, struct ssh_error *error)
 {
 	const struct sshsays *says = &process->says;
-	const char *where = process->session->where;
+	const char *where = process->view.where;
 	unsigned i = says->failure - 1;
 
 	if (says->denied)

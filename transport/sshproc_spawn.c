@@ -104,16 +104,15 @@ static void name_control(struct sshproc *process)
 	if (mkdtemp(process->folder)) {
 		snprintf(process->control, sizeof(process->control), "%s/c", process->folder);
 	} else {
-		log_verbose("%s: no folder for ssh's control socket", process->session->where);
+		log_verbose("%s: no folder for ssh's control socket", process->view.where);
 		process->folder[0] = '\0';
 	}
 }
 
 int sshproc_start(struct sshproc *process, struct ssh_error *error)
 {
-	struct session *session = process->session;
 	struct pipe_pair pair = {-1, -1, -1, -1};
-	const bool may_ask = session->flags & SESSION_MAY_ASK;
+	const bool may_ask = process->may_ask;
 	const char *putty = sshproc_unreadable(process->view.target.profile);
 	char *file, **args = NULL, **env;
 	int err;
@@ -123,7 +122,7 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 		    "%s: %s is in PuTTY's format, which the ssh command does not read. Convert it "
 		    "with: puttygen '%s' -O private-openssh -o KEY, and name KEY; or leave "
 		    "transport=ssh out, as vastfs itself reads it",
-		    session->where, putty, putty);
+		    process->view.where, putty, putty);
 	file = child_find_ssh();
 	if (!file)
 		return ssh_fail(error, SSH_CONFIG, ENOENT,
@@ -149,8 +148,8 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 	askpass_env_free(env);
 	free(file);
 	if (err)
-		return ssh_fail(error, SSH_LOST, -err, "%s: can't start ssh: %s", session->where,
-		    strerror(-err));
+		return ssh_fail(error, SSH_LOST, -err, "%s: can't start ssh: %s",
+		    process->view.where, strerror(-err));
 	process->heard_ms = ssh_now();
 	return 0;
 }
@@ -200,7 +199,7 @@ void sshproc_reap(struct sshproc *process)
 	while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	process->pid = 0;
-	log_debug("%s: ssh ended with status %#x", process->session->where, (unsigned)status);
+	log_debug("%s: ssh ended with status %#x", process->view.where, (unsigned)status);
 }
 
 static void end_process(struct sshproc *process)

@@ -148,10 +148,66 @@ words() {
 	has "$OUT" "no such forward"
 }
 
+# By ssh(1), for what libssh2 can't do: here ~/.ssh/config has a ProxyCommand, and the key is RSA.
+by_ssh() {
+	local port far
+	umount_fs
+	ssh-keygen -q -t rsa -b 2048 -N '' -f "$W/rsa"
+	cat "$W/rsa.pub" >>"$W/authorized_keys"
+	cat >"$HOME/.ssh/config" <<-END
+		Host far
+			HostName instance.invalid
+			IdentityFile $W/rsa
+			ProxyCommand $PYTHON $W/pipe.py 127.0.0.1 $SSHD_PORT
+	END
+	cat >"$W/pipe.py" <<-'END'
+		import os, socket, sys, threading
+		s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+		def up():
+		    while data := os.read(0, 65536): s.sendall(data)
+		    os._exit(0)
+		threading.Thread(target=up).start()
+		while data := s.recv(65536): os.write(1, data)
+		os._exit(0)
+	END
+	port=$(free_port)
+	far=$W/nobody.sock
+	mount_fs_of far -o "known_hosts=$W/known_hosts" -L "$port:localhost:$HTTP" "$@"
+	page "http://127.0.0.1:$port/page"
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do page "http://127.0.0.1:$port/page"; done
+	ge "$("$V" status --json "$MNT" | jq '.forwards[0].bytes_in')" 39000000 "bytes"
+	"$V" forward "$MNT" remove "$port"
+	# nobody there: a port, a socket
+	"$V" forward "$MNT" add "$port:localhost:1"
+	fails page "http://127.0.0.1:$port/page"
+	has "$("$V" forward "$MNT" list)" "nobody listens on localhost:1 on the instance"
+	"$V" forward "$MNT" remove "$port"
+	"$V" forward "$MNT" add "$port:$far"
+	fails page "http://127.0.0.1:$port/page"
+	has "$("$V" forward "$MNT" list)" "nobody listens on $far on the instance"
+	"$V" forward "$MNT" remove "$port"
+	# the other ways
+	"$V" forward "$MNT" add "-D $port"
+	page --socks5-hostname "127.0.0.1:$port" "http://localhost:$HTTP/page"
+	"$V" forward "$MNT" remove "$port"
+	"$V" forward "$MNT" add -R "$port:localhost:$HTTP"
+	wait_for 10 page "http://127.0.0.1:$port/page"
+	"$V" forward "$MNT" remove "$port"
+	wait_for 10 closed "$port"
+	umount_fs
+	eq "$(ls "$XDG_RUNTIME_DIR/vastfs")" "" "files left behind"
+}
+mount_fs_of() { # SPEC OPTION…
+	local spec=$1
+	shift
+	timeout 50 "$BUILD/mount.vastfs" -o host_key=accept-new "$@" "root@$spec:$REMOTE" "$MNT" </dev/null
+}
+
 check "add, use and remove" add_and_remove
 check "connections end with their forward" removes_connections
 check "SOCKS 4, 4a and 5" socks
 check "a remote forward, also after the link was lost" remote
 check "-R and -D in the profile and on the command line" from_profile
 check "words" words
+check "forwards by ssh(1), with a ProxyCommand" by_ssh
 finish
