@@ -1,4 +1,5 @@
 #include "cache/names.h"
+#include "cache/names_order.h"
 #include "cache/names_table.h"
 #include <errno.h>
 #include <limits.h>
@@ -35,8 +36,10 @@ static void drop_children(struct names *names, struct inode *folder);
 static void inode_free(struct names *names, struct inode *inode)
 {
 	names->events.freed(names->arg, inode);
-	if (inode->folder) /* made in it after its own name had gone */
+	if (inode->folder) { /* made in it after its own name had gone */
 		drop_children(names, inode);
+		names_order_drop(inode);
+	}
 	TAILQ_REMOVE(&names->lru, inode, lru);
 	table_remove_inode(names, inode);
 	free(inode->folder);
@@ -76,8 +79,22 @@ struct dentry *dentry_new(struct names *names, struct inode *folder, const char 
 	return dentry;
 }
 
-void dentry_bind(struct dentry *dentry, struct inode *inode)
+static void tell_changed(struct names *names, struct inode *folder)
 {
+	if (folder->folder->held && names->events.listing_changed)
+		names->events.listing_changed(names->arg, folder);
+}
+
+void names_incomplete(struct names *names, struct inode *folder)
+{
+	folder->folder->complete = false;
+	tell_changed(names, folder);
+}
+
+void dentry_bind(struct names *names, struct dentry *dentry, struct inode *inode)
+{
+	dentry->parent->folder->order_old = true;
+	tell_changed(names, dentry->parent);
 	dentry->inode = inode;
 	LIST_INSERT_HEAD(&inode->names, dentry, same);
 }
@@ -89,6 +106,7 @@ void dentry_unbind(struct names *names, struct dentry *dentry)
 
 	if (!inode)
 		return;
+	tell_changed(names, dentry->parent);
 	LIST_REMOVE(dentry, same);
 	dentry->inode = NULL;
 	if (LIST_EMPTY(&inode->names)) {
@@ -107,6 +125,7 @@ void dentry_free(struct names *names, struct dentry *dentry)
 	if (folder->folder->lost_tick < dentry->tick)
 		folder->folder->lost_tick = dentry->tick;
 	dentry_unbind(names, dentry);
+	names_order_drop(folder);
 	table_remove_dentry(names, dentry);
 	TAILQ_REMOVE(&folder->folder->children, dentry, sibling);
 	folder->folder->n_children--;
@@ -240,7 +259,7 @@ struct inode *bind_new(
 		return NULL;
 	}
 	inode->checked_ms = inode->version_ms = sent_ms;
-	dentry_bind(dentry, inode);
+	dentry_bind(names, dentry, inode);
 	return inode;
 }
 

@@ -27,6 +27,7 @@
 #include <sys/queue.h>
 
 struct dentry;
+struct names_order;
 TAILQ_HEAD(dentry_queue, dentry);
 LIST_HEAD(dentry_list, dentry);
 
@@ -50,7 +51,13 @@ struct folder {
 	bool queued;	     /* stands in the walk's queue */
 	bool ahead;	     /* listed ahead and not yet looked at */
 	bool refused;	     /* the last listing was refused: names in it can still be looked up */
-	void *listing;	     /* the listing under way (fs/listing.c), or NULL */
+	bool order_old;	     /* names came since it was sorted */
+	bool held;	     /* fs/held.c: the kernel may keep its listing */
+	bool held_old;	     /* and what it keeps may be wrong */
+	uint8_t held_in;
+	TAILQ_ENTRY(folder) holding;
+	struct names_order *order; /* cache/names_order.h, or NULL */
+	void *listing;		   /* the listing under way (fs/listing.c), or NULL */
 };
 
 struct inode {
@@ -92,6 +99,9 @@ struct names;
 struct names_events {
 	void (*version_changed)(void *arg, struct inode *inode);
 	void (*name_gone)(void *arg, struct inode *parent, const char *name, struct inode *inode);
+	/* A name came or went, or leads to another inode, in a folder that is `held`. May be NULL.
+	 */
+	void (*listing_changed)(void *arg, struct inode *folder);
 	/* A change made here, before names follows it: the name goes away, or gets another place.
 	 * May be NULL. */
 	void (*removed)(void *arg, struct inode *parent, const char *name);
@@ -160,6 +170,8 @@ void names_settle(struct names *names, struct inode *folder, const char *name, s
 /* The same for attributes alone. */
 void names_pend_inode(struct inode *inode);
 void names_settle_inode(struct names *names, struct inode *inode);
+/* There are other names in the folder than those known. */
+void names_incomplete(struct names *names, struct inode *folder);
 /* What is known of the name may be wrong: the instance is to be asked again. */
 void names_doubt(struct names *names, struct inode *folder, const char *name);
 

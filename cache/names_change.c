@@ -64,7 +64,7 @@ void names_linked(struct names *names, struct inode *inode, struct inode *folder
 	names_pin(inode);
 	if (dentry->inode)
 		dentry_unbind(names, dentry);
-	dentry_bind(dentry, inode);
+	dentry_bind(names, dentry, inode);
 	dentry->tick = names_tick(names);
 	inode->attr.nlink = inode->attr.nlink ? inode->attr.nlink + 1 : 2;
 	names_changed(names, inode);
@@ -103,7 +103,7 @@ static void unsure(struct names *names, struct inode *folder, const char *name)
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
 	folder_changed(names, folder);
-	folder->folder->complete = false;
+	names_incomplete(names, folder);
 	folder->folder->lossy = true;
 	folder->folder->lost_tick = names_tick(names);
 	if (dentry)
@@ -152,7 +152,7 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	}
 	/* Bind the new name first: an inode without a name would lose its children. */
 	if (to) {
-		dentry_bind(to, inode);
+		dentry_bind(names, to, inode);
 		to->tick = names_tick(names);
 	} else {
 		to_folder->folder->complete = false;

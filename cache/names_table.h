@@ -39,7 +39,7 @@ void table_remove_inode(struct names *names, struct inode *inode);
 struct dentry *dentry_new(struct names *names, struct inode *folder, const char *name);
 /* Gives it an inode, or takes it away: then it is negative, and an inode that was held by nothing
  * else is gone. */
-void dentry_bind(struct dentry *dentry, struct inode *inode);
+void dentry_bind(struct names *names, struct dentry *dentry, struct inode *inode);
 void dentry_unbind(struct names *names, struct dentry *dentry);
 /* Gives it a new inode, as reported. NULL when memory is out: the name is gone then too. */
 struct inode *bind_new(

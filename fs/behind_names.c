@@ -172,7 +172,8 @@ static void join_made(struct behind *behind)
 	/* Made there meanwhile: it does as well, with whatever is in it. */
 	if (folder && behind->err == -EEXIST && !behind->attr_err && S_ISDIR(behind->seen.mode)) {
 		behind->err = 0;
-		behind->inode->folder->complete = behind->inode->folder->ours = false;
+		behind->inode->folder->ours = false;
+		names_incomplete(behind->fs->names, behind->inode);
 	}
 	if (behind->err || behind->attr_err == -ENOTCONN) {
 		behind_answered(behind, behind->err ? behind->err : -ENOTCONN);

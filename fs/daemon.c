@@ -9,6 +9,7 @@
 #include "fs/failures.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
+#include "fs/held.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
 #include "fs/ownlinks.h"
@@ -140,6 +141,13 @@ static void on_name_gone(void *arg, struct inode *parent, const char *name, stru
 	notify_name(arg, parent, name);
 }
 
+static void on_listing_changed(void *arg, struct inode *folder)
+{
+	struct fs *fs = arg;
+
+	held_changed(fs->held, folder);
+}
+
 static void on_removed(void *arg, struct inode *parent, const char *name)
 {
 	disk_removed(arg, parent, name);
@@ -153,14 +161,18 @@ static void on_renamed(
 
 static void on_inode_freed(void *arg, struct inode *inode)
 {
-	walk_forget(arg, inode);
-	ownlinks_forget(arg, inode);
+	struct fs *fs = arg;
+
+	walk_forget(fs, inode);
+	held_forget(fs->held, inode);
+	ownlinks_forget(fs, inode);
 	openfile_free(inode);
 }
 
 static const struct names_events names_events = {
     .version_changed = on_version_changed,
     .name_gone = on_name_gone,
+    .listing_changed = on_listing_changed,
     .removed = on_removed,
     .renamed = on_renamed,
     .freed = on_inode_freed,
@@ -176,7 +188,8 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &names_events, fs);
 	fs->contents = content_pool_new(&daemon->loop, &openfile_source, CONTENT_LIMIT);
 	fs->ahead = ahead_new(fs);
-	if (!fs->names || !fs->contents || !fs->ahead || behind_start(fs))
+	fs->held = held_new(fs);
+	if (!fs->names || !fs->contents || !fs->ahead || !fs->held || behind_start(fs))
 		return -ENOMEM;
 	disk_start(fs);
 	content_pool_set_spool(fs->contents, fs->spool);
@@ -398,6 +411,8 @@ static void free_caches(struct fs *fs, bool late)
 	disk_leave(fs);
 	names_free(fs->names);
 	fs->names = NULL;
+	held_free(fs->held);
+	fs->held = NULL;
 	if (fs->contents)
 		content_pool_free(fs->contents);
 	fs->contents = NULL;

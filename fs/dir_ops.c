@@ -1,116 +1,64 @@
 /* OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR. */
-#include "conf/log.h"
+#include "cache/names_order.h"
 #include "fs/behind.h"
 #include "fs/burst.h"
+#include "fs/held.h"
 #include "fs/listing.h"
 #include "fs/request.h"
 #include "fs/walk.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-
-#define SORT_MAX 100000u /* names: more are taken as they were listed */
 
 /*
- * An open folder. Its names are noted when reading begins (and again after rewinddir), so that
- * offsets mean the same names however the folder changes meanwhile: offset n is what follows the
- * nth name.
+ * A folder is read by places that hold without an open folder behind them (cache/names_order.h), so
+ * that the kernel need not tell us of openings and closings (fs->no_opendir), and may keep what it
+ * read (held.h). Places: 0 ".", 1 "..", then those of the names; each entry carries the place
+ * behind it.
  */
-struct folder_handle {
-	struct inode *folder;
-	char *names;	  /* one after the other, each with its NUL */
-	uint32_t *starts; /* offset of each name */
-	size_t n;
-	bool noted;
-};
-
-struct opendir {
+struct folder_request {
 	struct request request;
-	struct folder_handle *handle;
+	struct inode *folder; /* pinned */
 	struct fuse_file_info fi;
+	size_t size;
+	off_t offset;
+	bool plus;
 };
 
-static void folder_handle_clear(struct folder_handle *handle)
+static struct folder_request *folder_request_new(
+    fuse_req_t req, struct inode *folder, const char *operation)
 {
-	free(handle->names);
-	free(handle->starts);
-	handle->names = NULL;
-	handle->starts = NULL;
-	handle->n = 0;
-	handle->noted = false;
+	struct folder_request *reading = request_new(req, sizeof(*reading), operation);
+
+	if (reading) {
+		reading->folder = folder;
+		request_pin(&reading->request, folder);
+	}
+	return reading;
 }
 
-static void folder_handle_free(struct fs *fs, struct folder_handle *handle)
+/* It has no name any more: empty, or soon to be. */
+static bool is_gone(struct fs *fs, const struct inode *folder)
 {
-	folder_handle_clear(handle);
-	names_unpin(fs->names, handle->folder);
-	free(handle);
+	return LIST_EMPTY(&folder->names) && folder != names_root(fs->names);
 }
 
-static int by_number(const void *left, const void *right)
+/* --- opening: only of who may be refused, and where each opening looks anew --- */
+
+static void end_opendir(struct folder_request *opendir)
 {
-	const struct dentry *a = *(const struct dentry *const *)left;
-	const struct dentry *b = *(const struct dentry *const *)right;
-
-	return a->inode->ino < b->inode->ino ? -1 : a->inode->ino > b->inode->ino;
-}
-
-/* The names by inode number: cp and tar sort them so, the others take them as they come, and what
- * is read ahead (ahead_order.c) is what all of them want next. */
-static int note_names(struct folder_handle *handle)
-{
-	struct folder *folder = handle->folder->folder;
-	struct dentry **sorted = calloc(folder->n_children + 1, sizeof(*sorted)), *dentry;
-	size_t len = 0, n = 0, i;
-
-	folder_handle_clear(handle);
-	TAILQ_FOREACH (dentry, &folder->children, sibling) {
-		if (sorted && dentry->inode) {
-			len += strlen(dentry->name) + 1;
-			sorted[n++] = dentry;
-		}
-	}
-	handle->names = malloc(len + 1);
-	handle->starts = calloc(n + 1, sizeof(*handle->starts));
-	if (!sorted || !handle->names || !handle->starts) {
-		folder_handle_clear(handle);
-		free(sorted);
-		return -ENOMEM;
-	}
-	if (n <= SORT_MAX)
-		qsort(sorted, n, sizeof(*sorted), by_number);
-	for (i = 0, len = 0; i < n; i++) {
-		handle->starts[i] = (uint32_t)len;
-		strcpy(handle->names + len, sorted[i]->name);
-		len += strlen(sorted[i]->name) + 1;
-	}
-	handle->n = n;
-	handle->noted = true;
-	free(sorted);
-	return 0;
-}
-
-static void end_opendir(struct opendir *opendir, int err)
-{
-	struct fs *fs = opendir->request.fs;
-	struct folder_handle *handle = opendir->handle;
-	struct fuse_file_info fi = opendir->fi;
-
-	if (!err)
-		err = note_names(handle);
-	if (err) {
-		folder_handle_free(fs, handle);
-		request_end(&opendir->request, err);
-		return;
-	}
-	fi.fh = (uint64_t)(uintptr_t)handle;
-	if (!request_end_open(&opendir->request, &fi))
-		folder_handle_free(fs, handle);
+	opendir->fi.cache_readdir = opendir->fi.keep_cache =
+	    opendir->request.fs->profile->attr_timeout != 0;
+	request_end_open(&opendir->request, &opendir->fi);
 }
 
 static void on_listed(void *arg, int err)
 {
-	end_opendir(arg, err);
+	struct folder_request *opendir = arg;
+
+	if (err)
+		request_end(&opendir->request, err);
+	else
+		end_opendir(opendir);
 }
 
 /* The instance has to say whether the login may list it, when its mode does not say yes for sure.
@@ -127,35 +75,32 @@ void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct inode *folder = fs_inode(fs, node);
-	struct folder_handle *handle;
-	struct opendir *opendir;
+	struct folder_request *opendir;
 	int err;
 
-	if (!folder->folder) {
-		fuse_reply_err(req, ENOTDIR);
+	if (fs->no_opendir || !folder->folder) {
+		fuse_reply_err(req, fs->no_opendir ? ENOSYS : ENOTDIR);
 		return;
 	}
 	walk_opened(fs, folder);
-	handle = calloc(1, sizeof(*handle));
-	opendir = handle ? request_new(req, sizeof(*opendir), "opendir") : NULL;
-	if (!opendir) {
-		if (!handle)
-			fuse_reply_err(req, ENOMEM);
-		free(handle);
+	opendir = folder_request_new(req, folder, "opendir");
+	if (!opendir)
 		return;
-	}
-	handle->folder = folder;
-	names_pin(folder);
-	opendir->handle = handle;
 	opendir->fi = *fi;
-	if ((listing_is_fresh(fs, folder) && !may_be_refused(fs, folder)) ||
-	    (LIST_EMPTY(&folder->names) && folder != names_root(fs->names))) {
-		end_opendir(opendir, 0);
+	if ((listing_is_fresh(fs, folder) && !may_be_refused(fs, folder)) || is_gone(fs, folder)) {
+		end_opendir(opendir);
 		return;
 	}
 	err = listing_wait(fs, folder, on_listed, opendir);
 	if (err)
-		end_opendir(opendir, err);
+		request_end(&opendir->request, err);
+}
+
+void fs_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	(void)node;
+	(void)fi;
+	fuse_reply_err(req, 0);
 }
 
 /* --- reading --- */
@@ -163,14 +108,12 @@ void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 struct filler {
 	struct fs *fs;
 	fuse_req_t req;
-	struct folder_handle *handle;
 	char *buf;
 	size_t size, used;
 	bool plus;
 };
 
-/* Adds one entry; false when it does not fit. inode NULL: a name that is gone meanwhile is left out
- * by the caller. */
+/* Adds one entry; false when it does not fit. */
 static bool add(
     struct filler *filler, const char *name, struct inode *inode, off_t next, bool counted)
 {
@@ -195,71 +138,117 @@ static bool add(
 	return true;
 }
 
-/* Offsets: 0 ".", 1 "..", n + 2 the nth name; each entry carries the offset of what follows it. */
-static void fill(struct filler *filler, off_t offset)
+static void fill(struct filler *filler, struct inode *folder, off_t offset)
 {
-	struct folder_handle *handle = filler->handle;
-	struct inode *parent = names_parent(handle->folder);
-	size_t i = (size_t)offset;
+	struct inode *parent = names_parent(folder);
+	uint64_t place = (uint64_t)offset;
+	struct dentry *dentry;
 
-	if (i == 0 && !add(filler, ".", handle->folder, 1, false))
+	if (offset == 0 && !add(filler, ".", folder, 1, false))
 		return;
-	if (i <= 1 && !add(filler, "..", parent ? parent : handle->folder, 2, false))
+	if (offset <= 1 && !add(filler, "..", parent ? parent : folder, 2, false))
 		return;
-	for (i = i < 2 ? 0 : i - 2; i < handle->n; i++) {
-		const char *name = handle->names + handle->starts[i];
-		struct dentry *dentry = names_find(filler->fs->names, handle->folder, name);
-
-		if (dentry && dentry->inode &&
-		    !add(filler, name, dentry->inode, (off_t)(i + 3), true))
+	while ((dentry = names_order_next(folder, &place))) {
+		if (!add(filler, dentry->name, dentry->inode, (off_t)place, true))
 			return;
 	}
+	if (!filler->used) /* the end was reached before */
+		names_order_drop(folder);
 }
 
-static void readdir_common(
-    fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)
+/* What is known of the names is what there is. */
+static void give(
+    struct fs *fs, fuse_req_t req, struct inode *folder, struct filler *filler, off_t offset)
 {
-	struct fs *fs = fuse_req_userdata(req);
-	struct folder_handle *handle = (struct folder_handle *)(uintptr_t)fi->fh;
-	struct filler filler = {.fs = fs, .req = req, .handle = handle, .size = size, .plus = plus};
-	int err = 0;
+	filler->fs = fs;
+	filler->req = req;
+	fill(filler, folder, offset);
+	held_given(fs->held, folder);
+}
 
-	if (offset == 0 || !handle->noted)
-		err = note_names(handle);
-	if (!err && !(filler.buf = malloc(size)))
-		err = -ENOMEM;
-	if (err) {
-		fuse_reply_err(req, -err);
+static int prepare(struct filler *filler, struct inode *folder, off_t offset)
+{
+	int err = names_order_begin(folder, offset == 0);
+
+	filler->buf = err ? NULL : malloc(filler->size);
+	return err || filler->buf ? err : -ENOMEM;
+}
+
+static void on_readable(void *arg, int err)
+{
+	struct folder_request *reading = arg;
+	struct filler filler = {.size = reading->size, .plus = reading->plus};
+
+	if (!err)
+		err = prepare(&filler, reading->folder, reading->offset);
+	if (err || !reading->request.fuse) {
+		request_end(&reading->request, err);
+		free(filler.buf);
 		return;
 	}
-	fill(&filler, offset);
-	/* A reply that fails here (the mount is going away) leaves references behind that nobody
-	 * needs. */
-	fuse_reply_buf(req, filler.buf, filler.used);
+	give(reading->request.fs, reading->request.fuse, reading->folder, &filler, reading->offset);
+	/* A reply that fails (the mount is going away) leaves references behind that nobody needs.
+	 */
+	request_end_buf(&reading->request, filler.buf, filler.used);
 	free(filler.buf);
+}
+
+/* May what is known be given? A reader on his way goes on with what there was, unless some of it
+ * was forgotten meanwhile. */
+static bool is_known(struct fs *fs, struct inode *folder, off_t offset)
+{
+	return is_gone(fs, folder) || (offset || !fs->no_opendir ? folder->folder->complete
+								 : listing_is_fresh(fs, folder));
+}
+
+static void readdir_common(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, bool plus)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct inode *folder = fs_inode(fs, node);
+	struct filler filler = {.size = size, .plus = plus};
+	struct folder_request *reading;
+	int err;
+
+	if (!folder->folder) {
+		fuse_reply_err(req, ENOTDIR);
+		return;
+	}
+	if (offset == 0 && fs->no_opendir)
+		walk_opened(fs, folder);
+	if (is_known(fs, folder, offset)) {
+		err = prepare(&filler, folder, offset);
+		if (err) {
+			fuse_reply_err(req, -err);
+			return;
+		}
+		give(fs, req, folder, &filler, offset);
+		fuse_reply_buf(req, filler.buf, filler.used);
+		free(filler.buf);
+		return;
+	}
+	reading = folder_request_new(req, folder, "readdir");
+	if (!reading)
+		return;
+	reading->size = size;
+	reading->offset = offset;
+	reading->plus = plus;
+	err = listing_wait(fs, folder, on_readable, reading);
+	if (err)
+		request_end(&reading->request, err);
 }
 
 void fs_readdir(
     fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	(void)node;
-	readdir_common(req, size, offset, fi, false);
+	(void)fi;
+	readdir_common(req, node, size, offset, false);
 }
 
 void fs_readdirplus(
     fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	(void)node;
-	readdir_common(req, size, offset, fi, true);
-}
-
-void fs_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
-{
-	struct fs *fs = fuse_req_userdata(req);
-
-	(void)node;
-	folder_handle_free(fs, (struct folder_handle *)(uintptr_t)fi->fh);
-	fuse_reply_err(req, 0);
+	(void)fi;
+	readdir_common(req, node, size, offset, true);
 }
 
 /* All that was accepted before is there: names and data. */

@@ -92,7 +92,7 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		return;
 	}
 	if (err) {
-		create->folder->folder->complete = false;
+		names_incomplete(fs->names, create->folder);
 		request_end(&create->request, err);
 		return;
 	}

@@ -1,11 +1,13 @@
 #include "fs/frozen.h"
+#include "fs/statfs.h"
 #include <errno.h>
 
 /* True: it was answered. */
 static bool refused(fuse_req_t req)
 {
-	const struct fs *fs = fuse_req_userdata(req);
+	struct fs *fs = fuse_req_userdata(req);
 
+	statfs_forget(fs);
 	if (fs->frozen)
 		fuse_reply_err(req, EROFS);
 	return fs->frozen;

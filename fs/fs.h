@@ -6,8 +6,9 @@
  *
  *	fuse_loop.c    the FUSE session on the loop: receives requests, calls the handlers
  *	request.c      a waiting request: exactly one reply, interrupts, the timeout
- *	*_ops.c lookup.c open.c    the handlers
+ *	*_ops.c lookup.c open.c statfs.c    the handlers
  *	listing.c refresh.c walk.c    folders and attributes, up to date and ahead
+ *	held.c         listings that the kernel keeps
  *	ahead*.c       small files fetched before they are opened
  *	burst.c behind*.c failures.c   write-behind: what is answered early, sent, failed
  *	turn.c         changes that wait behind what was answered early
@@ -46,6 +47,14 @@ struct room {
 	bool asking, read_only;
 };
 
+/* The same for programs (fs/statfs.c). */
+struct space {
+	struct statvfs st;
+	uint64_t known_ms; /* 0: never */
+	uint64_t changes, known_changes, known_acked;
+	bool asking;
+};
+
 /* A change that was answered and then failed (fs/failures.c). */
 struct failure;
 TAILQ_HEAD(failure_list, failure);
@@ -79,7 +88,8 @@ struct fs {
 	struct request_list interrupted; /* to be looked at when the batch of requests is done */
 	struct request_list signalled;	 /* interrupted by a signal that does not end them */
 	unsigned requests_waiting;
-	unsigned requests_alive; /* waiting, or answered and not yet at their end */
+	unsigned requests_alive;    /* waiting, or answered and not yet at their end */
+	uint64_t requests_received; /* from the kernel */
 	uint64_t requests_answered, requests_timed_out, requests_interrupted;
 	uint64_t changes_ended;	  /* of those in the outbox, so far */
 	uint64_t acked, moved_ms; /* these and bytes of written data; when that last grew */
@@ -91,12 +101,15 @@ struct fs {
 	uint64_t listed_ahead, listed_ahead_used;
 
 	struct ahead *ahead;	     /* fs/ahead.h */
+	struct held *held;	     /* fs/held.h */
+	bool no_opendir;	     /* the kernel does not ask for each opening of a folder */
 	LIST_HEAD(, handle) unasked; /* opened without the instance, the latest first */
 	struct outbox *outbox; /* changes that were answered and are not there yet (fs/behind.c) */
 	struct pool_channel *outbox_channel; /* that they go through; counted; or NULL */
 	bool outbox_link;		     /* a link is being waited for */
 	struct burst bursts[64];
 	struct room room;
+	struct space space;
 	struct failure_list failures; /* the latest first */
 	unsigned n_failures, failures_untold;
 	int failure;	 /* the first of those untold; 0: none */

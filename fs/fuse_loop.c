@@ -1,5 +1,6 @@
 #include "fs/fuse_loop.h"
 #include "conf/log.h"
+#include "fs/held.h"
 #include "fs/openfile.h"
 #include "fs/request.h"
 #include <errno.h>
@@ -18,15 +19,23 @@
 static struct {
 	uv_poll_t poll;
 	uv_prepare_t prepare;
-	uv_timer_t signals, seconds;
+	uv_timer_t signals, seconds, held;
 	struct fuse_buf buf;
 	void (*ended)(struct fs *fs);
 	bool over;
 } loop;
 
+/* Root may list any folder; others are to be refused by opendir(3). With attr_timeout=0 each
+ * opening looks anew. */
+static bool may_not_ask(const struct fs *fs)
+{
+	return !fs->frozen && !remote_uid(fs->remote) && fs->profile->attr_timeout;
+}
+
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
-	(void)userdata;
+	struct fs *fs = userdata;
+
 	/* The kernel drops a file's pages when its size changes; a change of the time alone is told
 	 * by notices and at open, so that a program's own writes do not cost it its pages. */
 	conn->want &=
@@ -34,6 +43,7 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= conn->capable &
 		      (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 			  FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO);
+	fs->no_opendir = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) && may_not_ask(fs);
 	conn->max_write = WRITE_MAX;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
@@ -47,6 +57,7 @@ static void end(struct fs *fs)
 	loop.over = true;
 	uv_poll_stop(&loop.poll);
 	uv_timer_stop(&loop.signals);
+	uv_timer_stop(&loop.held);
 	uv_prepare_stop(&loop.prepare);
 	loop.ended(fs);
 }
@@ -65,6 +76,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 			end(fs);
 			return;
 		}
+		fs->requests_received++;
 		fuse_session_process_buf(fs->session, &loop.buf);
 	}
 	requests_handle_interrupts(fs);
@@ -79,7 +91,15 @@ static void on_signals(uv_timer_t *timer)
 		uv_timer_stop(timer);
 }
 
-/* Some signal did not end its request, but a later one may. */
+static void on_held(uv_timer_t *timer)
+{
+	struct fs *fs = timer->data;
+
+	if (!held_tick(fs->held))
+		uv_timer_stop(timer);
+}
+
+/* Some signal did not end its request, but a later one may; the kernel keeps some listing. */
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct fs *fs = prepare->data;
@@ -87,6 +107,8 @@ static void on_prepare(uv_prepare_t *prepare)
 
 	if (wanted && !uv_is_active((uv_handle_t *)&loop.signals))
 		uv_timer_start(&loop.signals, on_signals, 100, 100);
+	if (held_any(fs->held) && !uv_is_active((uv_handle_t *)&loop.held))
+		uv_timer_start(&loop.held, on_held, HELD_TICK_MS, HELD_TICK_MS);
 }
 
 static void on_second(uv_timer_t *timer)
@@ -161,8 +183,10 @@ int fuse_loop_mount(struct fs *fs, void (*ended)(struct fs *fs))
 	uv_poll_init(fs->loop, &loop.poll, fd);
 	uv_timer_init(fs->loop, &loop.signals);
 	uv_timer_init(fs->loop, &loop.seconds);
+	uv_timer_init(fs->loop, &loop.held);
 	uv_prepare_init(fs->loop, &loop.prepare);
-	loop.poll.data = loop.signals.data = loop.seconds.data = loop.prepare.data = fs;
+	loop.poll.data = loop.signals.data = loop.seconds.data = loop.held.data =
+	    loop.prepare.data = fs;
 	uv_poll_start(&loop.poll, UV_READABLE, on_readable);
 	uv_timer_start(&loop.seconds, on_second, 1000, 1000);
 	uv_prepare_start(&loop.prepare, on_prepare);
@@ -197,6 +221,7 @@ void fuse_loop_destroy(struct fs *fs)
 	uv_close((uv_handle_t *)&loop.poll, NULL);
 	uv_close((uv_handle_t *)&loop.signals, NULL);
 	uv_close((uv_handle_t *)&loop.seconds, NULL);
+	uv_close((uv_handle_t *)&loop.held, NULL);
 	uv_close((uv_handle_t *)&loop.prepare, NULL);
 	fuse_session_unmount(fs->session);
 	fuse_session_destroy(fs->session);

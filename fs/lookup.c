@@ -1,4 +1,4 @@
-/* LOOKUP, FORGET, GETATTR, ACCESS, STATFS. */
+/* LOOKUP, FORGET, GETATTR, ACCESS. */
 #include "fs/burst.h"
 #include "fs/listing.h"
 #include "fs/openfile.h"
@@ -199,24 +199,4 @@ void fs_access(fuse_req_t req, fuse_ino_t node, int mask)
 	struct fs *fs = fuse_req_userdata(req);
 
 	fuse_reply_err(req, -may(fs, fs_inode(fs, node), mask & (R_OK | W_OK | X_OK)));
-}
-
-static void on_statvfs(void *arg, int err, const struct statvfs *st)
-{
-	struct request *request = arg;
-
-	if (err)
-		request_end(request, err);
-	else
-		request_end_statfs(request, st);
-}
-
-void fs_statfs(fuse_req_t req, fuse_ino_t node)
-{
-	struct fs *fs = fuse_req_userdata(req);
-	struct request *request = request_new(req, sizeof(*request), "statfs");
-
-	(void)node;
-	if (request)
-		remote_statvfs(fs->remote, remote_root(fs->remote), on_statvfs, request);
 }

@@ -141,7 +141,7 @@ static void join_made(struct change *change)
 	if (change->err) {
 		if (change->err ==
 		    -EEXIST) /* somebody there was faster: what was known is out of date */
-			change->folder->folder->complete = false;
+			names_incomplete(change->request.fs->names, change->folder);
 		fail(change, change->err);
 	} else if (change->attr_err) { /* the change was repeated after a lost link, say */
 		remote_lstat(change->request.fs->remote, change->turn.path, on_second_look, change);

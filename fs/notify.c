@@ -113,7 +113,8 @@ void notifier_stop(struct fs *fs)
 	free(notifier);
 }
 
-static void post(struct fs *fs, fuse_ino_t node, const char *name)
+/* must: the kernel has no time limit of its own for it. */
+static void post(struct fs *fs, fuse_ino_t node, const char *name, bool must)
 {
 	struct notifier *notifier = fs->notifier;
 	struct notice *notice;
@@ -126,7 +127,7 @@ static void post(struct fs *fs, fuse_ino_t node, const char *name)
 	notice->node = node;
 	strcpy(notice->name, name);
 	pthread_mutex_lock(&notifier->lock);
-	if (notifier->queued < QUEUE_MAX) {
+	if (must || notifier->queued < QUEUE_MAX) {
 		notifier->queued++;
 		STAILQ_INSERT_TAIL(&notifier->queue, notice, link);
 		notice = NULL;
@@ -139,11 +140,17 @@ static void post(struct fs *fs, fuse_ino_t node, const char *name)
 void notify_content(struct fs *fs, const struct inode *inode)
 {
 	if (inode->lookups)
-		post(fs, fs_node(fs, inode), "");
+		post(fs, fs_node(fs, inode), "", false);
+}
+
+void notify_listing(struct fs *fs, const struct inode *folder)
+{
+	if (folder->lookups || folder == names_root(fs->names))
+		post(fs, fs_node(fs, folder), "", true);
 }
 
 void notify_name(struct fs *fs, const struct inode *folder, const char *name)
 {
 	if (folder->lookups || folder == names_root(fs->names))
-		post(fs, fs_node(fs, folder), name);
+		post(fs, fs_node(fs, folder), name, false);
 }

@@ -17,6 +17,8 @@ int notifier_start(struct fs *fs);
 void notifier_stop(struct fs *fs);
 
 void notify_content(struct fs *fs, const struct inode *inode);
+/* What the kernel keeps of a folder's names. */
+void notify_listing(struct fs *fs, const struct inode *folder);
 void notify_name(struct fs *fs, const struct inode *folder, const char *name);
 
 #endif

@@ -180,6 +180,15 @@ void request_end_view(struct request *request, const struct content_view *view)
 	request_free(request);
 }
 
+void request_end_buf(struct request *request, const void *data, size_t len)
+{
+	fuse_req_t fuse = request_take(request);
+
+	if (fuse)
+		fuse_reply_buf(fuse, data, len);
+	request_free(request);
+}
+
 void request_end_count(struct request *request, size_t count)
 {
 	fuse_req_t fuse = request_take(request);

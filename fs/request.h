@@ -53,6 +53,7 @@ bool request_end_open(struct request *request, const struct fuse_file_info *fi);
 bool request_end_create(
     struct request *request, struct inode *inode, const struct fuse_file_info *fi);
 void request_end_view(struct request *request, const struct content_view *view);
+void request_end_buf(struct request *request, const void *data, size_t len);
 void request_end_count(struct request *request, size_t count);
 void request_end_statfs(struct request *request, const struct statvfs *st);
 void request_end_readlink(struct request *request, const char *target);

@@ -151,17 +151,18 @@ json_t *status_json(struct fs *fs)
 	status = json_pack(
 	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, "
 	    "s:{s:i, s:i, s:i, s:I, "
-	    "s:I, s:I}, s:o}",
+	    "s:I, s:I, s:I}, s:o}",
 	    "ok", 1, "id", fs->profile->id, "mountpoint", status_string(fs->mountpoint), "host",
 	    place.host, "port", (int)place.port, "address_from", sources[source], "user",
 	    fs->profile->user, "path", status_string(remote_root(fs->remote)), "pid", (int)getpid(),
 	    "version", VASTFS_VERSION, "connected", pool_up(remote_pool(fs->remote)),
 	    "uptime_seconds", (json_int_t)(time(NULL) - fs->started), "sessions", sessions(fs),
 	    "cache", cache(fs), "behind", behind(fs), "forwards", forwards(fs), "requests",
-	    "in_flight", (int)fs->requests_waiting, "open_files", (int)fs->open_files, "programs",
-	    (int)commands_count(fs->commands), "answered", (json_int_t)fs->requests_answered,
-	    "timed_out", (json_int_t)fs->requests_timed_out, "interrupted",
-	    (json_int_t)fs->requests_interrupted, "messages", messages);
+	    "received", (json_int_t)fs->requests_received, "in_flight", (int)fs->requests_waiting,
+	    "open_files", (int)fs->open_files, "programs", (int)commands_count(fs->commands),
+	    "answered", (json_int_t)fs->requests_answered, "timed_out",
+	    (json_int_t)fs->requests_timed_out, "interrupted", (json_int_t)fs->requests_interrupted,
+	    "messages", messages);
 	json_object_set_new(status, "disk_cache", disk(fs));
 	json_object_set_new(status, "spool", spooling_json(fs));
 	return status;

@@ -34,6 +34,7 @@ as_usual() {
 	mount_fs -o offline
 	echo y >"$MNT/new"
 	rm "$MNT/new"
+	ls "$MNT" >/dev/null
 	shape "$MNT" >"$W/shape"
 	cat "$MNT/a/b/"* "$MNT/a/large" "$MNT/a/b/c/file" >/dev/null 2>&1 || true
 	wait_for 10 kept 4000000
