@@ -12,7 +12,7 @@
  *	ahead*.c       small files fetched before they are opened
  *	burst.c behind*.c failures.c   write-behind: what is answered early, sent, failed
  *	turn.c         changes that wait behind what was answered early
- *	openfile.c replaced.c    open files: handles, content, versions
+ *	openfile*.c replaced.c    open files: handles, content, versions
  *	notify.c       tells the kernel what changed behind it
  *	control.c status.c    the control socket of `vastfs`
  */
@@ -90,7 +90,7 @@ struct fs {
 	unsigned requests_waiting;
 	unsigned requests_alive;    /* waiting, or answered and not yet at their end */
 	uint64_t requests_received; /* from the kernel */
-	uint64_t requests_answered, requests_timed_out, requests_interrupted;
+	uint64_t requests_answered, requests_waited, requests_timed_out, requests_interrupted;
 	uint64_t changes_ended;	  /* of those in the outbox, so far */
 	uint64_t acked, moved_ms; /* these and bytes of written data; when that last grew */
 	uint64_t given_up_ms; /* since when requests have waited in vain for a link; 0: none has */

@@ -1,6 +1,7 @@
 #include "fs/request.h"
 #include "conf/log.h"
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 #define WANT_LINK_MS 1000 /* as long as it takes until the next look */
 /* How long a request waits for a link that others have waited for in vain: enough for a dial. */
 #define GIVEN_UP_MS 5000
+/* A request that took that long was waited for. */
+#define WAITED_MS 4
 
 /* Called by libfuse with locks held: only notes it. */
 static void on_interrupt(fuse_req_t fuse, void *arg)
@@ -70,6 +73,24 @@ struct timespec request_clock(void)
 	return now;
 }
 
+/* Only what the instance had to be asked for takes as long as a turn of the loop. */
+static void note_wait(struct request *request)
+{
+	struct fs *fs = request->fs;
+	uint64_t waited = fs_now_ms(fs) - request->started_ms;
+	char path[PATH_MAX] = "";
+
+	if (waited < WAITED_MS)
+		return;
+	fs->requests_waited++;
+	if (!log_enabled(LOG_LEVEL_DEBUG))
+		return;
+	if (request->pinned[0])
+		names_path(fs->names, request->pinned[0], path, sizeof(path));
+	log_debug("%s waited %u ms (process %d) %s", request->operation, (unsigned)waited,
+	    (int)request->pid, path);
+}
+
 /* Leaves the lists of those who wait; what remains is the handler's. */
 static fuse_req_t request_take(struct request *request)
 {
@@ -87,6 +108,7 @@ static fuse_req_t request_take(struct request *request)
 	request->signal = SIGNAL_NONE;
 	fs->requests_waiting--;
 	fs->requests_answered++;
+	note_wait(request);
 	return fuse;
 }
 

@@ -166,9 +166,9 @@ void status_text_print(const json_t *status)
 	    json_is_true(json_object_get(status, "connected")) ? "connected" : "NO LINK",
 	    number(status, "pid"), number(status, "uptime_seconds"));
 	print_sessions(json_object_get(status, "sessions"));
-	printf("  requests    %lld waiting, %lld answered, %lld timed out, %lld interrupted; %lld "
-	       "open files\n",
-	    number(requests, "in_flight"), number(requests, "answered"),
+	printf("  requests    %lld waiting, %lld answered (%lld after a wait), %lld timed out, "
+	       "%lld interrupted; %lld open files\n",
+	    number(requests, "in_flight"), number(requests, "answered"), number(requests, "waited"),
 	    number(requests, "timed_out"), number(requests, "interrupted"),
 	    number(requests, "open_files"));
 	printf("  cache       %lld names; %s of %s held; read %s from it, %s from the instance\n",
