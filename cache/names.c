@@ -230,12 +230,29 @@ static bool same_kind(const struct inode *inode, const struct attr_report *repor
 	return (inode->attr.mode & S_IFMT) == (report->mode & S_IFMT);
 }
 
+/* Of a folder whose names were changed here meanwhile. */
+static void report_all_but_times(struct attr *attr, const struct attr_report *report)
+{
+	struct attr_report rest = *report;
+	bool own = attr->own_times;
+
+	rest.atime = attr->atime_there;
+	rest.mtime = attr->mtime_there;
+	attr_update(attr, &rest);
+	attr->own_times = own;
+}
+
 void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms)
 {
 	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
 	    !same_kind(inode, report))
 		return;
+	if (inode->folder && inode->folder->names_tick > sent_tick) {
+		report_all_but_times(&inode->attr, report);
+		inode->checked_ms = sent_ms;
+		return;
+	}
 	if (attr_update(&inode->attr, report)) {
 		inode->version_ms = sent_ms;
 		names->events.version_changed(names->arg, inode);

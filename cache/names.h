@@ -43,6 +43,8 @@ struct folder {
 	uint32_t misses;     /* look-ups in it that had to ask the instance */
 	uint64_t opened_ms;  /* when a program last opened it; 0: never */
 	uint64_t lost_tick;  /* the latest local change of a name that was forgotten */
+	uint64_t names_tick; /* the latest local change of any name in it */
+	uint64_t before_ms;  /* the folder's checked_ms before that */
 	uint32_t changing;   /* pending changes of names in it */
 	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
 	bool complete;	     /* children holds every name */
@@ -74,6 +76,7 @@ struct inode {
 	uint32_t pins;	       /* ours: open handles, requests under way */
 	uint32_t ahead;	       /* fs/ahead.c: for whom it was fetched ahead; 0: for nobody */
 	uint32_t pending;      /* changes of it that the instance does not have yet */
+	uint32_t asked_ms;     /* fs/refresh.c: asked for behind a caller, low bits of loop time */
 	struct folder *folder; /* NULL for all but folders */
 	void *open;	       /* fs/openfile.c: content and handles, or NULL */
 };
@@ -163,7 +166,8 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 void names_changed(struct names *names, struct inode *inode);
 
 /* The same before the instance knows of it: after the call above, the name (and the inode it leads
- * or led to, or NULL) is pending; folder and inode must stay pinned until it has settled. */
+ * or led to, or NULL) is pending; folder and inode must stay pinned until it has settled. What is
+ * known of the folder stays as good as it was: its times are those of the change. */
 void names_pend(struct names *names, struct inode *folder, const char *name, struct inode *inode);
 /* The instance has it (or never will): what it says from now on counts again. */
 void names_settle(struct names *names, struct inode *folder, const char *name, struct inode *inode);

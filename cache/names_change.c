@@ -14,7 +14,8 @@ static void folder_changed(struct names *names, struct inode *folder)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	attr_touch_names(&folder->attr, now);
-	names_changed(names, folder);
+	folder->folder->names_tick = names_tick(names);
+	folder->folder->before_ms = folder->checked_ms;
 	folder->checked_ms = 0;
 }
 
@@ -170,7 +171,8 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	}
 	names_changed(names, inode);
 	folder_changed(names, folder);
-	folder_changed(names, to_folder);
+	if (to_folder != folder)
+		folder_changed(names, to_folder);
 done:
 	names_unpin(names, inode);
 }
@@ -195,6 +197,7 @@ void names_pend(struct names *names, struct inode *folder, const char *name, str
 	if (dentry)
 		dentry->pending++;
 	folder->folder->changing++;
+	folder->checked_ms = folder->folder->before_ms;
 	if (inode)
 		names_pend_inode(inode);
 }
@@ -211,8 +214,7 @@ void names_settle(struct names *names, struct inode *folder, const char *name, s
 		folder->folder->lost_tick = tick;
 	}
 	folder->folder->changing--;
-	names_changed(names, folder);
-	folder->checked_ms = 0;
+	folder->folder->names_tick = tick;
 	if (inode)
 		names_settle_inode(names, inode);
 }

@@ -16,6 +16,9 @@
  *	file (data)               answered  -        -               answered
  *	all others                answered  sent     sent            answered
  *
+ * But what is sent of one file follows what was sent of it before.
+ * What gives a lock back (after_all) waits for the answers of all that was accepted before.
+ *
  * After a lost link it is not known which of those that were sent are done. Until that is found out
  * "sent" counts for nothing: each waits for the answers of all that it depends on.
  *
@@ -71,6 +74,8 @@ struct outbox_item {
 	enum outbox_kind kind;
 	enum { OUTBOX_WAITING, OUTBOX_READY, OUTBOX_SENT } state;
 	bool doubt; /* was sent over a link that was lost */
+	/* Given by the caller of outbox_add: all earlier changes are to be answered before it. */
+	bool after_all;
 	uint64_t sequence, accepted_ms;
 	char *path, *to; /* to: NULL but for OUTBOX_RENAME and those that wait */
 	struct outbox_touch touches[2];

@@ -164,6 +164,14 @@ static bool sent_will_do(
 	       earlier->kind != OUTBOX_RENAME && earlier->kind != OUTBOX_FILE;
 }
 
+/* The data and attributes of one file go through its handle, in turn. */
+static bool goes_along(
+    const struct outbox *outbox, const struct outbox_item *item, const struct outbox_item *earlier)
+{
+	return item->kind == OUTBOX_FILE && earlier->kind == OUTBOX_FILE &&
+	       earlier->state == OUTBOX_SENT && !outbox->doubts;
+}
+
 /* Of those that name the path itself. */
 static struct outbox_item *by_name(
     const struct outbox *outbox, const struct outbox_item *item, const char *path)
@@ -177,7 +185,8 @@ static struct outbox_item *by_name(
 	TAILQ_FOREACH (touch, &node->touches, link) {
 		if (touch->item->sequence >= item->sequence)
 			break;
-		if (item->kind != OUTBOX_READ || is_names(touch->item->kind))
+		if (!goes_along(outbox, item, touch->item) &&
+		    (item->kind != OUTBOX_READ || is_names(touch->item->kind)))
 			found = touch->item;
 	}
 	return found;
@@ -253,7 +262,7 @@ struct outbox_item *outbox_index_blocker(
 {
 	struct outbox_item *found;
 
-	if (item->kind == OUTBOX_ALL) {
+	if (item->kind == OUTBOX_ALL || item->after_all) {
 		found = TAILQ_FIRST(&outbox->items);
 		return found && found->sequence < item->sequence ? found : NULL;
 	}

@@ -208,6 +208,8 @@ static void forget(struct behind *behind)
 		notify_name(fs, behind->to_folder, behind->to_name);
 	}
 	if (behind->inode) {
+		if (behind->inode->open)
+			((struct openfile *)behind->inode->open)->own = false;
 		behind->inode->checked_ms = 0;
 		notify_content(fs, behind->inode);
 	}

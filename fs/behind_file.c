@@ -59,6 +59,7 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 	}
 	owner = openfile_owner(fs, behind->inode);
 	rfile_set_owner(file, &owner);
+	handle->open->own = true;
 	behind->handle = handle_get(handle);
 	err = behind_add(behind, OUTBOX_CREATE, path, NULL);
 	if (err) {
@@ -186,6 +187,8 @@ void behind_ended_create(struct behind *behind, int err)
 		inode->attr.gid = report.gid;
 	} else {
 		openfile_take_own(fs, inode, &report, behind->sent_ms);
+		if (!report.size && !inode->attr.size)
+			openfile_confirmed(fs, inode->open, behind->sent_ms, false);
 	}
 }
 
@@ -318,14 +321,19 @@ void behind_ended_file(struct behind *behind, int err)
 	}
 	if (behind->attr.flags && !behind->set_err)
 		openfile_identity_changed(inode, &behind->attr);
-	if (behind->attr_err || !behind->seen.flags || content_dirty(open->content) ||
-	    inode->pending || !behind->current)
-		return;
 	/* Somebody there writes too? The look at the end of the file says. */
-	if (report.size != inode->attr.size)
+	if (behind->attr_err || !behind->seen.flags || content_dirty(open->content) ||
+	    open->unsent || report.size != inode->attr.size)
 		return;
-	open->wrote = false;
-	openfile_take_own(fs, inode, &report, behind->sent_ms);
+	if (!inode->pending && behind->current) {
+		open->wrote = false;
+		openfile_take_own(fs, inode, &report, behind->sent_ms);
+	}
+	if (behind->pipelined)
+		openfile_confirmed(fs, open, behind->sent_ms,
+		    (behind->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) && !behind->set_err);
+	if (open->wrote)
+		return;
 	/* As they were set here, with their nanoseconds, if the instance took the seconds. */
 	if (behind->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
 		if (report.mtime == attr_clamp_time(mtime.tv_sec))

@@ -1,6 +1,7 @@
 /* Changes of names that are answered before the instance has them. */
 #include "conf/log.h"
 #include "fs/behind_impl.h"
+#include "fs/burst.h"
 #include "fs/symlink.h"
 #include <errno.h>
 #include <limits.h>
@@ -102,6 +103,7 @@ int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rm
 			behind_free(behind);
 		return err;
 	}
+	behind->item.after_all = burst_is_lock(name);
 	behind_spool_take(behind, rmdir ? OUTBOX_RMDIR : OUTBOX_UNLINK, path, NULL, inode);
 	attr_touch_change(&inode->attr, request_clock());
 	names_removed(fs->names, folder, name, fs_now_ms(fs));
@@ -124,6 +126,7 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 			behind_free(behind);
 		return err;
 	}
+	behind->item.after_all = burst_is_lock(name);
 	replaced = names_find(fs->names, to_folder, to_name);
 	behind_spool_take(behind, OUTBOX_RENAME, path, to, replaced ? replaced->inode : NULL);
 	names_renamed(fs->names, folder, name, to_folder, to_name, fs_now_ms(fs));
@@ -284,5 +287,5 @@ void behind_ended_names(struct behind *behind, int err)
 		inode->attr.gid = behind->seen.gid;
 	}
 	inode->attr.mtime_there = behind->seen.mtime;
-	inode->checked_ms = inode->folder && inode->folder->changing ? 0 : behind->sent_ms;
+	inode->checked_ms = behind->sent_ms;
 }

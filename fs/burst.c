@@ -105,7 +105,12 @@ static bool may_write(const struct fs *fs, const struct inode *folder)
 
 bool burst_ground(struct fs *fs, struct inode *folder, const char *name)
 {
-	if (burst_is_lock(name) || fs->profile->read_only || !may_write(fs, folder))
+	return !burst_is_lock(name) && burst_ground_removed(fs, folder);
+}
+
+bool burst_ground_removed(struct fs *fs, struct inode *folder)
+{
+	if (fs->profile->read_only || !may_write(fs, folder))
 		return false;
 	if (burst_knows(fs, folder))
 		return true;

@@ -5,8 +5,9 @@
  * A burst is what one thread of one program does in a row: from its BURST_FROM-th change of names
  * on, each at most a second behind the one before (or what it wrote meanwhile). So `cp -r`, `tar x`
  * and `rm -r` are in one after three files; an editor that saves a file is not. An fsync ends it:
- * who asks for that wants to know. Names that look like locks are never answered here: they are
- * taken to exclude somebody, who may be on the instance.
+ * who asks for that wants to know. Names that look like locks are never made here: they are taken
+ * to exclude somebody, who may be on the instance. They may be given back behind the caller, when
+ * all that he did before is there.
  *
  * Firm ground: the change will be done there as far as anybody can tell: the folder's names are all
  * known and fresh, or the folder was made here; the login user may write in it; there is room. And
@@ -29,8 +30,10 @@ void burst_over(struct fs *fs, pid_t pid);
 
 /* Is the program in a burst, and the backlog within its bounds? */
 bool burst_on(struct fs *fs, pid_t pid);
-/* May a name in the folder be made or removed? */
+/* May a name in the folder be made? */
 bool burst_ground(struct fs *fs, struct inode *folder, const char *name);
+/* May it be removed? */
+bool burst_ground_removed(struct fs *fs, struct inode *folder);
 /* Is there room for more names and data? Asks for the state of the disk behind the caller's back
  * when what is known of it is old. */
 bool burst_room(struct fs *fs);

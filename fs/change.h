@@ -33,7 +33,5 @@ struct change *change_new(
 void change_alone(struct change *change, void (*go)(struct change *change), bool beneath);
 /* A link was made here, which would perhaps be shown otherwise than it was made. */
 void change_note_target(struct fs *fs, const struct inode *inode, const char *target);
-/* May it be answered at once? */
-bool change_in_burst(const struct change *change);
 
 #endif

@@ -51,6 +51,7 @@ static void end_create(struct create *create)
 	rfile_set_owner(handle->file, &owner);
 	handle_tell_version(handle);
 	openfile_used(fs, handle->open);
+	handle->open->own = !create->existed;
 	create->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_create(&create->request, inode, &create->fi))
 		handle_put(handle);

@@ -2,6 +2,7 @@
 #include "fs/fs.h"
 #include "fs/frozen.h"
 #include "fs/openfile.h"
+#include "fs/refresh.h"
 #include <string.h>
 
 uint64_t fs_now_ms(const struct fs *fs)
@@ -182,6 +183,9 @@ double fs_lifetime(struct fs *fs, const struct inode *inode)
 	if (openfile_dirty(inode) || inode->pending)
 		return 1.0;
 	age = fs_now_ms(fs) - inode->checked_ms;
+	/* So that the kernel asks again while there is time to look without anybody waiting. */
+	if (life <= REFRESH_LIFE_MS && age < life / 2)
+		life /= 2;
 	return inode->checked_ms && age < life ? (double)(life - age) / 1000.0 : 0.0;
 }
 

@@ -95,6 +95,7 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 			return;
 		}
 		openfile_looked_at(dentry->inode);
+		refresh_soon(fs, dentry->inode);
 		entry = fs_entry(fs, dentry->inode);
 		dentry->inode->lookups++;
 		if (fuse_reply_entry(req, &entry))
@@ -159,6 +160,8 @@ void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	(void)fi;
 	if (nameless || fs_attr_believed(fs, inode)) {
 		openfile_looked_at(inode);
+		if (!nameless)
+			refresh_soon(fs, inode);
 		fs_stat(fs, inode, &st);
 		fuse_reply_attr(req, &st, fs_lifetime(fs, inode));
 		return;

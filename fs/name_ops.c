@@ -54,20 +54,14 @@ void change_alone(struct change *change, void (*go)(struct change *change), bool
 	turn_take(turn);
 }
 
-bool change_in_burst(const struct change *change)
-{
-	struct fs *fs = change->request.fs;
-
-	return burst_on(fs, change->request.pid) && burst_ground(fs, change->folder, change->name);
-}
-
-/* The same for something new, under a name that is surely free. */
+/* In a burst, under a name that is surely free. */
 static bool may_make(const struct change *change)
 {
 	struct fs *fs = change->request.fs;
 	const struct dentry *dentry = names_find(fs->names, change->folder, change->name);
 
-	return (!dentry || !dentry->inode) && change_in_burst(change) && burst_room(fs);
+	return (!dentry || !dentry->inode) && burst_on(fs, change->request.pid) &&
+	       burst_ground(fs, change->folder, change->name) && burst_room(fs);
 }
 
 static void end_new(struct change *change, int err, struct inode *inode)
@@ -278,7 +272,8 @@ static bool may_remove(const struct change *change)
 	struct fs *fs = change->request.fs;
 	const struct dentry *dentry = names_find(fs->names, change->folder, change->name);
 
-	if (!dentry || !dentry->inode || !change_in_burst(change))
+	if (!dentry || !dentry->inode || !burst_on(fs, change->request.pid) ||
+	    !burst_ground_removed(fs, change->folder))
 		return false;
 	return change->rmdir ? dentry->inode->folder && is_empty(fs, dentry->inode)
 			     : !dentry->inode->folder;

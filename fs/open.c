@@ -1,6 +1,7 @@
 /* OPEN. */
 #include "conf/log.h"
 #include "fs/ahead.h"
+#include "fs/burst.h"
 #include "fs/disk.h"
 #include "fs/openfile.h"
 #include "fs/turn.h"
@@ -166,9 +167,22 @@ static void open_unasked(struct open *open, bool keep_cache)
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = keep_cache;
 	handle_is_unasked(handle);
-	disk_keep(fs, open->inode);
+	handle->early = open->inode->pending;
+	if (handle->early || openfile_dirty(open->inode))
+		rfile_mark_changed(file);
+	else
+		disk_keep(fs, open->inode);
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
+}
+
+/* What was written here just now, as it is here. */
+static void open_ours(struct open *open)
+{
+	struct openfile *openfile = open->inode->open;
+
+	openfile_used(open->request.fs, openfile);
+	open_unasked(open, openfile_keeps_ours(openfile));
 }
 
 static void open_here(struct open *open)
@@ -230,6 +244,8 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->request.sends = open->inode->open != NULL;
 	if (reads && fs_offline(fs))
 		open_unasked(open, true);
+	else if (reads && openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))
+		open_ours(open);
 	else if (reads)
 		open_to_read(open);
 	else

@@ -124,7 +124,7 @@ void handles_ask_late(struct fs *fs)
 
 	for (handle = LIST_FIRST(&fs->unasked); handle && !fs_offline(fs); handle = next) {
 		next = LIST_NEXT(handle, unasked);
-		if (fs_now_ms(fs) - handle->opened_ms < 1000)
+		if (fs_now_ms(fs) - handle->opened_ms < 1000 || handle->open->inode->pending)
 			continue;
 		asked(handle);
 		rfile_fstat(handle->file, on_asked_late, handle_get(handle));
@@ -243,23 +243,6 @@ void openfile_opened(struct inode *inode)
 	open->gid = inode->attr.gid;
 }
 
-bool openfile_is_whole(const struct inode *inode)
-{
-	const struct openfile *open = inode->open;
-	const struct attr *attr = &inode->attr;
-
-	return open && open->mode == attr->mode && open->uid == attr->uid &&
-	       open->gid == attr->gid && attr->size <= AHEAD_FILE_MAX && !open->suspect &&
-	       !openfile_dirty(inode) && content_size(open->content) == attr->size &&
-	       content_whole(open->content);
-}
-
-bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
-{
-	return inode->checked_ms && fs_now_ms(fs) - inode->checked_ms < checked_ms &&
-	       !LIST_EMPTY(&inode->names) && openfile_is_whole(inode);
-}
-
 void openfile_used(struct fs *fs, struct openfile *open)
 {
 	const struct inode *inode = open->inode;
@@ -293,6 +276,7 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 	names_changed(fs->names, inode);
 	open->wrote = true;
 	open->suspect = true;
+	open->own_ms = 0;
 }
 
 struct refresh {
@@ -317,8 +301,11 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 		open->wrote = false;
 		inode->checked_ms = 0;
 		if (!err && attr->flags) {
+			bool suspect = open->suspect || attr->mtime != inode->attr.mtime_there;
+
 			report = fs_report(attr, 0);
 			openfile_take_own(refresh->fs, inode, &report, refresh->sent_ms);
+			open->suspect = suspect;
 			if (report.size != expected) /* somebody there wrote too */
 				openfile_version_changed(inode);
 		}

@@ -36,6 +36,8 @@ struct openfile {
 	uint32_t base_mtime;
 	bool based;
 	bool kernel_stale; /* the kernel may hold pages of another version */
+	bool own;	   /* all that is in it was written here */
+	uint64_t own_ms;   /* when the instance had just that; 0: that is not known */
 };
 
 struct handle {
@@ -50,6 +52,7 @@ struct handle {
 	uint64_t size, old_size;
 	LIST_ENTRY(handle) unasked; /* while is_unasked: fs->unasked */
 	bool is_unasked;
+	bool early; /* opened for reading when the instance may not have had it yet */
 	uint64_t opened_ms;
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
@@ -77,6 +80,22 @@ struct handle *handle_placing(struct handle *handle);
 int handle_open_placing(struct handle *handle, void (*done)(void *arg, int err), void *arg);
 /* How the content cache reaches the instance; its `file` is a struct handle. */
 extern const struct content_source openfile_source;
+
+/* A read of the content cache that waits for something else first. new: NULL: memory is out. go:
+ * sends it, or with err answers it; it is gone then. */
+typedef void handle_read_done(void *arg, int err, const uint8_t *data, uint32_t len);
+struct handle_read {
+	struct handle *handle; /* counted */
+	uint64_t offset;
+	uint32_t len;
+	bool bulk;
+	handle_read_done *done;
+	void *arg;
+};
+struct handle_read *handle_read_new(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
+    handle_read_done *done, void *arg);
+void handle_read_go(struct handle_read *read, int err);
+
 /* The file was just opened: what is known of its version is told to it. */
 void handle_tell_version(struct handle *handle);
 /* Who gives rfile the inode's path. */
@@ -100,8 +119,19 @@ bool openfile_is_whole(const struct inode *inode);
 /* And is that version known to be the instance's, not longer than that ago? R2 allows a second. */
 #define OPENFILE_CHECKED_MS 1000
 bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms);
+/*
+ * The same of a file that was written here: what the instance does not have yet nobody there can
+ * have changed. When it has it, its content is known without a look at its version, but only that
+ * long; and only a program in a burst goes by that (in_burst).
+ */
+bool openfile_is_ours(struct fs *fs, const struct inode *inode, bool in_burst);
+/* May the kernel keep its pages of such a file? */
+bool openfile_keeps_ours(struct openfile *open);
 /* Data of the present version is being read or written. */
 void openfile_used(struct fs *fs, struct openfile *open);
+/* The instance had what was written here, and nothing else, at sent_ms, and reported a version.
+ * dated: its time was set here, so that another version can be told from it. */
+void openfile_confirmed(struct fs *fs, struct openfile *open, uint64_t sent_ms, bool dated);
 /* We changed the file ourselves and the instance then reported this: what is cached of it stays
  * good. */
 void openfile_take_own(

@@ -1,13 +1,67 @@
 /* The content cache's way to the instance. */
 #include "cache/spool.h"
+#include "fs/behind.h"
 #include "fs/openfile.h"
 #include "fs/replaced.h"
+#include <stdlib.h>
+
+struct handle_read *handle_read_new(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
+    handle_read_done *done, void *arg)
+{
+	struct handle_read *read = malloc(sizeof(*read));
+
+	if (read)
+		*read = (struct handle_read){handle_get(handle), offset, len, bulk, done, arg};
+	return read;
+}
+
+void handle_read_go(struct handle_read *read, int err)
+{
+	struct handle *handle = read->handle;
+
+	if (err)
+		read->done(read->arg, err, NULL, 0);
+	else
+		rfile_read(handle->file, read->offset, read->len,
+		    read->bulk ? RFILE_BULK : RFILE_SMALL, read->done, read->arg);
+	handle_put(handle);
+	free(read);
+}
+
+/* The instance has the file now, and its name. */
+static void on_settled(void *arg, int err)
+{
+	struct handle_read *read = arg;
+
+	read->handle->early = false;
+	handle_read_go(read, err);
+}
+
+/* 1: nothing has to be waited for; 0: handle_read_go comes later. */
+static int read_early(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
+    handle_read_done *done, void *arg)
+{
+	struct inode *inode = handle->open->inode;
+	struct handle_read *read =
+	    inode->pending ? handle_read_new(handle, offset, len, bulk, done, arg) : NULL;
+
+	if (read && !behind_wait(handle->open->fs, OUTBOX_READ, inode, NULL, on_settled, read))
+		return 0;
+	if (read) {
+		handle_put(handle);
+		free(read);
+	}
+	handle->early = false;
+	return 1;
+}
 
 static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
     void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg)
 {
 	struct handle *handle = file;
 
+	if (handle->early && !read_early(handle, offset, len, bulk, done, arg))
+		return;
 	if (handle->doubt)
 		replaced_read(handle, offset, len, bulk, done, arg);
 	else

@@ -120,6 +120,7 @@ void openfile_version_changed(struct inode *inode)
 	content_resize(open->content, inode->attr.size);
 	tell_version(open, false);
 	open->kernel_stale = true;
+	open->own = false;
 	notify_content(open->fs, inode);
 }
 
@@ -150,6 +151,8 @@ void openfile_truncated(
 		LIST_FOREACH (handle, &open->handles, link)
 			rfile_truncated(handle->file, report->size);
 		open->wrote = false;
+		open->own |= !report->size;
+		open->own_ms = 0;
 	}
 	openfile_take_own(fs, inode, report, sent_ms);
 	if (open && content_dirty(open->content)) /* written to again meanwhile */

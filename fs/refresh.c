@@ -2,6 +2,7 @@
 #include "fs/behind.h"
 #include "fs/disk.h"
 #include "fs/listing.h"
+#include "fs/openfile.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -197,4 +198,25 @@ int refresh_inode(struct fs *fs, struct inode *inode, refresh_done *done, void *
 
 	return ask(fs, folder, folder ? LIST_FIRST(&inode->names)->name : "", inode,
 	    folder && !inode->folder ? cheapest(fs, folder) : ONE_LSTAT, done, arg);
+}
+
+/* --- behind a caller --- */
+
+static void nobody(void *arg, int err)
+{
+	(void)arg;
+	(void)err;
+}
+
+void refresh_soon(struct fs *fs, struct inode *inode)
+{
+	uint64_t now = fs_now_ms(fs), age = now - inode->checked_ms;
+	uint32_t life = names_lifetime_ms(inode, fs_wall(), fs_attr_max_ms(fs));
+
+	if (life > REFRESH_LIFE_MS || age < life / 2 || age >= life || !inode->checked_ms ||
+	    inode->pending || openfile_dirty(inode) || fs_offline(fs) ||
+	    (uint32_t)now - inode->asked_ms < life / 2)
+		return;
+	inode->asked_ms = (uint32_t)now;
+	ask(fs, NULL, "", inode, ONE_LSTAT, nobody, NULL);
 }

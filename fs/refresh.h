@@ -16,4 +16,10 @@ int refresh_name(
     struct fs *fs, struct inode *folder, const char *name, refresh_done *done, void *arg);
 int refresh_inode(struct fs *fs, struct inode *inode, refresh_done *done, void *arg);
 
+/* Somebody was told of an inode whose attributes may be believed: asks behind his back before they
+ * may not any more, so that who uses a file all the time never waits. Only where that time is as
+ * short as REFRESH_LIFE_MS: what lives longer costs little. */
+#define REFRESH_LIFE_MS 1000
+void refresh_soon(struct fs *fs, struct inode *inode);
+
 #endif

@@ -107,7 +107,8 @@ static bool may_rename(const struct change *change)
 	const struct dentry *to = names_find(fs->names, change->to_folder, change->to_name);
 
 	return change->inode && !change->inode->folder && !change->flags &&
-	       remote_features(fs->remote)->posix_rename && change_in_burst(change) &&
+	       remote_features(fs->remote)->posix_rename && burst_on(fs, change->request.pid) &&
+	       burst_ground_removed(fs, change->folder) &&
 	       burst_ground(fs, change->to_folder, change->to_name) &&
 	       (!to || !to->inode || (!to->inode->folder && to->inode != change->inode));
 }

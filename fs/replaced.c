@@ -44,40 +44,22 @@ void replaced_doubt(struct handle *handle)
 	rfile_fstat(handle->file, on_doubt, handle_get(handle));
 }
 
-struct checked {
-	struct handle *handle; /* counted */
-	uint64_t offset;
-	uint32_t len;
-	bool bulk;
-	void (*done)(void *arg, int err, const uint8_t *data, uint32_t len);
-	void *arg;
-};
-
 static void on_checked(void *arg, int err, const struct sftp_attr *attr)
 {
-	struct checked *checked = arg;
-	struct handle *handle = checked->handle;
+	struct handle_read *read = arg;
 
 	/* If it turns out to be the old file, the cache forgets this read and asks anew. */
-	judge(handle, err, attr);
-	if (err)
-		checked->done(checked->arg, err, NULL, 0);
-	else
-		rfile_read(handle->file, checked->offset, checked->len,
-		    checked->bulk ? RFILE_BULK : RFILE_SMALL, checked->done, checked->arg);
-	handle_put(handle);
-	free(checked);
+	judge(read->handle, err, attr);
+	handle_read_go(read, err);
 }
 
 void replaced_read(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
-    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg)
+    handle_read_done *done, void *arg)
 {
-	struct checked *checked = malloc(sizeof(*checked));
+	struct handle_read *read = handle_read_new(handle, offset, len, bulk, done, arg);
 
-	if (!checked) { /* nothing is left to remember it with */
+	if (read)
+		rfile_fstat(handle->file, on_checked, read);
+	else /* nothing is left to remember it with */
 		done(arg, -ENOMEM, NULL, 0);
-		return;
-	}
-	*checked = (struct checked){handle_get(handle), offset, len, bulk, done, arg};
-	rfile_fstat(handle->file, on_checked, checked);
 }

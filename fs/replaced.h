@@ -19,6 +19,6 @@
 void replaced_doubt(struct handle *handle);
 /* A read of the content cache through a handle in doubt; as content_source.read. */
 void replaced_read(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
-    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg);
+    handle_read_done *done, void *arg);
 
 #endif

@@ -150,8 +150,7 @@ json_t *status_json(struct fs *fs)
 	log_recent(add_message, messages);
 	status = json_pack(
 	    "{s:b, s:s, s:o, s:s, s:i, s:s, s:s, s:o, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, "
-	    "s:{s:i, s:i, s:i, s:I, "
-	    "s:I, s:I, s:I}, s:o}",
+	    "s:{s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:I}, s:o}",
 	    "ok", 1, "id", fs->profile->id, "mountpoint", status_string(fs->mountpoint), "host",
 	    place.host, "port", (int)place.port, "address_from", sources[source], "user",
 	    fs->profile->user, "path", status_string(remote_root(fs->remote)), "pid", (int)getpid(),

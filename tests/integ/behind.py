@@ -2,7 +2,9 @@
 
 	behind.py WHAT [SEED…]
 """
+import contextlib
 import errno
+import json
 import os
 import random
 import shutil
@@ -23,10 +25,23 @@ def there(*names):
     return os.path.join(REMOTE, *names)
 
 
-def status():
-    import json
+def status(part="behind"):
     out = subprocess.run([os.environ["BUILD"] + "/vastfs", "status", "--json", MNT], stdout=subprocess.PIPE, check=True).stdout
-    return json.loads(out)["behind"]
+    return json.loads(out)[part]
+
+
+@contextlib.contextmanager
+def far_away(round_trip_ms=60):
+    "A link that is slow enough to see what waits for it; yields a function that counts what did."
+    def delay(ms):
+        subprocess.run([os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl"), "delay", str(ms)],
+                       stdout=subprocess.DEVNULL, check=True)
+    delay(round_trip_ms / 2)
+    before = status("requests")["waited"]
+    try:
+        yield lambda: status("requests")["waited"] - before
+    finally:
+        delay(0)
 
 
 def burst(folder):
@@ -213,6 +228,64 @@ def order():
             put(there("locks", theirs))
             with raises(errno.EEXIST):
                 os.open(m("locks", theirs), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    @test("a lock is given back behind the program, and after all that was done under it")
+    def _():
+        clean("unlock")
+        burst(m("unlock"))
+        with far_away() as waited:
+            wrong, waits = [], 0
+            for n in range(8):
+                fd = os.open(m("unlock", "state.lock"), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                before = waited()
+                put(m("unlock", f"under{n}"), b"data" * 100)
+                os.write(fd, b"%d" % n)
+                os.close(fd)
+                if n % 2:
+                    os.rename(m("unlock", "state.lock"), m("unlock", "state"))
+                else:
+                    os.unlink(m("unlock", "state.lock"))
+                waits += waited() - before
+                assert not os.path.exists(m("unlock", "state.lock"))
+                while os.path.exists(there("unlock", "state.lock")):
+                    pass
+                if get(there("unlock", f"under{n}")) != b"data" * 100:
+                    wrong.append(n)
+                if n % 2:
+                    eq(get(there("unlock", "state")), b"%d" % n)
+            eq(wrong, [])
+            assert waits < 6, waits  # a look at a folder now and then
+
+    @test("what a burst has written is read back without waiting; what was written there since is seen")
+    def _():
+        clean("back")
+        burst(m("back"))
+        with far_away() as waited:
+            for n in range(40):
+                put(m("back", f"f{n}.tmp"), b"%d" % n * 1000)
+                os.rename(m("back", f"f{n}.tmp"), m("back", f"f{n}"))
+                eq(get(m("back", f"f{n}")), b"%d" % n * 1000)
+                if n:
+                    eq(get(m("back", f"f{n - 1}")), b"%d" % (n - 1) * 1000)
+            assert waited() < 10, waited()
+        synced()
+        put(there("back", "f7"), b"X" * 1000)  # of the same size and second
+        time.sleep(1.1)  # sleep: R2 lets a check be a second old
+        eq(get(m("back", "f7")), b"X" * 1000)
+
+    @test("times that were set let what was written be told from what follows")
+    def _():
+        clean("dated")
+        burst(m("dated"))
+        for n in range(10):
+            put(m("dated", f"f{n}"), b"%d" % n * 1000)
+            os.utime(m("dated", f"f{n}"), (1.5e9, 1.5e9 + n))
+        synced()
+        put(there("dated", "f3"), b"X" * 1000)
+        time.sleep(1.1)  # sleep: as above
+        for n in range(10):
+            eq(get(m("dated", f"f{n}")), b"X" * 1000 if n == 3 else b"%d" % n * 1000)
+            eq(int(os.stat(m("dated", f"f{n}")).st_mtime) == 1500000000 + n, n != 3)
 
     @test("fsync of a file waits for all that was done before")
     def _():

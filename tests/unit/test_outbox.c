@@ -139,6 +139,46 @@ static void on_waited(void *arg, int err)
 
 /* --- order --- */
 
+static void a_lock_is_given_back_after_all(void **state)
+{
+	struct change *folder, *file, *unlock = &t.changes[2];
+
+	(void)state;
+	folder = add(OUTBOX_MKDIR, "/d", NULL);
+	file = add(OUTBOX_CREATE, "/e", NULL);
+	unlock->item.after_all = true;
+	assert_ptr_equal(add(OUTBOX_UNLINK, "/x.lock", NULL), unlock);
+	assert_true(is_out(folder) && is_out(file));
+	assert_false(is_out(unlock));
+	/* what comes later waits for nobody */
+	assert_true(is_out(add(OUTBOX_MKDIR, "/f", NULL)));
+	answer(0);
+	assert_false(is_out(unlock));
+	answer(-ENOSPC); /* a lock is given back whatever became of the rest */
+	assert_true(is_out(unlock));
+	answer_all();
+	assert_true(unlock->ended && !unlock->err);
+}
+
+static void attributes_follow_data_of_a_file(void **state)
+{
+	struct change *data, *times, *rename;
+
+	(void)state;
+	data = add(OUTBOX_FILE, "/f", NULL);
+	times = add(OUTBOX_FILE, "/f", NULL);
+	rename = add(OUTBOX_RENAME, "/f", "/g");
+	assert_true(is_out(data) && is_out(times));
+	assert_false(is_out(rename));
+	answer(0);
+	assert_false(is_out(rename));
+	answer(0);
+	assert_true(is_out(rename));
+	/* by another name it is not known to be the same file's */
+	assert_false(is_out(add(OUTBOX_FILE, "/g", NULL)));
+	answer_all();
+}
+
 static void children_follow_at_once(void **state)
 {
 	struct change *a, *b, *c;
@@ -611,6 +651,8 @@ static void random_histories_with_losses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    TEST(a_lock_is_given_back_after_all),
+	    TEST(attributes_follow_data_of_a_file),
 	    TEST(children_follow_at_once),
 	    TEST(same_name_waits_for_the_answer),
 	    TEST(folder_goes_after_its_content),

@@ -1,0 +1,78 @@
+/* Which files can be opened for reading without asking the instance. */
+#include "fs/ahead.h"
+#include "fs/openfile.h"
+
+/* Larger files are opened on the instance, whoever has written them. */
+#define OWN_MOST (8u << 20)
+
+bool openfile_is_whole(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+	const struct attr *attr = &inode->attr;
+
+	return open && open->mode == attr->mode && open->uid == attr->uid &&
+	       open->gid == attr->gid && attr->size <= AHEAD_FILE_MAX && !open->suspect &&
+	       !openfile_dirty(inode) && content_size(open->content) == attr->size &&
+	       content_whole(open->content);
+}
+
+bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
+{
+	return inode->checked_ms && fs_now_ms(fs) - inode->checked_ms < checked_ms &&
+	       !LIST_EMPTY(&inode->names) && openfile_is_whole(inode);
+}
+
+/* May the login user read it, without asking? (Root may. The folders above have to let others
+ * through.) */
+static bool may_read(const struct fs *fs, const struct inode *inode)
+{
+	uint32_t uid = remote_uid(fs->remote);
+	const struct inode *folder;
+
+	if (!uid)
+		return true;
+	for (folder = names_parent(inode); folder; folder = names_parent(folder)) {
+		uint32_t bits = folder->attr.uid == uid ? 0100 : 0011;
+
+		if ((folder->attr.mode & bits) != bits)
+			return false;
+	}
+	return inode->attr.uid == uid && (inode->attr.mode & 0400);
+}
+
+bool openfile_is_ours(struct fs *fs, const struct inode *inode, bool in_burst)
+{
+	const struct openfile *open = inode->open;
+	bool sure;
+
+	if (!open || !open->own || open->error || LIST_EMPTY(&inode->names))
+		return false;
+	if (open->own_ms)
+		sure = in_burst && fs_now_ms(fs) - open->own_ms < OPENFILE_CHECKED_MS;
+	else
+		sure = inode->pending || content_dirty(open->content);
+	return sure && inode->attr.size <= OWN_MOST && may_read(fs, inode) &&
+	       content_size(open->content) == inode->attr.size && content_whole(open->content);
+}
+
+bool openfile_keeps_ours(struct openfile *open)
+{
+	bool keeps = !open->kernel_stale;
+
+	open->kernel_stale = false;
+	return keeps;
+}
+
+void openfile_confirmed(struct fs *fs, struct openfile *open, uint64_t sent_ms, bool dated)
+{
+	struct inode *inode = open->inode;
+
+	if (!open->own)
+		return;
+	open->own_ms = sent_ms;
+	if (!dated || !fs_settled(fs, inode))
+		return;
+	open->suspect = false;
+	if (may_read(fs, inode))
+		openfile_opened(inode);
+}
