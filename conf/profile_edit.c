@@ -282,6 +282,88 @@ int profile_edit_put(
 	return rc;
 }
 
+/* --- forwards ----------------------------------------------------------------------- */
+
+static bool is_forward(const struct ini_file *file, size_t i, const struct ini_section *section)
+{
+	return section && file->entries[i].section == (size_t)(section - file->sections) &&
+	       !strcmp(file->entries[i].key->name, "forward");
+}
+
+/* Is it that forward: the same one, or (text a number) the one that listens there? */
+static bool is_same(const char *value, const char *text)
+{
+	struct forward_spec one = {0}, other = {0};
+	struct conf_error ignored;
+	char a[256], b[256], port[8];
+	bool same = false;
+
+	if (!forward_spec_parse(value, &one, &ignored)) {
+		snprintf(port, sizeof(port), "%u", one.listen_port);
+		same = !strcmp(port, text) ||
+		       !strcmp(forward_spec_print(&one, a, sizeof(a)), text) ||
+		       (!forward_spec_parse(text, &other, &ignored) &&
+			   !strcmp(a, forward_spec_print(&other, b, sizeof(b))));
+	}
+	forward_spec_fini(&one);
+	forward_spec_fini(&other);
+	return same;
+}
+
+/* The lines to add: those of [defaults] if the section has none of its own, and the new one. NULL
+ * when memory is out. */
+static char *new_lines(
+    const struct ini_file *file, const struct ini_section *section, const char *text)
+{
+	const struct ini_section *defaults = ini_file_find(file, "defaults");
+	char *lines = strdup(""), *more;
+	bool own = false;
+
+	for (size_t i = 0; i < file->n_entries; i++)
+		own = own || is_forward(file, i, section);
+	for (size_t i = 0; lines && !own && i < file->n_entries; i++) {
+		if (!is_forward(file, i, defaults))
+			continue;
+		if (asprintf(&more, "%sforward = %s\n", lines, file->entries[i].value) < 0)
+			more = NULL;
+		free(lines);
+		lines = more;
+	}
+	if (!lines || asprintf(&more, "%sforward = %s\n", lines, text) < 0)
+		more = NULL;
+	free(lines);
+	return more;
+}
+
+int profile_edit_forward(
+    struct profile_edit *edit, const char *id, bool add, const char *text, struct conf_error *error)
+{
+	const struct ini_file *file = &edit->file;
+	const struct ini_section *section = ini_file_find(file, id);
+	unsigned line;
+	char *lines;
+	int rc;
+
+	if (!section)
+		return conf_fail(error, ENOENT,
+		    "no section [%s] in %s to save it in; `vastfs add` makes one", id, edit->name);
+	for (size_t i = 0; i < file->n_entries; i++) {
+		if (!is_forward(file, i, section) || !is_same(file->entries[i].value, text))
+			continue;
+		line = file->entries[i].line;
+		return add ? 0 : replace_lines(edit, line, line, "", error);
+	}
+	if (!add)
+		return 0;
+	lines = new_lines(file, section, text);
+	if (!lines)
+		return no_memory(error);
+	line = last_line(file, section) + 1;
+	rc = replace_lines(edit, line, line - 1, lines, error);
+	free(lines);
+	return rc;
+}
+
 int profile_edit_remove(struct profile_edit *edit, const char *id, struct conf_error *error)
 {
 	const struct ini_section *section = ini_file_find(&edit->file, id);

@@ -43,6 +43,11 @@ int profile_edit_put(
     struct profile_edit *edit, const char *id, const char *lines, struct conf_error *error);
 /* Takes a section with its keys away; the comments above its header stay. -ENOENT. */
 int profile_edit_remove(struct profile_edit *edit, const char *id, struct conf_error *error);
+/* Adds a forward, as it is written after ssh's -L, behind the section's others (those of [defaults]
+ * go into it first, as a section's own replace them), or takes it away (its port or its text). One
+ * that is there already, or is not, is no error. -ENOENT without the section. */
+int profile_edit_forward(struct profile_edit *edit, const char *id, bool add, const char *text,
+    struct conf_error *error);
 /* Takes the text (owned) in the place of all. */
 void profile_edit_replace(struct profile_edit *edit, char *text);
 

@@ -1,4 +1,5 @@
 /* vastfs forward: port forwards of a running mount. */
+#include "conf/profile_edit.h"
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include <errno.h>
@@ -53,14 +54,36 @@ static int order(const struct client_mount *mount, const char *op, int argc, cha
 	return rc;
 }
 
+/* The same in the profile, for the next mount. It is looked for before anything is done. */
+static int save(const char *id, bool add, int argc, char **argv, const struct client_mount *mount,
+    struct conf_error *error)
+{
+	struct profile_edit *edit = NULL;
+	char *text = join(argc, argv);
+	int rc = text ? profile_edit_open(&edit, NULL, PROFILE_EDIT_CHANGE, error)
+		      : conf_fail(error, ENOMEM, "out of memory");
+
+	if (!rc)
+		rc = profile_edit_forward(edit, id, add, text, error);
+	if (!rc)
+		rc = order(mount, add ? "add" : "remove", argc, argv, error);
+	if (!rc)
+		rc = profile_edit_save(edit, error);
+	if (edit)
+		profile_edit_free(edit);
+	free(text);
+	return rc;
+}
+
 int cmd_forward(int argc, char **argv)
 {
 	struct conf_error error = {.text = ""};
 	struct client_mount *mounts, *mount;
 	const char *op = argc > 1 ? argv[1] : "";
-	bool lists = argc == 2 && !strcmp(op, "list");
-	bool orders = (argc == 3 || argc == 4) && (!strcmp(op, "add") || !strcmp(op, "remove"));
-	int n, rc = 0;
+	bool saves = argc > 2 && !strcmp(argv[2], "--save");
+	int at = saves ? 3 : 2, n, rc = 0;
+	bool lists = argc == 2 && !strcmp(op, "list"), adds = !strcmp(op, "add");
+	bool orders = (argc - at == 1 || argc - at == 2) && (adds || !strcmp(op, "remove"));
 
 	if (!lists && !orders)
 		return command_usage("forward");
@@ -72,8 +95,11 @@ int cmd_forward(int argc, char **argv)
 		rc = 1;
 	else if (lists)
 		list(mount->status);
+	else if (saves)
+		rc = save(json_string_value(json_object_get(mount->status, "id")), adds, argc - at,
+		    argv + at, mount, &error);
 	else
-		rc = order(mount, op, argc - 2, argv + 2, &error);
+		rc = order(mount, op, argc - at, argv + at, &error);
 	client_mounts_free(mounts, n);
 	return rc ? command_fail("forward", &error) : 0;
 }

@@ -17,7 +17,7 @@ static const struct command {
     {"show", cmd_show, "ID", "what a mount of it would use"},
     {"doctor", cmd_doctor, "ID", "find out what is wrong, and what to do"},
     {"edit", cmd_edit, "[ID]", "change the profile with your editor"},
-    {"forward", cmd_forward, "MOUNTPOINT|ID list|add FORWARD|remove FORWARD",
+    {"forward", cmd_forward, "MOUNTPOINT|ID list|add|remove [--save] FORWARD",
 	"port forwards of a running mount"},
     {"key", cmd_key, "new [--passphrase] [FILE]", "make a key, and say where its public half goes"},
     {"remove", cmd_remove, "ID", "take an instance out of the profile"},

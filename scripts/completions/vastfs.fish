@@ -16,7 +16,7 @@ complete -c vastfs -n '__fish_seen_subcommand_from show edit remove doctor add s
 complete -c vastfs -n '__fish_seen_subcommand_from sync umount ssh status forward' -a '(__vastfs_mounts)'
 complete -c vastfs -n '__fish_seen_subcommand_from status' -l json -d 'for programs'
 complete -c vastfs -n '__fish_seen_subcommand_from status' -l watch -d 'live'
-complete -c vastfs -n '__fish_seen_subcommand_from forward' -a 'list add remove'
+complete -c vastfs -n '__fish_seen_subcommand_from forward' -a 'list add remove --save'
 complete -c vastfs -n '__fish_seen_subcommand_from key' -a new
 complete -c vastfs -n '__fish_seen_subcommand_from run' -F
 complete -c mount.vastfs -a '(vastfs list --ids 2>/dev/null)'

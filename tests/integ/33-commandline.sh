@@ -42,7 +42,7 @@ profile_lines() {
 	bad_line "symlinks = all" symlinks
 	bad_line "no equals sign"
 	write_profile "port = 22" "port = 23"
-	bad "$INI:8" port -- gpu "$MNT"
+	bad "$INI:$(wc -l <"$INI")" port -- gpu "$MNT"
 	write_profile
 }
 options() {

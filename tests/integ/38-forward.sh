@@ -135,6 +135,28 @@ from_profile() {
 	fails tcp_open "$a"
 	mount_fs
 }
+saved() {
+	local ini=$XDG_CONFIG_HOME/vastfs/config.ini port other
+	port=$(free_port)
+	echo "# mine" >>"$ini"
+	"$V" forward gpu add --save "$port:localhost:$HTTP"
+	page "http://127.0.0.1:$port/page"
+	other=$(free_port)
+	"$V" forward gpu add --save -D "$other"
+	eq "$(grep -c '^forward = ' "$ini")" 2 "forwards in the profile"
+	eq "$(stat -c %a "$ini")" 600 "mode of the profile"
+	eq "$(grep '^#' "$ini")" "# mine" "comments"
+	umount_fs
+	mount_fs
+	page "http://127.0.0.1:$port/page"
+	page --socks5 "127.0.0.1:$other" "http://127.0.0.1:$HTTP/page"
+	"$V" forward gpu remove --save "$port"
+	"$V" forward gpu remove --save "$other"
+	fails grep '^forward' "$ini"
+	# what is refused is not saved
+	rc_is 1 "$V" forward gpu add --save "$port:localhost:"
+	fails grep '^forward' "$ini"
+}
 words() {
 	rc_is 1 "$V" forward
 	rc_is 1 "$V" forward gpu
@@ -208,6 +230,7 @@ check "connections end with their forward" removes_connections
 check "SOCKS 4, 4a and 5" socks
 check "a remote forward, also after the link was lost" remote
 check "-R and -D in the profile and on the command line" from_profile
+check "kept in the profile" saved
 check "words" words
 check "forwards by ssh(1), with a ProxyCommand" by_ssh
 finish
