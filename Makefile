@@ -68,6 +68,9 @@ $B/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# which takes it in as it is
+$B/obj/transport/watcher.o: transport/watcher.py
+
 # --- tests ---------------------------------------------------------------
 
 $B/unit/%: $B/obj/tests/unit/%.o $(FAKE_OBJ) $B/libvastfs.a

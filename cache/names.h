@@ -60,6 +60,7 @@ struct folder {
 	TAILQ_ENTRY(folder) holding;
 	struct names_order *order; /* cache/names_order.h, or NULL */
 	void *listing;		   /* the listing under way (fs/listing.c), or NULL */
+	void *watch;		   /* fs/watched.c, or NULL */
 };
 
 struct inode {
@@ -70,7 +71,8 @@ struct inode {
 	struct attr attr;
 	uint64_t
 	    checked_ms; /* loop time at which the attributes held for sure; 0: not to be believed */
-	uint64_t version_ms;   /* loop time since which this version (mtime, size) has been seen */
+	uint64_t doubted_ms; /* fs/watched.c: when a change was told that could not be taken over */
+	uint64_t version_ms; /* loop time since which this version (mtime, size) has been seen */
 	uint64_t changed_tick; /* last local change */
 	uint64_t lookups;      /* the kernel's references */
 	uint32_t pins;	       /* ours: open handles, requests under way */

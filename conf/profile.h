@@ -27,6 +27,7 @@ enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
  * user's and the other way round; IDMAP_NONE: numbers as the server sends them. */
 enum resolve_policy { RESOLVE_AUTO, RESOLVE_DIRECT, RESOLVE_PROXY, RESOLVE_OFF };
 enum yes_no { SAID_YES, SAID_NO };
+enum watch_policy { WATCH_AUTO, WATCH_NO };
 enum idmap_policy { IDMAP_USER, IDMAP_NONE };
 
 struct profile {
@@ -72,6 +73,7 @@ struct profile {
 	enum symlink_policy symlinks;
 	enum idmap_policy idmap;
 	enum yes_no readahead_dirs;
+	enum watch_policy watch;
 
 	/* -o options of mount(8) and FUSE; not allowed in the ini file unless the table says so.
 	 * nosuid and nodev are true unless the user said suid or dev: the server is not trusted. */

@@ -79,6 +79,8 @@ static const struct profile_key keys[] = {
 	"show the login user's files as yours, or the instance's numbers"),
     FILE_KEY("readahead_dirs", KEY_CHOICE, 0, 0, "yes|no", "yes",
 	"list folders before a program that walks a tree asks for them"),
+    FILE_KEY("watch", KEY_CHOICE, 0, 0, "auto|no", "auto",
+	"let the instance tell what changes there, where it can"),
     FILE_KEY("resolve", KEY_CHOICE, 0, 0, "auto|direct|proxy|off", "auto",
 	"ask the provider where the instance is: if need be, always, never"),
     FILE_KEY("api_url", KEY_STRING, 0, 0, NULL, "https://console.vast.ai", "the provider's API"),
@@ -135,7 +137,7 @@ static const struct slot slots[] = {VALUE(host), GIVEN(port), GIVEN(user), NOTHI
     VALUE(path), NOTHING /* forward */, GIVEN(known_hosts), GIVEN(host_key), VALUE(transport),
     NOTHING /* ssh_option */, VALUE(connections), VALUE(timeout), VALUE(attr_timeout), VALUE(lag),
     VALUE(cache_dir), VALUE(cache_size), GIVEN(spool_size), VALUE(symlinks), VALUE(idmap),
-    VALUE(readahead_dirs), VALUE(resolve), VALUE(api_url), NOTHING /* config */,
+    VALUE(readahead_dirs), VALUE(watch), VALUE(resolve), VALUE(api_url), NOTHING /* config */,
     SETS(read_only, true), SETS(read_only, false), SETS(offline, true), SETS(allow_other, true),
     SETS(default_permissions, true), SETS(nonempty, true), SETS(nosuid, true), SETS(nosuid, false),
     SETS(nodev, true), SETS(nodev, false), SETS(noexec, true), SETS(noexec, false),
@@ -147,7 +149,8 @@ _Static_assert(
 _Static_assert(
     sizeof(enum host_key_policy) == sizeof(int) && sizeof(enum symlink_policy) == sizeof(int) &&
 	sizeof(enum transport_kind) == sizeof(int) && sizeof(enum idmap_policy) == sizeof(int) &&
-	sizeof(enum resolve_policy) == sizeof(int) && sizeof(enum yes_no) == sizeof(int),
+	sizeof(enum resolve_policy) == sizeof(int) && sizeof(enum yes_no) == sizeof(int) &&
+	sizeof(enum watch_policy) == sizeof(int),
     "set_choice writes enums as int");
 
 const struct profile_key *profile_keys(void)

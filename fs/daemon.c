@@ -15,6 +15,7 @@
 #include "fs/ownlinks.h"
 #include "fs/spooling.h"
 #include "fs/walk.h"
+#include "fs/watched.h"
 #include "transport/commands.h"
 #include <errno.h>
 #include <signal.h>
@@ -70,6 +71,7 @@ static void leave(struct daemon *daemon)
 	notifier_stop(&daemon->fs);
 	fuse_loop_destroy(&daemon->fs);
 	control_stop(&daemon->fs);
+	watched_stop(&daemon->fs);
 	spooling_quiet(&daemon->fs);
 	for (i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&daemon->signals[i], NULL);
@@ -165,6 +167,7 @@ static void on_inode_freed(void *arg, struct inode *inode)
 
 	walk_forget(fs, inode);
 	held_forget(fs->held, inode);
+	watched_forget(fs, inode);
 	ownlinks_forget(fs, inode);
 	openfile_free(inode);
 }
@@ -216,6 +219,9 @@ static void on_mounted(struct daemon *daemon)
 	daemon->state = MOUNTED;
 	log_info("%s:%s mounted on %s", options->profile->id, remote_root(daemon->fs.remote),
 	    options->mountpoint);
+	err = watched_start(&daemon->fs);
+	if (err)
+		log_warning("the instance's folders are not watched: %s", strerror(-err));
 	sdnotify("READY=1");
 	if (options->mounted)
 		options->mounted(options->arg);
@@ -444,6 +450,7 @@ int daemon_run(const struct daemon_options *options)
 	uv_run(&daemon.loop, UV_RUN_NOWAIT);
 	spooling_tell(&daemon.fs);
 	spooling_stop(&daemon.fs);
+	watched_free(&daemon.fs);
 	free(daemon.offline);
 	free(daemon.fs.mountpoint);
 	uv_loop_close(&daemon.loop);

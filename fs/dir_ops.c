@@ -6,6 +6,7 @@
 #include "fs/listing.h"
 #include "fs/request.h"
 #include "fs/walk.h"
+#include "fs/watched.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -83,6 +84,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		return;
 	}
 	walk_opened(fs, folder);
+	watched_want(fs, folder);
 	opendir = folder_request_new(req, folder, "opendir");
 	if (!opendir)
 		return;
@@ -213,8 +215,10 @@ static void readdir_common(fuse_req_t req, fuse_ino_t node, size_t size, off_t o
 		fuse_reply_err(req, ENOTDIR);
 		return;
 	}
-	if (offset == 0 && fs->no_opendir)
+	if (offset == 0 && fs->no_opendir) {
 		walk_opened(fs, folder);
+		watched_want(fs, folder);
+	}
 	if (is_known(fs, folder, offset)) {
 		err = prepare(&filler, folder, offset);
 		if (err) {

@@ -3,6 +3,7 @@
 #include "fs/frozen.h"
 #include "fs/openfile.h"
 #include "fs/refresh.h"
+#include "fs/watched.h"
 #include <string.h>
 
 uint64_t fs_now_ms(const struct fs *fs)
@@ -40,7 +41,8 @@ bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 	/* What is not there yet, or is on its way, is known here best. */
 	return inode->pending || (inode->folder && inode->folder->changing) ||
 	       openfile_dirty(inode) || fs_offline(fs) ||
-	       names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
+	       names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs)) ||
+	       watched_attr(fs, inode);
 }
 
 /* --- the instance's clock --- */
@@ -182,7 +184,7 @@ double fs_lifetime(struct fs *fs, const struct inode *inode)
 
 	if (openfile_dirty(inode) || inode->pending)
 		return 1.0;
-	age = fs_now_ms(fs) - inode->checked_ms;
+	age = watched_attr(fs, inode) ? 0 : fs_now_ms(fs) - inode->checked_ms;
 	/* So that the kernel asks again while there is time to look without anybody waiting. */
 	if (life <= REFRESH_LIFE_MS && age < life / 2)
 		life /= 2;

@@ -13,6 +13,7 @@
  *	burst.c behind*.c failures.c   write-behind: what is answered early, sent, failed
  *	turn.c         changes that wait behind what was answered early
  *	openfile*.c replaced.c    open files: handles, content, versions
+ *	watched*.c     what is valid because the instance tells of changes
  *	notify.c       tells the kernel what changed behind it
  *	control.c status.c    the control socket of `vastfs`
  */
@@ -76,6 +77,7 @@ struct fs {
 	struct notifier *notifier;
 	struct control *control;
 	struct ownlinks *ownlinks; /* NULL: none */
+	struct watched *watched;   /* NULL: nobody tells of changes there (fs/watched.h) */
 	char *mountpoint;
 	uid_t local_uid; /* whose the login user's files are here */
 	gid_t local_gid;

@@ -7,6 +7,7 @@
 #include "fs/disk.h"
 #include "fs/openfile.h"
 #include "fs/walk.h"
+#include "fs/watched.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -176,8 +177,10 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 		if (self)
 			fs_take_report(fs, folder, self, listing->tick, listing->sent_ms);
 		take_over(listing);
-		if (!listing->from_disk)
+		if (!listing->from_disk) {
+			watched_listed(fs, folder);
 			save(listing);
+		}
 	}
 	folder->folder->refused = err == -EACCES;
 	if (was_unread && !folder->folder->ahead)
@@ -199,6 +202,7 @@ static const struct remote_listing callbacks = {.entry = on_entry, .done = on_do
 
 static void ask(struct listing *listing, const char *path)
 {
+	watched_want(listing->fs, listing->folder);
 	listing->tick = names_tick(listing->fs->names);
 	listing->sent_ms = fs_now_ms(listing->fs);
 	remote_list(listing->fs->remote, path, &callbacks, listing);
@@ -347,5 +351,6 @@ bool listing_is_fresh(struct fs *fs, const struct inode *folder)
 	 * changed here is asked again when that is over. */
 	if (dir->complete && (fs_offline(fs) || folder->pending || (dir->changing && dir->ours)))
 		return true;
-	return names_listing_fresh(folder, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs));
+	return names_listing_fresh(folder, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs)) ||
+	       watched_names(fs, folder);
 }

@@ -4,6 +4,7 @@
 #include "fs/openfile.h"
 #include "fs/refresh.h"
 #include "fs/request.h"
+#include "fs/watched.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 	if (dentry && dentry->checked_ms &&
 	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
 		return true;
-	return names_listing_fresh(folder, now, fs_wall(), max);
+	return names_listing_fresh(folder, now, fs_wall(), max) || watched_names(fs, folder);
 }
 
 /* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again.

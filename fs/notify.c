@@ -12,7 +12,8 @@
 struct notice {
 	STAILQ_ENTRY(notice) link;
 	fuse_ino_t node;
-	char name[]; /* empty: the node's pages */
+	bool pages;  /* without a name: the node's pages too, not only its attributes */
+	char name[]; /* empty: the node itself */
 };
 
 struct notifier {
@@ -32,7 +33,8 @@ static void tell(struct notifier *notifier, const struct notice *notice)
 		fuse_lowlevel_notify_inval_entry(
 		    notifier->session, notice->node, notice->name, strlen(notice->name));
 	else
-		fuse_lowlevel_notify_inval_inode(notifier->session, notice->node, 0, 0);
+		fuse_lowlevel_notify_inval_inode(
+		    notifier->session, notice->node, notice->pages ? 0 : -1, 0);
 }
 
 static void *run(void *arg)
@@ -113,8 +115,9 @@ void notifier_stop(struct fs *fs)
 	free(notifier);
 }
 
-/* must: the kernel has no time limit of its own for it. */
-static void post(struct fs *fs, fuse_ino_t node, const char *name, bool must)
+/* pages: without a name, the pages too, not only the attributes. must: the kernel has no time limit
+ * of its own for it. */
+static void post(struct fs *fs, fuse_ino_t node, const char *name, bool pages, bool must)
 {
 	struct notifier *notifier = fs->notifier;
 	struct notice *notice;
@@ -125,6 +128,7 @@ static void post(struct fs *fs, fuse_ino_t node, const char *name, bool must)
 	if (!notice)
 		return;
 	notice->node = node;
+	notice->pages = pages;
 	strcpy(notice->name, name);
 	pthread_mutex_lock(&notifier->lock);
 	if (must || notifier->queued < QUEUE_MAX) {
@@ -140,17 +144,23 @@ static void post(struct fs *fs, fuse_ino_t node, const char *name, bool must)
 void notify_content(struct fs *fs, const struct inode *inode)
 {
 	if (inode->lookups)
-		post(fs, fs_node(fs, inode), "", false);
+		post(fs, fs_node(fs, inode), "", true, false);
+}
+
+void notify_attr(struct fs *fs, const struct inode *inode)
+{
+	if (inode->lookups || inode == names_root(fs->names))
+		post(fs, fs_node(fs, inode), "", false, false);
 }
 
 void notify_listing(struct fs *fs, const struct inode *folder)
 {
 	if (folder->lookups || folder == names_root(fs->names))
-		post(fs, fs_node(fs, folder), "", true);
+		post(fs, fs_node(fs, folder), "", true, true);
 }
 
 void notify_name(struct fs *fs, const struct inode *folder, const char *name)
 {
 	if (folder->lookups || folder == names_root(fs->names))
-		post(fs, fs_node(fs, folder), name, false);
+		post(fs, fs_node(fs, folder), name, false, false);
 }

@@ -16,6 +16,8 @@ int notifier_start(struct fs *fs);
  * holds what the thread's notice needs is refused its request, so that both can go on. */
 void notifier_stop(struct fs *fs);
 
+/* Attributes alone. */
+void notify_attr(struct fs *fs, const struct inode *inode);
 void notify_content(struct fs *fs, const struct inode *inode);
 /* What the kernel keeps of a folder's names. */
 void notify_listing(struct fs *fs, const struct inode *folder);

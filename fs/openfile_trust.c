@@ -1,6 +1,7 @@
 /* Which files can be opened for reading without asking the instance. */
 #include "fs/ahead.h"
 #include "fs/openfile.h"
+#include "fs/watched.h"
 
 /* Larger files are opened on the instance, whoever has written them. */
 #define OWN_MOST (8u << 20)
@@ -18,8 +19,9 @@ bool openfile_is_whole(const struct inode *inode)
 
 bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
 {
-	return inode->checked_ms && fs_now_ms(fs) - inode->checked_ms < checked_ms &&
-	       !LIST_EMPTY(&inode->names) && openfile_is_whole(inode);
+	return inode->checked_ms && !LIST_EMPTY(&inode->names) && openfile_is_whole(inode) &&
+	       (fs_now_ms(fs) - inode->checked_ms < checked_ms ||
+		   watched_now(fs, inode, checked_ms));
 }
 
 /* May the login user read it, without asking? (Root may. The folders above have to let others

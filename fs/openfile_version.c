@@ -129,7 +129,7 @@ void openfile_take_own(
 {
 	struct openfile *open = inode->open;
 
-	(void)fs;
+	names_changed(fs->names, inode); /* what was seen before this does not count */
 	attr_update_after_write(&inode->attr, report);
 	inode->version_ms = inode->checked_ms = sent_ms;
 	if (open) {

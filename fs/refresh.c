@@ -3,6 +3,7 @@
 #include "fs/disk.h"
 #include "fs/listing.h"
 #include "fs/openfile.h"
+#include "fs/watched.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -96,6 +97,8 @@ static void send_lstat(struct refresh *refresh, const char *path)
 {
 	struct fs *fs = refresh->fs;
 
+	if (refresh->folder)
+		watched_want(fs, refresh->folder);
 	refresh->tick = names_tick(fs->names);
 	refresh->sent_ms = fs_now_ms(fs);
 	/* the mounted folder may be a symlink */
@@ -215,7 +218,7 @@ void refresh_soon(struct fs *fs, struct inode *inode)
 
 	if (life > REFRESH_LIFE_MS || age < life / 2 || age >= life || !inode->checked_ms ||
 	    inode->pending || openfile_dirty(inode) || fs_offline(fs) ||
-	    (uint32_t)now - inode->asked_ms < life / 2)
+	    (uint32_t)now - inode->asked_ms < life / 2 || watched_attr(fs, inode))
 		return;
 	inode->asked_ms = (uint32_t)now;
 	ask(fs, NULL, "", inode, ONE_LSTAT, nobody, NULL);

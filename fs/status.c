@@ -8,6 +8,7 @@
 #include "fs/control.h"
 #include "fs/failures.h"
 #include "fs/spooling.h"
+#include "fs/watched.h"
 #include "transport/commands.h"
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,7 @@ json_t *status_json(struct fs *fs)
 	    (json_int_t)fs->requests_timed_out, "interrupted", (json_int_t)fs->requests_interrupted,
 	    "messages", messages);
 	json_object_set_new(status, "disk_cache", disk(fs));
+	json_object_set_new(status, "watch", watched_json(fs));
 	json_object_set_new(status, "spool", spooling_json(fs));
 	return status;
 }

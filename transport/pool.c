@@ -293,7 +293,7 @@ void pool_link_changed(struct pool *pool, const struct ssh_error *error)
 /* --- life --------------------------------------------------------------- */
 
 static const struct pool_maker ssh_maker = {
-    session_new, session_open_sftp, session_figures, session_ping, session_free};
+    session_new, session_open_sftp, session_figures, session_ping, session_free, session_open_exec};
 const struct pool_maker *pool_maker = &ssh_maker;
 
 int pool_new(struct pool **out, uv_loop_t *loop, const struct ssh_target *target,

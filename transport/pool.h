@@ -76,6 +76,14 @@ bool pool_channel_alive(const struct pool_channel *channel);
 /* The SFTP conversation; only while alive. */
 struct sftp *pool_channel_sftp(struct pool_channel *channel);
 
+/*
+ * Runs a program on session 0, on a channel of its own beside the others (session_open_exec, which
+ * says how it speaks). One at a time. NULL: that session is not up, or memory is out. closed comes
+ * too, from the loop, when the session is given up.
+ */
+struct stream *pool_run(
+    struct pool *pool, const char *command, const struct stream_events *events, void *arg);
+
 const struct sftp_features *pool_features(const struct pool *pool);
 uint32_t pool_min_rtt_us(const struct pool *pool);
 /* Is the instance so near (below 2 ms) that round trips cost nothing? False while nothing is known.

@@ -5,6 +5,7 @@
  *	pool_session.c  dialling, backoff, the first connection's patience
  *	pool_channel.c  channels: opening, death, opening again
  *	pool_watch.c    dead links and clock jumps
+ *	pool_program.c  the program that runs beside the channels
  *
  * A session's states:
  *
@@ -43,6 +44,8 @@ struct pool_maker {
 	void (*figures)(struct session *session, struct session_figures *out);
 	void (*ping)(struct session *session);
 	void (*end)(struct session *session);
+	struct stream *(*open_exec)(struct session *session, const char *command, uint32_t window,
+	    const struct stream_events *events, void *arg);
 };
 /* What the next pool_new takes. */
 extern const struct pool_maker *pool_maker;
@@ -128,9 +131,10 @@ struct pool {
 	uint64_t copy_after; /* loop ms before which no COPY channel is asked for again */
 	struct sftp_features features;
 	char peer[80];
-	uint32_t min_rtt_us; /* last known */
-	uint64_t last_tick;  /* CLOCK_MONOTONIC ms */
-	int64_t asleep;	     /* CLOCK_BOOTTIME - CLOCK_MONOTONIC, ms */
+	uint32_t min_rtt_us;	      /* last known */
+	uint64_t last_tick;	      /* CLOCK_MONOTONIC ms */
+	int64_t asleep;		      /* CLOCK_BOOTTIME - CLOCK_MONOTONIC, ms */
+	struct pool_program *program; /* pool_program.c; or NULL */
 	TAILQ_HEAD(, pool_waiter) waiters;
 	unsigned n_sessions;
 	struct pool_session sessions[];
@@ -165,6 +169,9 @@ struct pool_channel *pool_channel_open(struct pool_session *session, enum lane l
 void pool_channel_kill(struct pool_channel *channel);
 unsigned pool_session_count(const struct pool_session *session, enum lane lane);
 struct pool_channel *pool_session_find(struct pool_session *session, enum lane lane);
+
+/* pool_program.c: session 0 is being dropped. error NULL: nobody says why. */
+void pool_program_lost(struct pool *pool, const struct ssh_error *error);
 
 /* pool_watch.c */
 void pool_watch_start(struct pool *pool);

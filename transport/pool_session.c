@@ -83,6 +83,8 @@ static void let_go(struct pool_session *session)
 
 	while (session->n_channels)
 		pool_channel_kill(session->channels[session->n_channels - 1]);
+	if (!session->index)
+		pool_program_lost(session->pool, &session->error);
 	if (!session->session)
 		return;
 	maker->figures(session->session, &figures);

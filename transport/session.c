@@ -278,8 +278,8 @@ static void channel_close(struct stream *stream)
 
 static const struct stream_ops channel_ops = {.send = channel_send, .close = channel_close};
 
-struct stream *session_open_sftp(
-    struct session *session, uint32_t window, const struct stream_events *events, void *arg)
+static struct stream *open_channel(struct session *session, const char *command, uint32_t window,
+    const struct stream_events *events, void *arg)
 {
 	struct channel *channel = calloc(1, sizeof(*channel));
 	bool asleep = false, ended;
@@ -290,6 +290,7 @@ struct stream *session_open_sftp(
 	channel->session = session_get(session);
 	channel->events = events;
 	channel->arg = arg;
+	channel->command = command;
 	channel->window = window;
 	channel->to = channel->from = channel->mux = -1;
 	STAILQ_INIT(&channel->outbox);
@@ -309,6 +310,18 @@ struct stream *session_open_sftp(
 		channel_put(channel);
 	}
 	return &channel->stream;
+}
+
+struct stream *session_open_sftp(
+    struct session *session, uint32_t window, const struct stream_events *events, void *arg)
+{
+	return open_channel(session, NULL, window, events, arg);
+}
+
+struct stream *session_open_exec(struct session *session, const char *command, uint32_t window,
+    const struct stream_events *events, void *arg)
+{
+	return open_channel(session, command, window, events, arg);
 }
 
 void session_figures(struct session *session, struct session_figures *out)

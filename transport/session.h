@@ -48,6 +48,16 @@ int session_new(struct session **out, struct mailbox *mailbox, const struct ssh_
 struct stream *session_open_sftp(
     struct session *session, uint32_t window, const struct stream_events *events, void *arg);
 
+/*
+ * Opens a channel on which the login shell there runs a command (borrowed while the stream is open)
+ * that speaks in packets too. Its first one has SESSION_GREETING bytes behind the length field and
+ * SFTP's type VERSION; what a login shell prints before that is passed over. After opened the
+ * caller may send the program's input, not yet in packets.
+ */
+#define SESSION_GREETING 21
+struct stream *session_open_exec(struct session *session, const char *command, uint32_t window,
+    const struct stream_events *events, void *arg);
+
 /* A snapshot of the thread's counters. */
 void session_figures(struct session *session, struct session_figures *out);
 

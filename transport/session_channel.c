@@ -1,5 +1,5 @@
 /*
- * A channel with the sftp subsystem, on its session's thread.
+ * A channel with the sftp subsystem, or a program, on its session's thread.
  *
  *	OPENING ──► STARTING ──► RUNNING ──► FREEING ──► DEAD ──► (stream_close) forgotten
  *	    └───────────┴── refused, late, closed ──┘
@@ -61,16 +61,32 @@ static bool serve_opening(struct channel *channel)
 	return true;
 }
 
-static bool serve_starting(struct channel *channel)
+static void refuse(struct channel *channel)
 {
 	struct ssh_error error;
+
+	if (channel->command)
+		ssh_fail(&error, SSH_NO_SFTP, EACCES,
+		    "%s: the server runs no programs for this login", channel->session->where);
+	else
+		ssh_fail(&error, SSH_NO_SFTP, EPROTO,
+		    "%s: the server has no SFTP: it refuses the subsystem. Add the line "
+		    "\"Subsystem sftp internal-sftp\" to /etc/ssh/sshd_config on the instance and "
+		    "restart sshd",
+		    channel->session->where);
+	channel_end(channel, &error);
+}
+
+static bool serve_starting(struct channel *channel)
+{
 	int rc;
 
 	if (channel->closing || channel->reported) {
 		channel->state = CHANNEL_FREEING;
 		return true;
 	}
-	rc = libssh2_channel_subsystem(channel->raw, "sftp");
+	rc = channel->command ? libssh2_channel_exec(channel->raw, channel->command)
+			      : libssh2_channel_subsystem(channel->raw, "sftp");
 	if (rc == LIBSSH2_ERROR_EAGAIN)
 		return channel_fail_late(channel);
 	if (!rc) {
@@ -83,12 +99,7 @@ static bool serve_starting(struct channel *channel)
 		channel_fail(channel, rc, "subsystem");
 		return true;
 	}
-	ssh_fail(&error, SSH_NO_SFTP, EPROTO,
-	    "%s: the server has no SFTP: it refuses the subsystem. Add the line \"Subsystem sftp "
-	    "internal-sftp\" to "
-	    "/etc/ssh/sshd_config on the instance and restart sshd",
-	    channel->session->where);
-	channel_end(channel, &error);
+	refuse(channel);
 	return true;
 }
 

@@ -63,14 +63,16 @@ struct channel {
 
 	/* The thread's; link is under the lock while the channel is on session->incoming. */
 	TAILQ_ENTRY(channel) link;
-	uint32_t window;    /* the receive window to keep */
-	uint32_t adjusting; /* bytes of its adjustment that libssh2 put off, to be repeated as it
-			       was */
+	const char *command; /* of a program; NULL: the sftp subsystem */
+	uint32_t window;     /* the receive window to keep */
+	uint32_t adjusting;  /* bytes of its adjustment that libssh2 put off, to be repeated as it
+				was */
 	enum channel_state state;
-	bool closing;  /* a copy of close_asked */
-	bool is_open;  /* opened(NULL) was posted */
-	bool reported; /* a failed opened, or closed, was posted: nothing may follow */
-	bool greeted;  /* the first packet was a VERSION */
+	bool closing;	/* a copy of close_asked */
+	bool is_open;	/* opened(NULL) was posted */
+	bool reported;	/* a failed opened, or closed, was posted: nothing may follow */
+	bool greeted;	/* the first packet was a VERSION */
+	uint32_t noise; /* bytes passed over before the first packet of a program */
 	uint64_t deadline;
 	LIBSSH2_CHANNEL *raw;
 	struct packet_queue sending;

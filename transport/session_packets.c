@@ -11,6 +11,9 @@
 /* A channel's share of one turn. */
 #define TURN_READ (512u * 1024)
 
+/* Printed before a program greets. */
+#define NOISE_MAX (64u * 1024)
+
 #define SSH_FXP_VERSION_TYPE 2
 
 /* --- the end ------------------------------------------------------------------------------ */
@@ -29,7 +32,10 @@ void channel_end_of_stream(struct channel *channel, const char *words)
 {
 	struct ssh_error error;
 
-	if (channel->greeted)
+	if (channel->command)
+		ssh_fail(&error, SSH_LOST, ECONNRESET, "%s: the program on the instance ended%s",
+		    channel->session->where, words);
+	else if (channel->greeted)
 		ssh_fail(&error, SSH_LOST, ECONNRESET,
 		    "%s: the SFTP server on the instance ended%s", channel->session->where, words);
 	else
@@ -97,6 +103,17 @@ static void end_no_memory(struct channel *channel)
 
 /* --- cutting ------------------------------------------------------------------------------- */
 
+/* What a login shell prints before a program's greeting: passes one byte over. Whether it does. */
+static bool pass_over(struct channel *channel, uint32_t len)
+{
+	if (!channel->command || channel->greeted || len == SESSION_GREETING ||
+	    channel->noise++ >= NOISE_MAX)
+		return false;
+	memmove(channel->header, channel->header + 1, 3);
+	channel->header_len = 3;
+	return true;
+}
+
 /* The length field is there: makes the packet. False when the channel ended over it. */
 static bool begin_packet(struct channel *channel, channel_reader *reader)
 {
@@ -104,6 +121,8 @@ static bool begin_packet(struct channel *channel, channel_reader *reader)
 	uint32_t len = (uint32_t)header[0] << 24 | (uint32_t)header[1] << 16 |
 		       (uint32_t)header[2] << 8 | header[3];
 
+	if (pass_over(channel, len))
+		return true;
 	if (len < 5 || len > PACKET_MAX) {
 		if (channel->greeted)
 			end_garbled(channel, len);

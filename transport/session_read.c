@@ -83,7 +83,8 @@ static bool drain_stderr(struct channel *channel)
 
 	if (n <= 0)
 		return false; /* an error shows in the next read */
-	log_verbose("%s: the SFTP server says: %s", channel->session->connection->where,
+	log_verbose("%s: the %s says: %s", channel->session->connection->where,
+	    channel->command ? "watcher" : "SFTP server",
 	    log_printable(shown, sizeof(shown), text, (size_t)n));
 	return true;
 }

@@ -78,7 +78,7 @@ static bool serve_opening(struct channel *channel)
 		channel->state = CHANNEL_DEAD;
 		return false;
 	}
-	if (channel->session->process->first_to >= 0) {
+	if (channel->session->process->first_to >= 0 && !channel->command) {
 		adopt_first(channel);
 		return true;
 	}

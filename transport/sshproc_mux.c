@@ -4,7 +4,7 @@
  *
  *	we                                    ssh
  *	HELLO version 4                       HELLO version 4
- *	NEW_SESSION subsystem "sftp"
+ *	NEW_SESSION subsystem "sftp", or a command
  *	a byte with stdin, one with stdout,
  *	one with stderr (SCM_RIGHTS)          SESSION_OPENED, or FAILURE reason
  *	                                      EXIT_MESSAGE status
@@ -105,7 +105,7 @@ static size_t begin(struct message *message, uint32_t type)
 	return at;
 }
 
-static void compose(struct message *message)
+static void compose(struct message *message, const char *command)
 {
 	size_t at = begin(message, MUX_NEW_SESSION);
 
@@ -113,10 +113,10 @@ static void compose(struct message *message)
 	add_u32(message, 0);	      /* no terminal */
 	add_u32(message, 0);	      /* no X11 */
 	add_u32(message, 0);	      /* no agent */
-	add_u32(message, 1);	      /* a subsystem */
+	add_u32(message, !command);   /* a subsystem */
 	add_u32(message, 0xffffffff); /* no escape character */
 	add_string(message, "");      /* no terminal type */
-	add_string(message, "sftp");
+	add_string(message, command ? command : "sftp");
 	seal(message, at);
 }
 
@@ -178,7 +178,7 @@ int mux_ask(struct channel *channel, struct pipe_pair *pair)
 	channel->answer = mux_answer_new();
 	if (!channel->answer)
 		return -ENOMEM;
-	compose(&message);
+	compose(&message, channel->command);
 	fd = ask(process, &message, fds, 3);
 	if (fd < 0)
 		return fd;

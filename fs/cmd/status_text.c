@@ -131,6 +131,18 @@ void status_text_disk(const json_t *disk)
 		printf("              %s\n", text(disk, "why"));
 }
 
+static void print_watch(const json_t *watch)
+{
+	const char *state = text(watch, "state");
+
+	if (strcmp(state, "python3"))
+		printf("  watch       %s: %s\n", state, text(watch, "why"));
+	else
+		printf("  watch       by %s: %lld of at most %lld folders, %lld changes told\n",
+		    state, number(watch, "folders"), number(watch, "limit"),
+		    number(watch, "events"));
+}
+
 static void print_spool(const json_t *spool)
 {
 	const json_t *file;
@@ -180,6 +192,7 @@ void status_text_print(const json_t *status)
 	    number(cache, "files_read_ahead"), number(cache, "files_read_ahead_used"),
 	    bytes(number(cache, "wasted_bytes")));
 	status_text_disk(json_object_get(status, "disk_cache"));
+	print_watch(json_object_get(status, "watch"));
 	printf("  unsent      %s of at most %s\n", bytes(number(cache, "dirty_bytes")),
 	    bytes(number(cache, "dirty_limit_bytes")));
 	if (number(behind, "changes"))

@@ -163,6 +163,7 @@ folder_vanishes() {
 	eq "$(cat "$MNT/fv/sub/f")" x
 	rm -r "$REMOTE/fv"
 	within 3500 absent "$MNT/fv/sub/f"
+	within 3500 absent "$MNT/fv"
 	fails ls "$MNT/fv"
 	rc_is 1 touch "$MNT/fv/sub/new"
 }

@@ -93,6 +93,13 @@ static struct stream *fake_session_open(
 	return fake_stream_open(&channel->stream, events, arg);
 }
 
+static struct stream *fake_session_exec(struct session *session, const char *command,
+    uint32_t window, const struct stream_events *events, void *arg)
+{
+	(void)command;
+	return fake_session_open(session, window, events, arg);
+}
+
 static void fake_session_figures(struct session *session, struct session_figures *out)
 {
 	memset(out, 0, sizeof(*out));
@@ -116,7 +123,7 @@ static void fake_session_free(struct session *session)
 static void fake_init(void)
 {
 	static const struct pool_maker maker = {fake_session_new, fake_session_open,
-	    fake_session_figures, fake_session_ping, fake_session_free};
+	    fake_session_figures, fake_session_ping, fake_session_free, fake_session_exec};
 
 	memset(&fake, 0, sizeof(fake));
 	pool_maker = &maker;

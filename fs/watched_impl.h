@@ -1,0 +1,53 @@
+/* What fs/watched*.c share; nobody else includes this. Core only. */
+#ifndef VASTFS_FS_WATCHED_IMPL_H
+#define VASTFS_FS_WATCHED_IMPL_H
+
+#include "fs/watched.h"
+#include "transport/watcher.h"
+
+#define WATCH_BUCKETS 16384u
+
+struct watch {
+	TAILQ_ENTRY(watch) lru;
+	struct watch *next; /* in its bucket, by number */
+	struct inode *folder;
+	uint32_t number;
+	enum { WATCH_ASKED, WATCH_ON, WATCH_REFUSED } state;
+	uint64_t asked_ms; /* of the ADD */
+	uint64_t used_ms;
+	uint64_t since_ms; /* what was seen later is vouched for */
+	uint64_t names_ms; /* the same of listings */
+	bool digested;	   /* the digest has not been compared yet */
+	uint64_t n, digest;
+};
+
+struct watched {
+	struct watcher *watcher;
+	uv_timer_t timer;
+	bool closed;		 /* the timer */
+	TAILQ_HEAD(, watch) lru; /* the least recently wanted first */
+	struct watch *buckets[WATCH_BUCKETS];
+	unsigned n, on, most;
+	uint32_t last_number;
+
+	/* Pings. */
+	uint32_t ping, pinged_number; /* the last sent; whether it is still on its way */
+	bool flying;
+	uint64_t ping_ms, ping_tick;   /* of the one on its way */
+	uint64_t proof_ms, proof_tick; /* of the last one answered; 0: none has been */
+	uint64_t used_ms;	       /* when somebody last profited */
+
+	uint64_t events, aside; /* told; put aside because of changes made here */
+};
+
+/* watched.c */
+struct watch *watched_find(struct watched *watched, uint32_t number);
+/* Takes it off its folder and frees it. */
+void watched_remove(struct watched *watched, struct watch *watch);
+
+/* watched_events.c: the watcher has told something. */
+void watched_message(struct fs *fs, const struct watcher_message *message);
+/* Compares the digest with what is known. */
+void watched_verify(struct fs *fs, struct watch *watch);
+
+#endif

@@ -1,0 +1,293 @@
+#!/bin/bash
+# The instance tells what changes in folders that are known here: seen at once, and nothing is asked in between.
+. "$(dirname "$0")/../lib.sh"
+setup
+DAEMON_LOG=1
+PAST='1 year ago'
+
+watch() { "$BUILD/vastfs" status --json "$MNT" | jq -r ".watch.$1"; }
+watch_is() { [[ $(watch state) == "$1" ]]; }
+watches() { [[ $(watch folders) -ge $1 ]]; }
+proven() { [[ $(watch pings) -gt $1 ]]; }
+# What is known is watched: a ping that was sent after all of it has been answered.
+settle() { # FOLDERS
+	wait_for 10 watch_is python3
+	ls -lR "$MNT/t" >/dev/null # what was looked at before is not watched yet
+	wait_for 10 watches "$1"
+	wait_for 10 proven "$(watch pings)"
+}
+# Beyond what attr_timeout=1 and R2 allow without the watcher; pings are frequent while it is of use.
+old() { # PINGS BEFORE
+	ls -lR "$MNT/t" >/dev/null
+	proven "$(($1 + 3))"
+}
+# The program on the instance.
+watcher_pids() {
+	local pid
+	for pid in $(descendants "$(pid_of sshd)"); do
+		! tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '^python3 -I' || echo "$pid"
+	done
+}
+no_watcher() { [[ -z $(watcher_pids) ]]; }
+within() { # MILLISECONDS COMMAND…
+	local limit=$1
+	shift
+	timed wait_for 20 "$@" || die "never: $*"
+	le "$MS_TAKEN" "$limit" "milliseconds until: $*"
+}
+contains() { [[ $(cat "$1") == "$2" ]]; }
+absent() { ! [[ -e $1 ]]; }
+listed() { ls "$1" | grep -qxF "$2"; }
+not_listed() { ! listed "$1" "$2"; }
+mode_is() { [[ $(stat -c %a "$1") == "$2" ]]; }
+mtime_is() { [[ $(stat -c %Y "$1") == "$2" ]]; }
+asked() { grep -cE ': (LSTAT|STAT|OPENDIR|READDIR|OPEN|READ|FSTAT)\b' "$W/daemon.log" || true; }
+
+tree() { # a tree that is a year old
+	local i
+	mkdir -p "$REMOTE/t/a/b"
+	for i in 1 2 3; do echo "$i" | tee "$REMOTE/t/f$i" "$REMOTE/t/a/f$i" >"$REMOTE/t/a/b/f$i"; done
+	find "$REMOTE" -depth -exec touch -h -d "$PAST" {} +
+}
+known() {
+	ls -lR "$MNT/t" >/dev/null
+	cat "$MNT"/t/*/*/f? "$MNT"/t/*/f? "$MNT"/t/f? >/dev/null
+	settle 4
+}
+tree
+write_profile "attr_timeout = 3600"
+mount_fs -d || finish
+
+at_once() {
+	known
+	echo two >"$REMOTE/t/f2"
+	within 1000 contains "$MNT/t/f2" two
+	chmod 640 "$REMOTE/t/a/f1"
+	within 1000 mode_is "$MNT/t/a/f1" 640
+	rm "$REMOTE/t/a/b/f3"
+	within 1000 absent "$MNT/t/a/b/f3"
+	fails stat "$MNT/t/a/new"
+	echo x >"$REMOTE/t/a/new"
+	within 1000 test -e "$MNT/t/a/new"
+	mkdir "$REMOTE/t/a/dir"
+	within 1000 listed "$MNT/t/a" dir
+	rmdir "$REMOTE/t/a/dir"
+	within 1000 not_listed "$MNT/t/a" dir
+	touch -d '2001-02-03' "$REMOTE/t"
+	within 1000 mtime_is "$MNT/t" "$(stat -c %Y "$REMOTE/t")"
+}
+check "what changes on the instance is seen within a second (attr_timeout=3600)" at_once
+# The very same attributes: only that it was written tells.
+same_attributes() {
+	echo abc >"$REMOTE/t/same"
+	touch -d "$PAST" "$REMOTE/t/same"
+	seen "$MNT/t/same"
+	contains "$MNT/t/same" abc
+	settle 2
+	echo xyz >"$REMOTE/t/same"
+	touch -d "@$(stat -c %Y "$MNT/t/same")" "$REMOTE/t/same"
+	within 1000 contains "$MNT/t/same" xyz
+	echo 123 >"$REMOTE/t/other"
+	touch -r "$REMOTE/t/same" "$REMOTE/t/other"
+	mv "$REMOTE/t/other" "$REMOTE/t/same"
+	within 1000 contains "$MNT/t/same" 123
+}
+check "other bytes of the same size and time, and another file in its place" same_attributes
+folders_move() {
+	known
+	mkdir -p "$REMOTE/u/a/b"
+	echo other >"$REMOTE/u/a/b/f1"
+	mv "$REMOTE/t" "$REMOTE/gone"
+	mv "$REMOTE/u" "$REMOTE/t"
+	within 1000 contains "$MNT/t/a/b/f1" other
+	echo again >"$REMOTE/t/a/b/f1"
+	within 1500 contains "$MNT/t/a/b/f1" again
+	rm -r "$REMOTE/t"
+	within 1000 absent "$MNT/t/a/b"
+	mv "$REMOTE/gone" "$REMOTE/t"
+	seen "$MNT/t/a/b/f1"
+}
+check "folders replaced, removed and put back" folders_move
+# R3 with an open file.
+appended() {
+	echo one >"$REMOTE/t/log"
+	seen "$MNT/t/log"
+	tail -f "$MNT/t/log" >"$W/tail.out" &
+	wait_for 5 grep -q one "$W/tail.out"
+	echo two >>"$REMOTE/t/log"
+	within 2500 grep -q two "$W/tail.out"
+	kill %1
+}
+check "a log that is followed shows its new lines" appended
+umount_fs
+
+write_profile "attr_timeout = 1"
+tree
+mount_fs -d || finish
+nothing_asked() {
+	local before
+	known
+	wait_for 20 old "$(watch pings)"
+	before=$(asked)
+	ls -lR "$MNT/t" >/dev/null
+	fails stat "$MNT/t/no-such-name"
+	cat "$MNT"/t/*/*/f? "$MNT"/t/*/f? "$MNT"/t/f? >/dev/null
+	find "$MNT" -newer "$REMOTE" >/dev/null
+	eq "$(asked)" "$before" "requests, of them before:"
+}
+check "beyond attr_timeout, nothing is asked that nobody has changed" nothing_asked
+# Opened once a second or more: R2 wants more than a ping of five seconds ago.
+ours_stay() {
+	local before
+	known
+	echo mine >"$MNT/t/mine"
+	mkdir "$MNT/t/ours"
+	synced
+	wait_for 20 old "$(watch pings)"
+	stat "$MNT/t/mine" "$MNT/t/ours" >/dev/null
+	contains "$MNT/t/mine" mine
+	wait_for 20 old "$(watch pings)"
+	before=$(asked)
+	stat "$MNT/t/mine" "$MNT/t/ours" >/dev/null
+	contains "$MNT/t/mine" mine
+	eq "$(asked)" "$before" "requests, of them before:"
+}
+check "changes made here end up as well known" ours_stay
+links_too() {
+	echo 1 >"$REMOTE/t/l1"
+	ln "$REMOTE/t/l1" "$REMOTE/t/a/l2"
+	seen "$MNT/t/l1" "$MNT/t/a/l2"
+	ls -l "$MNT/t" "$MNT/t/a" >/dev/null
+	settle 3
+	echo changed >"$REMOTE/t/a/l2"
+	within 2500 contains "$MNT/t/l1" changed
+	# a name that nobody tells of, given later
+	echo 1 >"$REMOTE/t/l3"
+	touch -d "$PAST" "$REMOTE/t/l3"
+	seen "$MNT/t/l3"
+	ls -l "$MNT/t" >/dev/null
+	contains "$MNT/t/l3" 1
+	settle 2
+	ln "$REMOTE/t/l3" "$W/l4"
+	echo 2 >"$W/l4"
+	within 6000 contains "$MNT/t/l3" 2
+}
+check "a file with two names is not taken on trust" links_too
+
+# --- when it goes -----------------------------------------------------------------
+
+overflow() {
+	local pid
+	known
+	pid=$(watcher_pids)
+	kill -STOP "$pid"
+	"$PYTHON" - "$REMOTE/t/a" <<-'END'
+		import os, sys
+		for i in range(9000):
+		    name = sys.argv[1] + '/many%d' % i
+		    open(name, 'w').close()
+		    os.unlink(name)
+	END
+	echo unheard >"$REMOTE/t/f1"
+	kill -CONT "$pid"
+	within 2500 contains "$MNT/t/f1" unheard
+	wait_for 20 old "$(watch pings)" # it has been told that all was lost
+	wait_for 10 watches 4
+	echo heard >"$REMOTE/t/f1"
+	within 1000 contains "$MNT/t/f1" heard
+}
+check "more changes than can be told: the time bounds, then watched again" overflow
+killed() {
+	known
+	kill -KILL "$(watcher_pids)"
+	wait_for 5 watch_is no
+	echo bounds >"$REMOTE/t/f2"
+	within 2500 contains "$MNT/t/f2" bounds
+	wait_for 20 watch_is python3
+	known
+	echo again >"$REMOTE/t/f2"
+	within 1000 contains "$MNT/t/f2" again
+}
+check "the watcher killed: the time bounds, then it is started again" killed
+leaves() {
+	local pid
+	pid=$(watcher_pids)
+	[[ $pid ]]
+	umount_fs
+	wait_for 10 no_watcher
+}
+check "it ends with the mount" leaves
+switched_off() {
+	mount_fs -o watch=no
+	ls -lR "$MNT" >/dev/null
+	eq "$(watch state): $(watch why)" "no: watch=no"
+	no_watcher
+	has "$("$BUILD/vastfs" status "$MNT")" "watch       no: watch=no"
+	umount_fs
+}
+check "watch=no" switched_off
+
+# --- instances that can't -----------------------------------------------------------
+
+another_sshd() { # another sshd, another mount
+	is_mounted && umount_fs
+	sshd_kill
+	sshd_start
+	write_profile "attr_timeout = 1"
+	mount_fs
+}
+goes_without() { # WHY
+	cat "$MNT/t/f1" >/dev/null
+	wait_for 10 watch_is no
+	has_re "$(watch why)" "$1"
+	echo bounds >"$REMOTE/t/f1"
+	within 2500 contains "$MNT/t/f1" bounds
+	! grep -i watch "$W/mount.out" || die "it was not silent"
+}
+unset DAEMON_LOG
+forced() {
+	SSHD_EXTRA="ForceCommand internal-sftp" SFTP_SERVER=internal-sftp another_sshd
+	goes_without 'python3 does not run'
+}
+check "a login for SFTP alone" forced
+noisy() {
+	echo 'echo "Welcome to the instance"; echo more' >"$W/server-home/.bashrc"
+	SFTP_SERVER=internal-sftp another_sshd
+	cat "$MNT/t/f1" >/dev/null
+	settle 2
+}
+quiet() { rm "$W/server-home/.bashrc"; }
+hostile_python() { # what stands for python3 on the instance
+	cat >"$W/python3"
+	chmod 755 "$W/python3"
+	# shellcheck disable=SC2034
+	SSHD_ENTER="mount --bind '$W/python3' '$(readlink -f "$(PATH=/usr/bin:/bin command -v python3)")';" another_sshd
+}
+missing() {
+	hostile_python <<<$'#!/bin/sh\nexit 127'
+	goes_without 'python3 does not run'
+}
+nonsense() {
+	hostile_python <<-'END'
+		#!/bin/sh
+		cat >/dev/null &
+		printf '\0\0\0\025\002vastfs-watch\0\0\0\001\0\0\040\0'
+		printf '\0\0\0\077\006\0\0\0\001\007'
+		exec head -c 100000 /dev/urandom
+	END
+	goes_without "makes no sense|which can't be"
+}
+endless() {
+	hostile_python <<<$'#!/bin/sh\nexec cat /dev/zero'
+	goes_without 'python3 does not run|prints'
+}
+if [[ $(id -u) == 0 ]]; then
+	check "a login shell that prints" noisy
+	quiet
+	check "no python3" missing
+	check "a watcher that says nonsense" nonsense
+	check "a watcher that never stops" endless
+else
+	skip "instances without python3, or with another" "needs root"
+fi
+finish

@@ -1,0 +1,214 @@
+#include "transport/watcher.h"
+#include "conf/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ *	OFF ──(session 0 is up)──► STARTING ──HELLO──► UP
+ *	 ▲                            │ refused, ended,  │ ended, nonsense
+ *	 └──────── pause ─────────────┴── silent ────────┘
+ */
+#define GREETING_MS 20000
+#define PAUSE_MS 2000
+#define PAUSE_MAX_MS 600000
+
+/* The program, as it is. */
+__asm__(".section .rodata\n"
+	".balign 16\n"
+	"watcher_program:\n"
+	".incbin \"transport/watcher.py\"\n"
+	"watcher_program_end:\n"
+	".byte 0\n"
+	".previous\n");
+extern const char watcher_program[] __asm__("watcher_program");
+extern const char watcher_program_end[] __asm__("watcher_program_end");
+
+struct watcher {
+	uv_loop_t *loop;
+	struct pool *pool;
+	struct watcher_events events;
+	void *arg;
+	enum watcher_state state;
+	struct stream *stream; /* while STARTING and UP */
+	char command[256];     /* borrowed by the stream */
+	char why[256];
+	uint64_t started, next_try; /* loop ms */
+	uint64_t pause;
+};
+
+static void stop(struct watcher *watcher, const char *why)
+{
+	bool was_up = watcher->state == WATCHER_UP;
+	uint64_t now = uv_now(watcher->loop);
+
+	stream_close(watcher->stream);
+	watcher->stream = NULL;
+	watcher->state = WATCHER_OFF;
+	snprintf(watcher->why, sizeof(watcher->why), "%s", why);
+	log_verbose("watching the instance's folders: %s", why);
+	/* One that ran for long was a good one. */
+	if (was_up && now - watcher->started > PAUSE_MAX_MS)
+		watcher->pause = 0;
+	watcher->pause = watcher->pause ? watcher->pause * 2 : PAUSE_MS;
+	if (watcher->pause > PAUSE_MAX_MS)
+		watcher->pause = PAUSE_MAX_MS;
+	watcher->next_try = now + watcher->pause;
+	if (was_up)
+		watcher->events.down(watcher->arg);
+}
+
+static void on_opened(void *arg, const struct ssh_error *error)
+{
+	struct watcher *watcher = arg;
+	size_t len = (size_t)(watcher_program_end - watcher_program);
+	struct packet *program;
+
+	if (error) {
+		stop(watcher, error->text);
+		return;
+	}
+	program = packet_new(len);
+	if (!program) {
+		stop(watcher, "memory is out");
+		return;
+	}
+	memcpy(program->data, watcher_program, len);
+	program->len = len;
+	stream_send(watcher->stream, program);
+}
+
+static void greeted(struct watcher *watcher, const struct watcher_message *message)
+{
+	if (!message->limit) {
+		watcher->pause = PAUSE_MAX_MS;
+		stop(watcher, "the instance has no inotify");
+		return;
+	}
+	watcher->state = WATCHER_UP;
+	watcher->why[0] = '\0';
+	watcher->events.up(watcher->arg, message->limit);
+}
+
+static void on_packet(void *arg, struct packet *packet)
+{
+	struct watcher *watcher = arg;
+	struct watcher_message message;
+	int err = watcher_read(packet, &message);
+
+	packet_free(packet);
+	if (err || (message.type == WATCHER_HELLO) != (watcher->state == WATCHER_STARTING))
+		stop(watcher, "what the watcher there says makes no sense");
+	else if (message.type == WATCHER_HELLO)
+		greeted(watcher, &message);
+	else
+		watcher->events.message(watcher->arg, &message);
+}
+
+static void on_closed(void *arg, const struct ssh_error *error)
+{
+	struct watcher *watcher = arg;
+
+	if (watcher->state == WATCHER_STARTING)
+		stop(watcher, "python3 does not run on the instance");
+	else
+		stop(watcher, error ? error->text : "the connection is lost");
+}
+
+static const struct stream_events stream_events = {
+    .opened = on_opened, .packet = on_packet, .closed = on_closed};
+
+static void start(struct watcher *watcher)
+{
+	watcher->stream = pool_run(watcher->pool, watcher->command, &stream_events, watcher);
+	if (!watcher->stream)
+		return;
+	watcher->state = WATCHER_STARTING;
+	watcher->started = uv_now(watcher->loop);
+}
+
+/* The login shell, whichever it is, sees nothing but words of ours, without any that it could take
+ * for something else. */
+static void make_command(struct watcher *watcher)
+{
+	snprintf(watcher->command, sizeof(watcher->command),
+	    "exec /bin/sh -c 'PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/opt/conda/bin "
+	    "exec python3 -I -S -c \"import sys;exec(sys.stdin.buffer.read(%zu))\"'",
+	    (size_t)(watcher_program_end - watcher_program));
+}
+
+int watcher_new(struct watcher **out, uv_loop_t *loop, struct pool *pool,
+    const struct watcher_events *events, void *arg)
+{
+	struct watcher *watcher = calloc(1, sizeof(*watcher));
+
+	*out = watcher;
+	if (!watcher)
+		return -ENOMEM;
+	watcher->loop = loop;
+	watcher->pool = pool_get(pool);
+	watcher->events = *events;
+	watcher->arg = arg;
+	snprintf(watcher->why, sizeof(watcher->why), "not started yet");
+	make_command(watcher);
+	start(watcher);
+	return 0;
+}
+
+void watcher_free(struct watcher *watcher)
+{
+	if (!watcher)
+		return;
+	if (watcher->stream)
+		stream_close(watcher->stream);
+	pool_put(watcher->pool);
+	free(watcher);
+}
+
+void watcher_tick(struct watcher *watcher)
+{
+	uint64_t now = uv_now(watcher->loop);
+
+	if (watcher->state == WATCHER_OFF && now >= watcher->next_try)
+		start(watcher);
+	else if (watcher->state == WATCHER_STARTING && now - watcher->started > GREETING_MS)
+		stop(watcher, "python3 does not answer on the instance");
+}
+
+enum watcher_state watcher_state(const struct watcher *watcher)
+{
+	return watcher->state;
+}
+
+const char *watcher_why(const struct watcher *watcher)
+{
+	return watcher->why;
+}
+
+/* --- what it is asked --- */
+
+static void tell(struct watcher *watcher, struct packet *packet)
+{
+	if (!packet)
+		return;
+	if (watcher->state == WATCHER_UP)
+		stream_send(watcher->stream, packet);
+	else
+		packet_free(packet);
+}
+
+void watcher_add(struct watcher *watcher, uint32_t number, bool digest, const char *path)
+{
+	tell(watcher, watcher_msg_add(number, digest, path));
+}
+
+void watcher_drop(struct watcher *watcher, uint32_t number)
+{
+	tell(watcher, watcher_msg(WATCHER_DROP, number));
+}
+
+void watcher_ping(struct watcher *watcher, uint32_t number)
+{
+	tell(watcher, watcher_msg(WATCHER_PING, number));
+}
