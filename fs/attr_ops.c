@@ -90,12 +90,23 @@ static void take_over(struct setattr *setattr)
 	names_changed(fs->names, inode);
 }
 
+/* Some servers say yes to a mode and leave it (ProFTPD to 0). */
+static bool is_set(const struct setattr *setattr)
+{
+	uint32_t both = setattr->attr.flags & setattr->seen.flags;
+
+	return !(both & SSH_FILEXFER_ATTR_PERMISSIONS) ||
+	       !((setattr->attr.mode ^ setattr->seen.mode) & 0777);
+}
+
 static void join(struct setattr *setattr)
 {
 	if (--setattr->pending)
 		return;
 	if (!setattr->err && setattr->seen_err)
 		setattr->err = setattr->seen_err;
+	if (!setattr->err && !is_set(setattr))
+		setattr->err = -EPERM;
 	if (!setattr->err)
 		take_over(setattr);
 	else

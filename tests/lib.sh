@@ -9,7 +9,8 @@
 #	finish                  # prints "N passed, N failed, N skipped"
 #
 # Environment: BUILD (folder of the programs), MOUNT_WITH (vastfs, or sshfs or local to compare), KEEP=1 (leave $W behind),
-# TRANSPORT (who speaks SSH: the profile's key of that name),
+# TRANSPORT (who speaks SSH: the profile's key of that name), SERVER (who answers: external, OpenSSH's sshd with its
+# sftp-server, which is the default; internal, with internal-sftp; dropbear, with OpenSSH's sftp-server; proftpd),
 # ONLY (a regular expression: run only the checks whose words match), DAEMON_LOG=1 (the daemon stays in the
 # foreground of a background job, with -vv, and its words are shown when a check fails).
 #
@@ -22,6 +23,7 @@ BUILD=${BUILD:-$ROOT/build}
 MOUNT_WITH=${MOUNT_WITH:-vastfs}
 TOOLS=$ROOT/build/tools
 PYTHON=$(command -v /usr/bin/python3 || command -v python3)
+SERVER=${SERVER:-external}
 SFTP_SERVER=${SFTP_SERVER:-}
 CHECK_TIMEOUT=${CHECK_TIMEOUT:-60}
 case $BUILD in */build/*) CHECK_TIMEOUT=$((CHECK_TIMEOUT * 3)) ;; esac
@@ -226,23 +228,52 @@ free_port() {
 
 tcp_open() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Starts an sshd that can't see our mounts (an absolute symlink back into the mount would deadlock) and whose
+# Starts the server, which can't see our mounts (an absolute symlink back into the mount would deadlock) and whose
 # processes all end with it. Its root has a home folder of its own, $W/server-home.
-#	SSHD_EXTRA: lines for its configuration   SFTP_SERVER: the Subsystem's command, or none
-#	SSHD_ENTER: a shell command run in the new mount namespace first
+#	SSHD_EXTRA: lines for sshd's configuration   SFTP_SERVER: the Subsystem's command, or none (both: OpenSSH's sshd,
+#	whatever SERVER says)   SSHD_ENTER: a shell command run in the new mount namespace first
 sshd_start() { # [PORT]
-	local port=${1:-$(free_port)} own='' home
+	local port=${1:-$(free_port)} kind=$SERVER home
+	[[ -z ${SSHD_EXTRA:-}$SFTP_SERVER ]] || kind=external
 	home=$(getent passwd "$(id -u)" | cut -d: -f6)
+	case $kind in
+	dropbear) dropbear_configure ;;
+	proftpd) proftpd_configure "$port" ;;
+	*) openssh_configure "$port" ;;
+	esac
 	if [[ $(id -u) == 0 ]]; then
 		mkdir -p /run/sshd
 		# A copy of a FUSE mount in this namespace would keep its daemon alive after the unmount.
-		own="awk '\$3 ~ /^fuse/ { print \$2 }' /proc/self/mounts | xargs -r -n 1 umount -l;"
-		own+="mount --bind '$W/server-home' '$home'; ${SSHD_ENTER:-}"
+		setsid unshare -m -p --fork --kill-child --propagation private sh -c \
+			"awk '\$3 ~ /^fuse/ { print \$2 }' /proc/self/mounts | xargs -r -n 1 umount -l
+			mount --bind '$W/server-home' '$home'; ${SSHD_ENTER:-}
+			exec $(server_command "$kind" "$port")" >>"$W/sshd.log" 2>&1 </dev/null &
+	else
+		setsid sh -c "exec $(server_command "$kind" "$port")" >>"$W/sshd.log" 2>&1 </dev/null &
 	fi
+	started sshd $!
+	disown
+	SSHD_PORT=$port
+	if ! wait_for 10 tcp_open "$port"; then
+		cat "$W/sshd.log" >&2
+		die "the server does not start"
+	fi
+	known_host "$port"
+}
+server_command() { # KIND PORT
+	case $1 in
+	dropbear) echo "dropbear -F -E -r '$W/dropbear_key' -p 127.0.0.1:$2" ;;
+	proftpd) echo "proftpd --nodaemon --config '$W/proftpd.conf'" ;;
+	*) echo "/usr/sbin/sshd -D -e -f '$W/sshd_config'" ;;
+	esac
+}
+openssh_configure() { # PORT
+	local sftp=/usr/lib/openssh/sftp-server
+	[[ $SERVER != internal ]] || sftp=internal-sftp
 	cat >"$W/sshd_config" <<-END
 		${SSHD_EXTRA:-}
 		ListenAddress 127.0.0.1
-		Port $port
+		Port $1
 		HostKey ${HOST_KEY:-$W/host_key}
 		AuthorizedKeysFile $W/authorized_keys
 		PidFile none
@@ -257,21 +288,49 @@ sshd_start() { # [PORT]
 	if [[ ${SSHD_EXTRA:-} != *PerSourcePenalties* && $(/usr/sbin/sshd -V 2>&1) =~ OpenSSH_(9\.[89]|1[0-9]) ]]; then
 		echo "PerSourcePenalties no" >>"$W/sshd_config"
 	fi
-	[[ $SFTP_SERVER == none ]] || echo "Subsystem sftp ${SFTP_SERVER:-/usr/lib/openssh/sftp-server}" >>"$W/sshd_config"
-	if [[ $(id -u) == 0 ]]; then
-		setsid unshare -m -p --fork --kill-child --propagation private \
-			sh -c "$own exec /usr/sbin/sshd -D -e -f '$W/sshd_config'" >>"$W/sshd.log" 2>&1 </dev/null &
-	else
-		setsid /usr/sbin/sshd -D -e -f "$W/sshd_config" >>"$W/sshd.log" 2>&1 </dev/null &
-	fi
-	started sshd $!
-	disown
-	SSHD_PORT=$port
-	if ! wait_for 10 tcp_open "$port"; then
-		cat "$W/sshd.log" >&2
-		die "sshd does not start"
-	fi
-	known_host "$port"
+	[[ $SFTP_SERVER == none ]] || echo "Subsystem sftp ${SFTP_SERVER:-$sftp}" >>"$W/sshd_config"
+}
+# Its own files for host key and authorized keys: the latter in the login folder.
+dropbear_configure() {
+	mkdir -p -m 700 "$W/server-home/.ssh"
+	install -m 600 "$W/authorized_keys" "$W/server-home/.ssh/authorized_keys"
+	rm -f "$W/dropbear_key"
+	dropbearconvert openssh dropbear "${HOST_KEY:-$W/host_key}" "$W/dropbear_key" >/dev/null 2>&1
+}
+proftpd_configure() { # PORT
+	ssh-keygen -e -f "$W/authorized_keys" >"$W/authorized_keys.rfc4716"
+	cat >"$W/proftpd.conf" <<-END
+		LoadModule mod_sftp.c
+		ServerType standalone
+		DefaultAddress 127.0.0.1
+		Port $1
+		UseIPv6 off
+		User root
+		Group root
+		RootLogin on
+		FSCachePolicy off
+		<IfModule mod_cap.c>
+		CapabilitiesEngine off
+		</IfModule>
+		RequireValidShell off
+		UseFtpUsers off
+		AuthOrder mod_auth_unix.c
+		PidFile $W/proftpd.pid
+		ScoreboardFile $W/proftpd.scoreboard
+		Umask 022
+		AllowOverwrite on
+		AllowStoreRestart on
+		AllowRetrieveRestart on
+		TimeoutIdle 3600
+		TimeoutNoTransfer 0
+		TimeoutStalled 0
+		SFTPEngine on
+		SFTPHostKey ${HOST_KEY:-$W/host_key}
+		# its curve25519-sha256 of Debian 12 crashes it
+		SFTPKeyExchanges ecdh-sha2-nistp256 diffie-hellman-group14-sha256
+		SFTPAuthMethods publickey
+		SFTPAuthorizedUserKeys file:$W/authorized_keys.rfc4716
+	END
 }
 
 # Puts the host key of 127.0.0.1:PORT into known_hosts.
@@ -293,11 +352,15 @@ descendants() { # PID
 	done
 }
 
-# Process ids of the server's sftp-server processes.
+# Process ids of the processes that speak SFTP, as far as they are no others.
 sftp_servers() {
-	local pid
+	local pid parent
+	parent=$(descendants "$(pid_of sshd)" | head -n 1)
 	for pid in $(descendants "$(pid_of sshd)"); do
-		[[ $(cat "/proc/$pid/comm" 2>/dev/null) != sftp-server ]] || echo "$pid"
+		case $SERVER:$(cat "/proc/$pid/comm" 2>/dev/null) in
+		*:sftp-server) echo "$pid" ;;
+		internal:sshd | proftpd:proftpd) [[ $pid == "$parent" ]] || echo "$pid" ;;
+		esac
 	done
 }
 

@@ -168,15 +168,18 @@ static void changed(struct remote_op *op, unsigned tag, const struct sftp_reply 
 	remote_settle(op, reply->err);
 }
 
-/* OpenSSH's SYMLINK has its arguments the wrong way round, and so have those who hand its
- * sftp-server on. */
+/* OpenSSH has SYMLINK's arguments the other way round than the draft, and so has nearly every
+ * server since, for its clients' sake. These went by the draft. */
 static struct packet *symlink_message(struct remote_op *op)
 {
+	static const char *const by_draft[] = {"Tectia", "SSH Secure Shell", "WinSSHD", "Bitvise"};
 	const char *peer = pool_peer(op->remote->pool), *target = (const char *)op->text;
 
-	if (strstr(peer, "OpenSSH") || strstr(peer, "dropbear"))
-		return sftp_msg_symlink(target, op->path);
-	return sftp_msg_symlink(op->path, target);
+	for (size_t i = 0; i < sizeof(by_draft) / sizeof(by_draft[0]); i++) {
+		if (strstr(peer, by_draft[i]))
+			return sftp_msg_symlink(op->path, target);
+	}
+	return sftp_msg_symlink(target, op->path);
 }
 
 static void send_change(struct remote_op *op)

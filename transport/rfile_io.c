@@ -2,6 +2,7 @@
 
 #include "conf/log.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,17 @@ static void read_ended(struct rfile_op *op, struct rfile_handle *handle)
 	read_rest(op, handle);
 }
 
+/* Behind an end that is none. ProFTPD knows of the file through a handle what it was when the
+ * handle was opened: another one sees what was written since. Takes the reference on the handle. */
+static void read_on(struct rfile_op *op, struct rfile_handle *handle)
+{
+	char path[PATH_MAX];
+
+	if (op->tries == EARLY_END_TRIES - 1 && !rfile_path(op->file, path, sizeof(path)))
+		rfile_handle_close(handle);
+	read_rest(op, handle);
+}
+
 static void read_end_confirmed(void *arg, const struct sftp_reply *reply)
 {
 	struct rfile_op *op = arg;
@@ -78,7 +90,7 @@ static void read_end_confirmed(void *arg, const struct sftp_reply *reply)
 	bool sized = reply->type == SSH_FXP_ATTRS && (reply->attr.flags & SSH_FILEXFER_ATTR_SIZE);
 	if (!reply->err && sized && reply->attr.size > op->offset + op->got &&
 	    ++op->tries < EARLY_END_TRIES) {
-		read_rest(op, handle);
+		read_on(op, handle);
 		return;
 	}
 	rfile_handle_put(handle);

@@ -185,6 +185,7 @@ static void do_open(struct job *job)
 		give_up("too many handles");
 	server->handles[slot].file = file;
 	server->handles[slot].flags = flags;
+	server->handles[slot].len = file->len;
 	server->handles[slot].serial = ++server->serials;
 	instance->handles++;
 	instance->opens++;
@@ -223,6 +224,8 @@ static void do_read(struct job *job)
 	size_t end = instance->lies_eof && instance->lies_eof < file->len
 			 ? (size_t)instance->lies_eof
 			 : file->len;
+	if (instance->old_ends && end > job->server->handles[slot].len)
+		end = job->server->handles[slot].len;
 	if (offset >= end) {
 		status(job, SSH_FX_EOF);
 		return;

@@ -28,6 +28,7 @@ struct fake_instance {
 	uint32_t clock;	      /* the mtime that a write sets */
 	uint32_t max_data;    /* of a READ's answer; 0: as asked */
 	uint64_t lies_eof;    /* reads from here on say EOF, though the file goes on; 0: no */
+	bool old_ends;	      /* a READ's end of file is where it was at the OPEN */
 	bool no_lstat;	      /* LSTAT fails */
 	uint32_t write_fails; /* the status of every WRITE, if not 0 */
 	uint32_t open_fails;  /* the status of every OPEN, if not 0 */
@@ -53,6 +54,7 @@ struct fake_server {
 		struct fake_file *file; /* NULL: free */
 		uint32_t flags;
 		unsigned serial;
+		size_t len; /* of the file, at the OPEN */
 	} handles[FAKE_HANDLES];
 	unsigned serials;
 	unsigned reads, writes, worked; /* requests done */

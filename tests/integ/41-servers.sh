@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 setup_dirs
 setup_keys
-SERVER=/usr/lib/openssh/sftp-server
+SFTP=/usr/lib/openssh/sftp-server
 
 big_both_ways() {
 	head -c 20000000 /dev/urandom >"$W/local/big"
@@ -100,12 +100,12 @@ SSHD_EXTRA='RekeyLimit 1M' with_server "rekeying after each megabyte" big_both_w
 SSHD_EXTRA='RekeyLimit 1M
 Ciphers aes256-gcm@openssh.com,aes128-ctr
 Compression no' with_server "aes128-ctr or gcm" big_both_ways
-SFTP_SERVER="$SERVER -P posix-rename,hardlink,fsync,lsetstat,limits,expand-path,statvfs,fstatvfs,copy-data,home-directory,users-groups-by-id@openssh.com" \
+SFTP_SERVER="$SFTP -P posix-rename,hardlink,fsync,lsetstat,limits,expand-path,statvfs,fstatvfs,copy-data,home-directory,users-groups-by-id@openssh.com" \
 	with_server "a server without extensions" everyday big_both_ways
 if [[ $MOUNT_WITH == vastfs ]]; then
-	SFTP_SERVER="$SERVER -P hardlink,lsetstat" with_server "no hard links, no times of links" poor_links
+	SFTP_SERVER="$SFTP -P hardlink,lsetstat" with_server "no hard links, no times of links" poor_links
 	SFTP_SERVER=internal-sftp with_server "internal-sftp" everyday
-	SFTP_SERVER="$SERVER -u 077" with_server "a server with umask 077" everyday
+	SFTP_SERVER="$SFTP -u 077" with_server "a server with umask 077" everyday
 	SSHD_EXTRA='MaxSessions 1' with_server "one channel per connection" everyday big_both_ways
 	SSHD_EXTRA='MaxStartups 1:100:1' with_server "one connection at a time may log in" everyday
 	with_server "sftp-server killed, again and again" pool_death

@@ -530,9 +530,9 @@ static void test_symlink_order(void **unused)
 		const char *peer;
 		bool swapped;
 	} peers[] = {{"SSH-2.0-OpenSSH_8.2p1 Ubuntu-4", true}, {"SSH-2.0-dropbear_2022.83", true},
-	    {"SSH-2.0-mod_sftp", false}};
+	    {"SSH-2.0-mod_sftp", true}, {"SSH-2.0-6.1.3.1337 SSH Tectia Server", false}};
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
 		setup_with(rich, peers[i].peer);
 		CALL(remote_symlink(t.remote, "to", "/l", on_done, NULL));
 		assert_string_equal(far.first, peers[i].swapped ? "to" : "/l");

@@ -144,8 +144,19 @@ static void test_an_early_end_is_not_believed(void **state)
 	assert_int_equal(read_file(file, 2000, 1000, RFILE_SMALL, got, &len), -EIO);
 	assert_int_equal(read_file(file, 500, 1000, RFILE_SMALL, got, &len), -EIO);
 
-	/* Really truncated meanwhile: the size confirms it. */
+	/* A server whose handles know the size that was: another handle is opened. */
 	rig.pool.instance.lies_eof = 0;
+	rig.pool.instance.old_ends = true;
+	remote->len = 1000;
+	struct rfile *writer = open_file("/f", SSH_FXF_READ | SSH_FXF_WRITE);
+	assert_int_equal(write_file(writer, 1000, data + 1000, 4000, RFILE_SMALL), 0);
+	assert_int_equal(read_file(writer, 500, 1000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 1000);
+	assert_memory_equal(got, data + 500, 1000);
+	rfile_put(writer);
+	rig.pool.instance.old_ends = false;
+
+	/* Really truncated meanwhile: the size confirms it. */
 	remote->len = 1200;
 	assert_int_equal(read_file(file, 500, 1000, RFILE_SMALL, got, &len), 0);
 	assert_int_equal(len, 700);
