@@ -292,7 +292,7 @@ openssh_configure() { # PORT
 }
 # Its own files for host key and authorized keys: the latter in the login folder.
 dropbear_configure() {
-	mkdir -p -m 700 "$W/server-home/.ssh"
+	mkdir -p "$W/server-home/.ssh"
 	install -m 600 "$W/authorized_keys" "$W/server-home/.ssh/authorized_keys"
 	rm -f "$W/dropbear_key"
 	dropbearconvert openssh dropbear "${HOST_KEY:-$W/host_key}" "$W/dropbear_key" >/dev/null 2>&1
