@@ -10,6 +10,7 @@
 #define REFUSED_MS 60000 /* before the instance is asked again for one that it refused */
 #define LINK_MS 15000	 /* a dead link is noticed by then (N2) */
 #define HOLD_MS 600000
+#define LOOKS_MAX 100000 /* names gone through when it has come up */
 #define DOUBT_MS 2000
 #define TICK_MS 400
 #define PROFITS_MS 2000 /* pings go on for that long after somebody profited */
@@ -210,6 +211,29 @@ bool watched_names(struct fs *fs, const struct inode *folder)
 
 /* --- the watcher's life --- */
 
+/* What was looked at before it ran: the kernel may go on with it without asking for long. */
+static void want_below(struct fs *fs, struct inode *folder, unsigned *looks)
+{
+	struct dentry *dentry;
+
+	if (folder->folder->complete && !want(fs, folder, fs_now_ms(fs)))
+		return;
+	TAILQ_FOREACH (dentry, &folder->folder->children, sibling) {
+		if (!*looks)
+			return;
+		--*looks;
+		if (dentry->inode && dentry->inode->folder)
+			want_below(fs, dentry->inode, looks);
+	}
+}
+
+void watched_want_known(struct fs *fs)
+{
+	unsigned looks = LOOKS_MAX;
+
+	want_below(fs, names_root(fs->names), &looks);
+}
+
 static void on_up(void *arg, uint32_t limit)
 {
 	struct fs *fs = arg;
@@ -219,6 +243,7 @@ static void on_up(void *arg, uint32_t limit)
 	watched->flying = false;
 	watched->proof_ms = 0;
 	log_verbose("python3 watches the instance's folders, at most %u", watched->most);
+	watched_want_known(fs);
 }
 
 static void on_down(void *arg)

@@ -233,6 +233,7 @@ static void take_lost(struct fs *fs)
 	log_verbose("the instance had more changes than could be told");
 	while (!TAILQ_EMPTY(&watched->lru))
 		watched_remove(watched, TAILQ_FIRST(&watched->lru));
+	watched_want_known(fs);
 }
 
 void watched_message(struct fs *fs, const struct watcher_message *message)

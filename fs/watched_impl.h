@@ -45,6 +45,9 @@ struct watch *watched_find(struct watched *watched, uint32_t number);
 /* Takes it off its folder and frees it. */
 void watched_remove(struct watched *watched, struct watch *watch);
 
+/* All folders whose listing is known are to be watched. */
+void watched_want_known(struct fs *fs);
+
 /* watched_events.c: the watcher has told something. */
 void watched_message(struct fs *fs, const struct watcher_message *message);
 /* Compares the digest with what is known. */
