@@ -214,6 +214,19 @@ static void touch(struct names *names, struct inode *inode)
 	TAILQ_INSERT_TAIL(&names->lru, inode, lru);
 }
 
+void names_recent(
+    struct names *names, unsigned most, void (*visit)(void *arg, struct inode *inode), void *arg)
+{
+	struct inode *inode;
+
+	TAILQ_FOREACH_REVERSE(inode, &names->lru, inode_queue, lru)
+	{
+		if (!most--)
+			break;
+		visit(arg, inode);
+	}
+}
+
 /* --- reports of the instance --- */
 
 struct dentry *names_find(struct names *names, struct inode *folder, const char *name)

@@ -178,6 +178,9 @@ void names_pend_inode(struct inode *inode);
 void names_settle_inode(struct names *names, struct inode *inode);
 /* There are other names in the folder than those known. */
 void names_incomplete(struct names *names, struct inode *folder);
+/* The inodes that were used last, the last one first, at most that many; visit changes no names. */
+void names_recent(
+    struct names *names, unsigned most, void (*visit)(void *arg, struct inode *inode), void *arg);
 /* What is known of the name may be wrong: the instance is to be asked again. */
 void names_doubt(struct names *names, struct inode *folder, const char *name);
 

@@ -8,7 +8,7 @@
 #include "cache/names.h"
 
 struct names {
-	TAILQ_HEAD(, inode) lru; /* all inodes, the coldest first */
+	TAILQ_HEAD(inode_queue, inode) lru; /* all inodes, the coldest first */
 	struct inode *root;
 	char *root_path; /* "" for "/" */
 	uint64_t tick;

@@ -2,6 +2,7 @@
 #include "cache/store.h"
 #include "conf/log.h"
 #include "conf/paths.h"
+#include "fs/doubt.h"
 #include "fs/drain.h"
 #include "fs/spooling.h"
 #include "transport/commands.h"
@@ -179,6 +180,19 @@ static void order_forward(struct client *client, const json_t *request)
 		client_close(client);
 }
 
+/* The notifier's thread answers. */
+static void order_doubt(struct client *client)
+{
+	int copy = copy_socket(client);
+
+	if (copy < 0) {
+		answer_result(client, -EMFILE);
+		return;
+	}
+	doubt_all(client->fs, copy);
+	client_close(client);
+}
+
 /* The connection becomes a program's on the instance; from here on it is the commands' thread's. */
 static void hand_over(struct client *client)
 {
@@ -262,6 +276,8 @@ static void handle(struct client *client)
 	} else if (!strcmp(command, "retry") || !strcmp(command, "discard")) {
 		order_spool(client, !strcmp(command, "retry"),
 		    json_string_value(json_object_get(request, "path")));
+	} else if (!strcmp(command, "doubt")) {
+		order_doubt(client);
 	} else if (!strcmp(command, "drop")) {
 		content_pool_drop(client->fs->contents);
 		answer_result(client, 0);

@@ -41,8 +41,9 @@ bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 	/* What is not there yet, or is on its way, is known here best. */
 	return inode->pending || (inode->folder && inode->folder->changing) ||
 	       openfile_dirty(inode) || fs_offline(fs) ||
-	       names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs)) ||
-	       watched_attr(fs, inode);
+	       (inode->checked_ms > fs->doubt_ms &&
+		   (names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs)) ||
+		       watched_attr(fs, inode)));
 }
 
 /* --- the instance's clock --- */

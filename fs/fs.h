@@ -82,6 +82,8 @@ struct fs {
 	uid_t local_uid; /* whose the login user's files are here */
 	gid_t local_gid;
 	time_t started;
+	/* What was asked for until then may be outdated (fs/doubt.c); loop ms, 0: never. */
+	uint64_t doubt_ms;
 	/* The instance's clock was at least that when the loop's was that; 0: not known. */
 	int64_t clock_there;
 	uint64_t clock_ms;

@@ -28,10 +28,11 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 	if (dentry && dentry->pending) /* removed here, and not there yet */
 		return true;
 	/* Without a link what is not known must not be taken for missing: that waits. */
-	if (dentry && dentry->checked_ms &&
+	if (dentry && dentry->checked_ms > fs->doubt_ms &&
 	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
 		return true;
-	return names_listing_fresh(folder, now, fs_wall(), max) || watched_names(fs, folder);
+	return folder->folder->listed_ms > fs->doubt_ms &&
+	       (names_listing_fresh(folder, now, fs_wall(), max) || watched_names(fs, folder));
 }
 
 /* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again.

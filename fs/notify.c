@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Beyond this the kernel's own timeouts have to do. */
 #define QUEUE_MAX 10000
@@ -13,6 +14,7 @@ struct notice {
 	STAILQ_ENTRY(notice) link;
 	fuse_ino_t node;
 	bool pages;  /* without a name: the node's pages too, not only its attributes */
+	int fd;	     /* nothing to tell: who asked is answered; or -1 */
 	char name[]; /* empty: the node itself */
 };
 
@@ -26,8 +28,21 @@ struct notifier {
 	struct fuse_session *session;
 };
 
+static void notice_free(struct notice *notice)
+{
+	if (notice && notice->fd >= 0)
+		close(notice->fd);
+	free(notice);
+}
+
 static void tell(struct notifier *notifier, const struct notice *notice)
 {
+	static const char answer[] = "{\"ok\":true}\n";
+
+	if (notice->fd >= 0) {
+		(void)!write(notice->fd, answer, sizeof(answer) - 1);
+		return;
+	}
 	/* An error means that the kernel does not know the node or the name (any more). */
 	if (notice->name[0])
 		fuse_lowlevel_notify_inval_entry(
@@ -52,7 +67,7 @@ static void *run(void *arg)
 		notifier->queued--;
 		pthread_mutex_unlock(&notifier->lock);
 		tell(notifier, notice);
-		free(notice);
+		notice_free(notice);
 		pthread_mutex_lock(&notifier->lock);
 	}
 	pthread_mutex_unlock(&notifier->lock);
@@ -108,28 +123,36 @@ void notifier_stop(struct fs *fs)
 		fuse_loop_refuse(fs);
 	while ((notice = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, link);
-		free(notice);
+		notice_free(notice);
 	}
 	pthread_mutex_destroy(&notifier->lock);
 	pthread_cond_destroy(&notifier->wake);
 	free(notifier);
 }
 
-/* pages: without a name, the pages too, not only the attributes. must: the kernel has no time limit
- * of its own for it. */
-static void post(struct fs *fs, fuse_ino_t node, const char *name, bool pages, bool must)
+/* NULL when memory is out. */
+static struct notice *notice_new(fuse_ino_t node, const char *name, bool pages)
 {
-	struct notifier *notifier = fs->notifier;
-	struct notice *notice;
+	struct notice *notice = malloc(sizeof(*notice) + strlen(name) + 1);
 
-	if (!notifier)
-		return;
-	notice = malloc(sizeof(*notice) + strlen(name) + 1);
 	if (!notice)
-		return;
+		return NULL;
 	notice->node = node;
 	notice->pages = pages;
+	notice->fd = -1;
 	strcpy(notice->name, name);
+	return notice;
+}
+
+/* Takes the notice. */
+static void queue(struct fs *fs, struct notice *notice, bool must)
+{
+	struct notifier *notifier = fs->notifier;
+
+	if (!notice || !notifier) {
+		notice_free(notice);
+		return;
+	}
 	pthread_mutex_lock(&notifier->lock);
 	if (must || notifier->queued < QUEUE_MAX) {
 		notifier->queued++;
@@ -138,7 +161,25 @@ static void post(struct fs *fs, fuse_ino_t node, const char *name, bool pages, b
 		pthread_cond_signal(&notifier->wake);
 	}
 	pthread_mutex_unlock(&notifier->lock);
-	free(notice);
+	notice_free(notice);
+}
+
+/* pages: without a name, the pages too, not only the attributes. must: the kernel has no time limit
+ * of its own for it. */
+static void post(struct fs *fs, fuse_ino_t node, const char *name, bool pages, bool must)
+{
+	queue(fs, notice_new(node, name, pages), must);
+}
+
+void notify_done(struct fs *fs, int fd)
+{
+	struct notice *notice = notice_new(0, "", false);
+
+	if (notice)
+		notice->fd = fd;
+	else
+		close(fd);
+	queue(fs, notice, true);
 }
 
 void notify_content(struct fs *fs, const struct inode *inode)

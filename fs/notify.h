@@ -16,6 +16,8 @@ int notifier_start(struct fs *fs);
  * holds what the thread's notice needs is refused its request, so that both can go on. */
 void notifier_stop(struct fs *fs);
 
+/* Writes {"ok": true} and a newline to fd when all before it has been told; fd is taken. */
+void notify_done(struct fs *fs, int fd);
 /* Attributes alone. */
 void notify_attr(struct fs *fs, const struct inode *inode);
 void notify_content(struct fs *fs, const struct inode *inode);

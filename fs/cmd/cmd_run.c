@@ -3,10 +3,13 @@
 #include "fs/cmd/commands.h"
 #include "fs/cmd/far.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define FAILED 255
@@ -58,11 +61,39 @@ static char *make_line(const struct client_mount *mount, const struct options *o
 	return line;
 }
 
+/* By ssh, in a process of its own: there is something to do behind it. */
+static int run_by_ssh(
+    const struct client_mount *mount, const char *line, bool pty, struct conf_error *error)
+{
+	pid_t parent = getpid(), child;
+	int status = 0;
+
+	fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		if (!prctl(PR_SET_PDEATHSIG, SIGTERM) && getppid() == parent)
+			far_mount_by_ssh(mount->status, line, pty, error);
+		if (error->text[0])
+			command_fail("run", error);
+		_exit(FAILED);
+	}
+	if (child < 0) {
+		conf_fail(error, errno, "fork: %s", strerror(errno));
+		return FAILED;
+	}
+	signal(SIGINT, SIG_IGN); /* the terminal's reach ssh too */
+	signal(SIGQUIT, SIG_IGN);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 static int run(
     const struct options *options, const struct client_mount *mount, struct conf_error *error)
 {
 	bool pty = options->pty < 0 ? isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) : options->pty;
 	char *line = make_line(mount, options, !pty);
+	struct conf_error ignored = {.text = ""};
 	int status = FAILED;
 
 	if (!line)
@@ -74,11 +105,11 @@ static int run(
 	if (status == FAR_BY_SSH) {
 		free(line);
 		line = make_line(mount, options, false);
-		if (line)
-			far_mount_by_ssh(mount->status, line, pty, error);
-		status = FAILED;
+		status = line ? run_by_ssh(mount, line, pty, error) : FAILED;
 	}
 	free(line);
+	/* What it made and changed is looked at next. */
+	(void)client_call(mount->socket, "doubt", NULL, &ignored);
 	return status;
 }
 

@@ -228,6 +228,25 @@ shell_without_mount() {
 	rc_is 4 "$PYTHON" "$W/shell.py" "$V" ssh gpu
 }
 
+# What a program there made and changed is seen at once, however old what was known is.
+results() {
+	local i
+	mkdir "$REMOTE/results"
+	for i in 1 2 3; do echo "$i" >"$REMOTE/results/old$i"; done
+	touch -d "2020-01-01" "$REMOTE/results"/* "$REMOTE/results"
+	cd "$MNT/results"
+	wait_for 5 test -e old3
+	eq "$(cat old*)" $'1\n2\n3'
+	eq "$(stat -c %s old2)" 2
+	fails test -e new
+	eq "$(echo *)" "old1 old2 old3"
+	"$V" run sh -c 'echo changed >old1; chmod 700 old2; rm old3; echo new >new; touch -d 2020-01-01 . *'
+	eq "$(echo *)" "new old1 old2"
+	eq "$(cat new old1)" $'new\nchanged'
+	eq "$(stat -c %a old2)" 700
+	eq "$(stat -c %s old1)" 8
+	fails test -e old3
+}
 by_ssh() {
 	umount_fs
 	write_profile "transport = ssh"
@@ -236,6 +255,9 @@ by_ssh() {
 	echo "echo saved by ssh; exit 3" >"$MNT/by-ssh.sh"
 	rc_is 3 "$V" run sh by-ssh.sh
 	has "$OUT" "saved by ssh"
+	fails test -e by-ssh.made
+	"$V" run touch by-ssh.made
+	test -e by-ssh.made
 	eq "$("$V" run printf '%s|' "it's" 'x y')" "it's|x y|"
 	eq "$(echo in | "$V" run cat)" in
 	rc_is 4 "$PYTHON" "$W/shell.py" "$V" ssh
@@ -249,6 +271,7 @@ check "the same folder; words as they are" same_folder
 check "no shell sees a name or a word unquoted" no_shell_sees_it
 check "what was written here has arrived before" after_saving
 check "exit status" exit_status
+check "what it made and changed is seen at once" results
 check "input, output and errors" streams
 check "a program that nobody listens to" slow_reader
 check "signals reach it; it ends with us" signals
