@@ -8,7 +8,6 @@
 
 #define WINDOW_FIRST 4u
 #define WINDOW_MAX 512u
-#define UNDERWAY_MAX 1024u
 /* Bytes that a window stands for. */
 #define FILE_BYTES (64u << 10)
 #define BYTES_FIRST (256u << 10)
@@ -29,8 +28,10 @@ struct ahead *ahead_new(struct fs *fs)
 {
 	struct ahead *ahead = calloc(1, sizeof(*ahead));
 
-	if (ahead)
-		ahead->fs = fs;
+	if (!ahead)
+		return NULL;
+	ahead->fs = fs;
+	TAILQ_INIT(&ahead->own.files);
 	return ahead;
 }
 
@@ -78,6 +79,8 @@ void ahead_free(struct ahead *ahead)
 		return;
 	for (i = 0; i < AHEAD_STREAMS; i++)
 		stream_clear(ahead->fs, &ahead->streams[i]);
+	while (!TAILQ_EMPTY(&ahead->own.files))
+		ahead_own_remove(ahead->fs, TAILQ_FIRST(&ahead->own.files));
 	free(ahead);
 }
 
@@ -176,7 +179,8 @@ static void go(struct fs *fs, struct ahead_stream *stream)
 	unsigned passed = 0;
 
 	while (passed < PASSED_MOST && stream->waiting < stream->window &&
-	       stream->waiting_bytes < most_bytes(stream) && fs->ahead->underway < UNDERWAY_MAX &&
+	       stream->waiting_bytes < most_bytes(stream) &&
+	       fs->ahead->underway < AHEAD_UNDERWAY_MAX &&
 	       (inode = ahead_place_next(fs, &stream->place, listings)))
 		passed += !plan(fs, stream, inode);
 }
@@ -318,6 +322,7 @@ static void start(
 enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 {
 	struct inode *folder = names_parent(inode);
+	struct openfile *open = inode->open;
 	enum ahead_found found = AHEAD_ABSENT;
 	struct ahead_stream *stream;
 	int level;
@@ -328,6 +333,10 @@ enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 		found = AHEAD_UNDERWAY;
 	if (inode->attr.size > AHEAD_FILE_MAX || !folder)
 		return found;
+	if (open && open->own_listed) {
+		ahead_own_opened(fs, open, found != AHEAD_ABSENT);
+		return found;
+	}
 	clear_ended(fs);
 	stream = by_mark(fs->ahead, inode->ahead);
 	if (stream) {

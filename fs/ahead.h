@@ -5,6 +5,7 @@
  *
  *	ahead.c        who reads what: streams of opens, how far to go ahead of each
  *	ahead_order.c  which file comes next: a place in the tree, and the order of a folder's names
+ *	ahead_own.c    files that were written here
  *	ahead_fetch.c  one file: OPEN and LSTAT, then READs, FSTAT and CLOSE; two round trips,
  *	               hundreds under way together, on the bulk channels (N3)
  *
@@ -52,6 +53,14 @@ enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid);
 /* After AHEAD_UNDERWAY: done is called once, later, whether or not it came to something. False:
  * memory is out. */
 bool ahead_wait(struct inode *inode, void (*done)(void *arg), void *arg);
+/* A file that was written here is on the instance. Programs read such files back in any order (git
+ * its objects): when a few opens had to ask, all of them are checked, and checked again, as long as
+ * they are wanted. remove: it is going away. */
+struct openfile;
+void ahead_own_add(struct fs *fs, struct openfile *open);
+void ahead_own_remove(struct fs *fs, struct openfile *open);
+/* A program has to wait for a look at the inode. */
+void ahead_own_missed(struct fs *fs, struct inode *inode);
 /* A folder has been listed: streams that waited for it go on. */
 void ahead_listed(struct fs *fs);
 

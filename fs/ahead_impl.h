@@ -6,6 +6,7 @@
 
 #define AHEAD_STREAMS 8
 #define AHEAD_DEPTH 32
+#define AHEAD_UNDERWAY_MAX 1024u
 
 /* --- ahead_order.c --- */
 
@@ -79,8 +80,22 @@ struct ahead_stream {
 	uint64_t listed_ms; /* when the folder was last listed for the checks */
 };
 
+/* Files that were written here, in the order of writing. */
+struct ahead_own {
+	TAILQ_HEAD(, openfile) files;
+	struct openfile *next; /* to be checked; NULL: the first */
+	unsigned n, misses;
+	uint64_t missed_ms, active_ms; /* since when misses counts; when they were last read back */
+};
+
+/* --- ahead_own.c --- */
+
+/* A program opens one of them; found: without asking. */
+void ahead_own_opened(struct fs *fs, struct openfile *open, bool found);
+
 struct ahead {
 	struct fs *fs;
+	struct ahead_own own;
 	struct ahead_stream streams[AHEAD_STREAMS];
 	uint32_t marks;
 	unsigned underway;

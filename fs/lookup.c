@@ -1,4 +1,5 @@
 /* LOOKUP, FORGET, GETATTR, ACCESS. */
+#include "fs/ahead.h"
 #include "fs/burst.h"
 #include "fs/listing.h"
 #include "fs/openfile.h"
@@ -109,6 +110,8 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	strcpy(lookup->name, name);
 	request_pin(&lookup->request, folder);
+	if (dentry && dentry->inode)
+		ahead_own_missed(fs, dentry->inode);
 	err = refresh_name(fs, folder, name, on_looked_up, lookup);
 	if (err)
 		request_end(&lookup->request, err);
@@ -172,6 +175,7 @@ void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	if (!request)
 		return;
 	request_pin(request, inode);
+	ahead_own_missed(fs, inode);
 	err = refresh_inode(fs, inode, on_refreshed, request);
 	if (err)
 		request_end(request, err);

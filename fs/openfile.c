@@ -37,6 +37,7 @@ void openfile_free(struct inode *inode)
 	if (!open)
 		return;
 	inode->open = NULL;
+	ahead_own_remove(open->fs, open);
 	content_free(open->content);
 	free(open);
 }

@@ -35,9 +35,12 @@ struct openfile {
 	uint64_t base_size;
 	uint32_t base_mtime;
 	bool based;
-	bool kernel_stale; /* the kernel may hold pages of another version */
-	bool own;	   /* all that is in it was written here */
-	uint64_t own_ms;   /* when the instance had just that; 0: that is not known */
+	bool kernel_stale;		/* the kernel may hold pages of another version */
+	bool own;			/* all that is in it was written here */
+	uint64_t own_ms;		/* when the instance had just that; 0: that is not known */
+	TAILQ_ENTRY(openfile) own_link; /* fs/ahead_own.c, while own_listed */
+	bool own_listed;
+	unsigned own_unwanted;
 };
 
 struct handle {

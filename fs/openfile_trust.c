@@ -72,6 +72,7 @@ void openfile_confirmed(struct fs *fs, struct openfile *open, uint64_t sent_ms, 
 	if (!open->own)
 		return;
 	open->own_ms = sent_ms;
+	ahead_own_add(fs, open);
 	if (!dated || !fs_settled(fs, inode))
 		return;
 	open->suspect = false;

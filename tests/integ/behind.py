@@ -273,6 +273,24 @@ def order():
         time.sleep(1.1)  # sleep: R2 lets a check be a second old
         eq(get(m("back", "f7")), b"X" * 1000)
 
+    @test("what was written lately is read back in any order with few waits; what changed there is seen")
+    def _():
+        clean("any")
+        names = [m("any", f"d{n % 20}", f"f{n}") for n in range(200)]
+        with far_away() as waited:
+            for n in range(20):
+                os.mkdir(m("any", f"d{n}"))
+            for n, name in enumerate(names):
+                put(name, b"%d" % n * 500)
+                os.utime(name, (1.5e9, 1.5e9 + n))
+            synced()
+            time.sleep(1.1)  # sleep: until no check is new enough
+            put(there("any", "d7", "f7"), b"X" * 500)
+            before = waited()
+            for n in random.Random(1).sample(range(200), 200):
+                eq(get(names[n]), b"X" * 500 if n == 7 else b"%d" % n * 500)
+            assert waited() - before < 100, waited() - before
+
     @test("times that were set let what was written be told from what follows")
     def _():
         clean("dated")
