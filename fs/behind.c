@@ -164,6 +164,16 @@ static void send_item(void *arg, struct outbox_item *item)
 		behind_send_names(behind);
 }
 
+void behind_send_again(struct behind *behind)
+{
+	struct fs *fs = behind->fs;
+
+	if (find_channel(fs))
+		behind_send_create(behind, true);
+	else
+		pool_wait(remote_pool(fs->remote), LANE_FILES, 0, on_no_channel, behind);
+}
+
 void behind_answered(struct behind *behind, int err)
 {
 	if (behind->fs->outbox)
@@ -221,6 +231,7 @@ static void ended(void *arg, struct outbox_item *item, int err)
 	struct fs *fs = arg;
 
 	fs->changes_ended++;
+	behind_forget_put_off(behind);
 	behind->current = !behind->inode || behind->inode->changed_tick <= behind->tick;
 	settle(behind);
 	if (item->kind == OUTBOX_CREATE)
@@ -237,6 +248,7 @@ static void ended(void *arg, struct outbox_item *item, int err)
 		forget(behind);
 	}
 	behind_free(behind);
+	behind_one_less(fs);
 }
 
 static const struct outbox_sink sink = {.send = send_item, .ended = ended, .want_link = want_link};
@@ -244,6 +256,7 @@ static const struct outbox_sink sink = {.send = send_item, .ended = ended, .want
 int behind_start(struct fs *fs)
 {
 	TAILQ_INIT(&fs->failures);
+	TAILQ_INIT(&fs->put_off);
 	fs->outbox = outbox_new(&sink, fs);
 	return fs->outbox ? 0 : -ENOMEM;
 }

@@ -65,4 +65,14 @@ uint64_t behind_files(const struct fs *fs);
  * somebody was told, or now. */
 void behind_sync(struct fs *fs, void (*done)(void *arg, int err), void *arg);
 
+/* --- the instance's handles (behind_scarce.c) --- */
+/* Tries again to create what was put off; every second. */
+void behind_take_up(struct fs *fs, unsigned most);
+/* An open of a program's failed. True: perhaps for want of handles that what is in the outbox has,
+ * and done(arg, err) will be called when that is empty; once (*waited). */
+bool behind_wait_for_handles(
+    struct fs *fs, int err, bool *waited, void (*done)(void *arg, int err), void *arg);
+/* May a file be created behind its caller, and be open until its data has followed? */
+bool behind_has_handles(struct fs *fs);
+
 #endif

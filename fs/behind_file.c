@@ -126,6 +126,8 @@ static void on_created(void *arg, int err, const struct sftp_attr *attr)
 		behind_send_create(behind, false);
 		return;
 	}
+	if (err && behind_put_off(behind, err))
+		return;
 	if (err) {
 		if (err != -ENOTCONN)
 			rfile_give_up(behind->handle->file, err);

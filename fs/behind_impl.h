@@ -16,10 +16,13 @@ struct behind {
 
 	/* What is to be made, or set (OUTBOX_FILE, OUTBOX_SETATTR). */
 	struct sftp_attr attr;
-	bool exclusive; /* a create: nothing may stand there */
-	bool give;	/* uid and gid of attr are to be the new one's */
-	bool pipelined; /* a file: the attributes went out with the data */
-	bool existed;	/* a create: something stood there, and was taken */
+	bool exclusive;		     /* a create: nothing may stand there */
+	bool give;		     /* uid and gid of attr are to be the new one's */
+	bool pipelined;		     /* a file: the attributes went out with the data */
+	bool existed;		     /* a create: something stood there, and was taken */
+	TAILQ_ENTRY(behind) put_off; /* while is_put_off: fs->put_off */
+	bool is_put_off;
+	uint64_t refused_ms; /* when the instance first refused it, perhaps for want of handles */
 
 	/* What came back. */
 	unsigned replies;
@@ -69,5 +72,14 @@ void behind_send_file(struct behind *behind);
 void behind_ended_names(struct behind *behind, int err);
 void behind_ended_create(struct behind *behind, int err);
 void behind_ended_file(struct behind *behind, int err);
+
+/* --- behind_scarce.c --- */
+/* A create failed; true: it is tried again when handles may have come free. */
+bool behind_put_off(struct behind *behind, int err);
+void behind_forget_put_off(struct behind *behind);
+/* A change has ended, and handles with it. */
+void behind_one_less(struct fs *fs);
+/* behind.c: a create that was put off. */
+void behind_send_again(struct behind *behind);
 
 #endif

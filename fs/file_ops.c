@@ -15,7 +15,7 @@ struct create {
 	struct rfile *file;
 	struct sftp_attr attr;
 	mode_t mode;
-	bool existed;
+	bool existed, waited;
 	char name[256];
 	struct turn turn;
 };
@@ -79,6 +79,13 @@ static void fix_created(struct create *create)
 		end_create(create);
 }
 
+static void go_create(struct request *request, int err);
+
+static void on_handles(void *arg, int err)
+{
+	go_create(arg, err);
+}
+
 static void on_created(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
 {
 	struct create *create = arg;
@@ -92,6 +99,8 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		    &nobody_yet, on_created, create);
 		return;
 	}
+	if (err && behind_wait_for_handles(fs, err, &create->waited, on_handles, create))
+		return;
 	if (err) {
 		names_incomplete(fs->names, create->folder);
 		request_end(&create->request, err);
@@ -127,7 +136,8 @@ static bool may_create_behind(const struct create *create)
 	const struct dentry *dentry = names_find(fs->names, create->folder, create->name);
 
 	return (!dentry || !dentry->inode) && burst_on(fs, create->request.pid) &&
-	       burst_ground(fs, create->folder, create->name) && burst_room(fs);
+	       burst_ground(fs, create->folder, create->name) && burst_room(fs) &&
+	       behind_has_handles(fs);
 }
 
 static void create_behind(struct create *create)

@@ -111,6 +111,8 @@ struct fs {
 	struct outbox *outbox; /* changes that were answered and are not there yet (fs/behind.c) */
 	struct pool_channel *outbox_channel; /* that they go through; counted; or NULL */
 	bool outbox_link;		     /* a link is being waited for */
+	TAILQ_HEAD(, behind) put_off;	     /* creates that the instance had no handles for */
+	uint64_t scarce_ms;		     /* when it last had none; 0: never */
 	struct burst bursts[64];
 	struct room room;
 	struct space space;

@@ -1,10 +1,12 @@
 #include "fs/fuse_loop.h"
 #include "conf/log.h"
+#include "fs/behind.h"
 #include "fs/held.h"
 #include "fs/openfile.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +117,7 @@ static void on_second(uv_timer_t *timer)
 {
 	requests_handle_timeouts(timer->data);
 	handles_ask_late(timer->data);
+	behind_take_up(timer->data, UINT_MAX);
 }
 
 /* Commas and backslashes are FUSE's own in option strings. */

@@ -1,6 +1,7 @@
 /* OPEN. */
 #include "conf/log.h"
 #include "fs/ahead.h"
+#include "fs/behind.h"
 #include "fs/burst.h"
 #include "fs/disk.h"
 #include "fs/openfile.h"
@@ -14,6 +15,7 @@ struct open {
 	struct fuse_file_info fi;
 	struct rfile *file;
 	struct sftp_attr attr;
+	bool waited;
 	struct turn turn;
 };
 
@@ -78,11 +80,15 @@ static bool takes_privileges(const struct open *open)
 	       ((mode & S_ISUID) || (mode & with_group) == with_group);
 }
 
+static void on_handles(void *arg, int err);
+
 static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
 {
 	struct open *open = arg;
 	struct sftp_attr mode = {.flags = SSH_FILEXFER_ATTR_PERMISSIONS};
 
+	if (err && behind_wait_for_handles(open->request.fs, err, &open->waited, on_handles, open))
+		return;
 	if (err) {
 		open->inode->checked_ms = 0;
 		request_end(&open->request, err);
@@ -126,6 +132,16 @@ static void send_open(struct open *open)
 	request_sent(&open->request);
 	rfile_open(fs->remote, open->turn.path, openfile_sftp_flags(open->fi.flags), 0, &owner,
 	    on_opened, open);
+}
+
+static void on_handles(void *arg, int err)
+{
+	struct open *open = arg;
+
+	if (err)
+		request_end(&open->request, err);
+	else
+		send_open(open);
 }
 
 static void on_ready_to_truncate(void *arg, int err)

@@ -178,6 +178,20 @@ few_handles() {
 	END
 }
 
+# Creates that are answered before they are sent are open there until their data has followed.
+few_handles_burst() {
+	local n
+	mkdir "$W/local/burst"
+	for n in {1..60}; do echo "number $n" >"$W/local/burst/$n"; done
+	cp -r "$W/local/burst" "$MNT/burst"
+	"$BUILD/vastfs" sync "$MNT"
+	same_tree "$W/local/burst" "$REMOTE/burst"
+	eq "$(status .behind.failed)" 0 "failed late:"
+	# and a program that reads while they are under way
+	cp -r "$MNT/burst" "$MNT/burst2"
+	same_tree "$W/local/burst" "$REMOTE/burst2"
+}
+
 check "mounts" mount_fs
 fault_check "sshd is killed and started again" server_restarts
 fault_check "sftp-servers are killed one by one" processes_die
@@ -189,12 +203,17 @@ SSHD_EXTRA='ClientAliveInterval 0
 TCPKeepAlive no' with_server "no keepalives of the server"
 umount_all
 sshd_kill
-printf '#!/bin/sh\nulimit -n 20\nexec /usr/lib/openssh/sftp-server\n' >"$W/few"
+# one that does not say how few
+printf '#!/bin/sh\nulimit -n 20\nexec /usr/lib/openssh/sftp-server -P limits\n' >"$W/few"
 chmod 755 "$W/few"
 SFTP_SERVER=$W/few sshd_start
+proxy_start --delay 10
 write_profile "timeout = $LIMIT"
 check "a server of few handles: mounts" mount_fs
+fault_check "a server of few handles: a burst of new files" few_handles_burst
 fault_check "a server of few handles" few_handles
+proxy_stop
+PROXY_PORT=''
 umount_all
 sshd_kill
 if [[ -n $LONG ]]; then
