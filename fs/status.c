@@ -161,9 +161,8 @@ json_t *status_json(struct fs *fs)
 	    "received", (json_int_t)fs->requests_received, "in_flight", (int)fs->requests_waiting,
 	    "open_files", (int)fs->open_files, "programs", (int)commands_count(fs->commands),
 	    "answered", (json_int_t)fs->requests_answered, "waited",
-	    (json_int_t)fs->requests_waited, "timed_out",
-	    (json_int_t)fs->requests_timed_out, "interrupted", (json_int_t)fs->requests_interrupted,
-	    "messages", messages);
+	    (json_int_t)fs->requests_waited, "timed_out", (json_int_t)fs->requests_timed_out,
+	    "interrupted", (json_int_t)fs->requests_interrupted, "messages", messages);
 	json_object_set_new(status, "disk_cache", disk(fs));
 	json_object_set_new(status, "watch", watched_json(fs));
 	json_object_set_new(status, "spool", spooling_json(fs));
