@@ -144,5 +144,4 @@ check "a program that stops is not read ahead of any further" stops
 check "what was read ahead and then changed is read again" changed_since
 check "what stays open is opened on the server" kept_open
 check "readahead_dirs=no: no folder is listed ahead" not_in_walks
-run_py "$TESTS/integ/both_sides.py"
 finish

@@ -1,0 +1,31 @@
+#!/bin/bash
+# Writers on the instance, readers on the mount, with the watcher and without, and while the daemon is killed again and again.
+# BOTH_LONG=SECONDS: each of them for that long.
+. "$(dirname "$0")/../lib.sh"
+setup
+export BOTH_SECONDS=${BOTH_LONG:-4}
+
+again() { rm -rf "$REMOTE"/both-sides*; }
+# The next mount takes the place of the one whose daemon was killed.
+kills() { # SECONDS
+	local end=$((SECONDS + $1)) pid
+	while [[ $SECONDS -lt $end ]]; do
+		sleep "$((RANDOM % 2)).$((RANDOM % 10))" # sleep: until a moment that nobody has chosen
+		pid=$(daemon_pid) && kill -KILL "$pid" && wait_for 5 gone "$pid"
+		mount_fs "${OPTIONS[@]}" || return 1
+	done
+}
+for watch in auto no; do
+	OPTIONS=(-o "watch=$watch")
+	again
+	mount_fs "${OPTIONS[@]}" || finish
+	echo "# watch=$watch"
+	run_py "$TESTS/integ/both_sides.py"
+	again
+	kills "${BOTH_SECONDS%.*}" >"$W/kills.out" 2>&1 &
+	echo "# watch=$watch, with kills"
+	BOTH_KILLS=1 run_py "$TESTS/integ/both_sides.py"
+	wait $! || not_ok "the mount takes the place of the one killed" "$W/kills.out"
+	umount_fs
+done
+finish
