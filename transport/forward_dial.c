@@ -16,8 +16,8 @@ static void *dial_main(void *arg)
 	struct forward_link *link = arg;
 
 	if (link->by_process) {
-		if (sshproc_master_new(&link->owner->target, &link->cancel, &link->dialled_process,
-			&link->dial_error))
+		if (sshproc_master_new(&link->owner->target, &link->cancel, false,
+			&link->dialled_process, &link->dial_error))
 			link->dialled_process = NULL;
 	} else if (ssh_connect(
 		       &link->owner->target, &link->cancel, &link->dialled, &link->dial_error)) {

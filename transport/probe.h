@@ -26,4 +26,9 @@ int probe_sftp(struct ssh_connection *connection, struct probe_sftp *out);
 /* Bytes in a second, measured for at most two, to us and from us. */
 int probe_speed(struct ssh_connection *connection, uint64_t *down, uint64_t *up);
 
+/* Can ssh(1) log in where the library does not? cipher gets its name. Borrows both. 0 or a negative
+ * errno with *error. */
+int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, char *cipher, size_t size,
+    struct ssh_error *error);
+
 #endif

@@ -63,7 +63,7 @@ ssh_try sshproc_establish;
 
 /* Connects; *out is owned by the caller. The target and cancel are borrowed. 0 or a negative errno
  * with *error. */
-int sshproc_master_new(const struct ssh_target *target, struct ssh_cancel *cancel,
+int sshproc_master_new(const struct ssh_target *target, struct ssh_cancel *cancel, bool may_ask,
     struct sshproc **out, struct ssh_error *error);
 /* NULL is allowed. */
 void sshproc_master_free(struct sshproc *process);

@@ -2,9 +2,11 @@
  * An ssh process without a session of its own, for the forwards: it stands for the connection, and
  * takes requests over its control socket, which is there once it has logged in.
  */
+#include "transport/probe.h"
 #include "transport/sshproc.h"
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -69,7 +71,7 @@ int sshproc_await_control(struct sshproc *process, struct ssh_error *error)
 	    process->view.where);
 }
 
-int sshproc_master_new(const struct ssh_target *target, struct ssh_cancel *cancel,
+int sshproc_master_new(const struct ssh_target *target, struct ssh_cancel *cancel, bool may_ask,
     struct sshproc **out, struct ssh_error *error)
 {
 	struct sshproc *process = calloc(1, sizeof(*process));
@@ -80,6 +82,7 @@ int sshproc_master_new(const struct ssh_target *target, struct ssh_cancel *cance
 		return ssh_fail(error, SSH_LOST, ENOMEM, "out of memory");
 	process->target = target;
 	process->cancel = cancel;
+	process->may_ask = may_ask;
 	process->pid_fd = process->said_fd = process->said_end = -1;
 	process->first_to = process->first_from = -1;
 	err = ssh_try_places(target, cancel, sshproc_establish, process, error);
@@ -97,4 +100,17 @@ void sshproc_master_free(struct sshproc *process)
 		return;
 	sshproc_stop(process);
 	free(process);
+}
+
+int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, char *cipher, size_t size,
+    struct ssh_error *error)
+{
+	struct sshproc *process;
+	int err = sshproc_master_new(target, cancel, true, &process, error);
+
+	if (err)
+		return err;
+	snprintf(cipher, size, "%s", process->says.cipher);
+	sshproc_master_free(process);
+	return 0;
 }

@@ -8,7 +8,9 @@
 #include "fs/cmd/ask.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/doctor.h"
+#include "transport/askpass.h"
 #include "transport/probe.h"
+#include "transport/ssh_secret.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -102,6 +104,33 @@ static bool is_host_key(enum ssh_failure kind)
 	       kind == SSH_NO_ALGORITHM;
 }
 
+/* The library's error, if it was tried (library->kind), says more about keys. */
+static void connect_by_ssh(struct doctor *doctor, const struct ssh_error *library)
+{
+	const struct ssh_error *why;
+	struct ssh_error error;
+	char cipher[64] = "";
+
+	if (!probe_ssh(&doctor->target, &doctor->cancel, cipher, sizeof(cipher), &error)) {
+		if (library->kind)
+			doctor_note("ssh", "the library can't: %s", library->text);
+		doctor_ok("authentication", "as %s, by ssh(1) (%s)", doctor->profile->user, cipher);
+		doctor_note("ssh", "what is there is not examined by way of ssh(1); mount it");
+		return;
+	}
+	why = library->kind == SSH_KEY_UNUSABLE &&
+		      (error.kind == SSH_DENIED || error.kind == SSH_NO_KEY ||
+			  error.kind == SSH_KEY_UNUSABLE)
+		  ? library
+		  : &error;
+	doctor_fail_text(doctor,
+	    is_host_key(why->kind) ? "host key"
+	    : why->kind == SSH_DENIED || why->kind == SSH_NO_KEY || why->kind == SSH_KEY_UNUSABLE
+		? "authentication"
+		: "connection",
+	    why->text);
+}
+
 static bool connect_instance(struct doctor *doctor)
 {
 	const char *methods;
@@ -110,9 +139,7 @@ static bool connect_instance(struct doctor *doctor)
 
 	if (err && doctor->profile->transport == TRANSPORT_AUTO &&
 	    (error.kind == SSH_NO_ALGORITHM || error.kind == SSH_KEY_UNUSABLE)) {
-		doctor_note("ssh", "%s", error.text);
-		doctor_note(
-		    "ssh", "mounts go through ssh(1) instead; whether that can, tells: ssh -v");
+		connect_by_ssh(doctor, &error);
 		return false;
 	}
 	if (err && is_host_key(error.kind)) {
@@ -279,9 +306,7 @@ static void examine(struct doctor *doctor)
 {
 	if (doctor_address(doctor) && doctor_port(doctor)) {
 		if (doctor->profile->transport == TRANSPORT_SSH) {
-			doctor_note("ssh",
-			    "transport = ssh: ssh(1) logs in; try: ssh -v -p %u %s@%s true",
-			    doctor->profile->port, doctor->profile->user, doctor->profile->host);
+			connect_by_ssh(doctor, &(struct ssh_error){.kind = SSH_OK});
 		} else if (connect_instance(doctor)) {
 			check_sftp(doctor);
 			if (check_shell(doctor)) {
@@ -331,6 +356,8 @@ int cmd_doctor(int argc, char **argv)
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	ssh_secret_source(ask_secret);
+	askpass_use(ask_possible() ? ask_host_key : NULL);
 	rc = run(profile);
 	profile_free(profile);
 	return rc;

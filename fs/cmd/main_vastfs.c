@@ -1,5 +1,6 @@
 /* vastfs(1): the table of its commands. */
 #include "fs/cmd/commands.h"
+#include "transport/askpass.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +98,10 @@ static void print_usage(FILE *to)
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
+	int helped = askpass_helper(argc, argv);
 
+	if (helped >= 0)
+		return helped;
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (!strcmp(name, commands[i].name))
 			return commands[i].run(argc - 2, argv + 2);

@@ -52,6 +52,24 @@ other_host_key() {
 	finds "host key" "not in" .
 	cp "$W/kh" "$W/known_hosts"
 }
+by_ssh() {
+	write_profile "transport = ssh"
+	rc_is 0 doctor
+	has_re "$OUT" "ok    authentication +as .*by ssh"
+	: >"$W/authorized_keys"
+	finds authentication "Permission denied" "public key"
+	ssh-keygen -q -t ed25519 -N secret -f "$W/enc"
+	cat "$W/key.pub" "$W/enc.pub" >"$W/authorized_keys"
+	printf '#!/bin/sh\necho secret\n' >"$W/askpass"
+	chmod 755 "$W/askpass"
+	write_profile "transport = ssh" "key = $W/enc"
+	SSH_ASKPASS=$W/askpass rc_is 0 doctor
+	write_profile "key = $W/enc"
+	SSH_ASKPASS=$W/askpass rc_is 0 doctor
+	finds authentication "passphrase" .
+	cp "$W/key.pub" "$W/authorized_keys"
+	write_profile
+}
 key_refused() {
 	: >"$W/authorized_keys"
 	finds authentication "Permission denied" .
@@ -113,6 +131,7 @@ each "a port where nobody listens" no_port
 each "a port of something else" no_ssh
 each "an unknown and a changed host key" other_host_key
 each "a key that is refused" key_refused
+each "ssh(1) logs in, or why it does not; passphrases" by_ssh
 each "a key file that others can read" key_open
 if [[ $(id -u) == 0 && $(getent passwd root | cut -d: -f7) == */bash ]]; then
 	each "a login shell that prints" noisy
