@@ -1,6 +1,7 @@
 #!/bin/bash
 # vastfs run and vastfs ssh: programs on the instance, in the same folder, after what was saved here.
 . "$(dirname "$0")/../lib.sh"
+unset TRANSPORT # with ssh(1) each program has a login of its own, and ends as ssh ends; the last check is for it
 [[ $MOUNT_WITH == vastfs ]] || { skip "vastfs run" "not for $MOUNT_WITH"; finish; }
 setup
 V=$BUILD/vastfs
