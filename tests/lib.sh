@@ -290,10 +290,10 @@ openssh_configure() { # PORT
 	fi
 	[[ $SFTP_SERVER == none ]] || echo "Subsystem sftp ${SFTP_SERVER:-$sftp}" >>"$W/sshd_config"
 }
-# Its own files for host key and authorized keys: the latter in the login folder.
+# It wants its own kind of host key, and the authorized keys in the login folder.
 dropbear_configure() {
 	mkdir -p "$W/server-home/.ssh"
-	install -m 600 "$W/authorized_keys" "$W/server-home/.ssh/authorized_keys"
+	ln -f "$W/authorized_keys" "$W/server-home/.ssh/authorized_keys"
 	rm -f "$W/dropbear_key"
 	dropbearconvert openssh dropbear "${HOST_KEY:-$W/host_key}" "$W/dropbear_key" >/dev/null 2>&1
 }

@@ -11,14 +11,18 @@
 #include <unistd.h>
 
 #define END_TIMEOUT_MS (120 * 1000)
+#define BUSY_TRIES 10
+#define BUSY_PAUSE_US 50000
 
 /* Runs fusermount3 -u, for users who may not call umount(2). */
-static int fusermount(const char *mountpoint)
+static int fusermount(const char *mountpoint, bool quiet)
 {
 	pid_t child = fork();
 	int result;
 
 	if (child == 0) {
+		if (quiet && !freopen("/dev/null", "w", stderr))
+			_exit(127);
 		execlp("fusermount3", "fusermount3", "-u", "--", mountpoint, (char *)NULL);
 		fprintf(stderr, "vastfs umount: fusermount3: %s; install the package fuse3\n",
 		    strerror(errno));
@@ -29,12 +33,23 @@ static int fusermount(const char *mountpoint)
 	return WIFEXITED(result) && WEXITSTATUS(result) == 0 ? 0 : -EBUSY;
 }
 
-static int unmount(const char *mountpoint, struct conf_error *error)
+static int unmount_once(const char *mountpoint, bool quiet)
 {
 	int err = umount2(mountpoint, UMOUNT_NOFOLLOW) ? -errno : 0;
 
-	if (err == -EPERM)
-		err = fusermount(mountpoint);
+	return err == -EPERM ? fusermount(mountpoint, quiet) : err;
+}
+
+static int unmount(const char *mountpoint, struct conf_error *error)
+{
+	int err = -EBUSY;
+
+	/* The kernel lets go of a file a moment after its last close. */
+	for (int tries = BUSY_TRIES; err == -EBUSY && tries; tries--) {
+		if (tries < BUSY_TRIES)
+			usleep(BUSY_PAUSE_US);
+		err = unmount_once(mountpoint, tries > 1);
+	}
 	if (err == -EBUSY)
 		return conf_fail(error, EBUSY,
 		    "%s is in use; close the programs that have it open (`fuser -vm %s` lists "

@@ -87,6 +87,14 @@ syncs() {
 	wait "$writer" || true
 	rc_is 0 "$V" sync gpu
 }
+just_closed() {
+	exec 7<"$MNT"
+	sleep 0.2 & # sleep: has the folder open for so long
+	exec 7<&-
+	rc_is 0 "$V" umount "$MNT"
+	wait
+	mount_fs
+}
 busy() {
 	exec 5<"$MNT/f"
 	rc_is 1 "$V" umount "$MNT"
@@ -148,6 +156,7 @@ check "status for people" for_people
 check "status --json" for_programs
 check "status measures the round trip" rtt_measured
 check "sync sends what an open file has" syncs
+check "umount right after the last close" just_closed
 check "umount of a mount in use fails and changes nothing" busy
 check "umount returns when all is over" umounts
 check "umount by id" umount_by_id
