@@ -204,6 +204,10 @@ int content_write(struct content *content, void *file, uint64_t offset, const vo
  * accepted, done will be called with -ECANCELED. False: it has been accepted, or done is on its
  * way. */
 bool content_withdraw(struct content *content, const void *arg);
+/* The write with this arg was accepted, but not into the spool, and waits for the instance: it
+ * waits no longer (done: -ECANCELED), though it may still be written. False: it does not wait for
+ * that. */
+bool content_leave(struct content *content, const void *arg);
 
 /* A program was told of the error: what could not be written is not kept in the spool. */
 void content_told(struct content *content);

@@ -154,6 +154,11 @@ int64_t spool_append(struct spool *spool, const struct spool_record *record)
 	return (int64_t)spool->next++;
 }
 
+int spool_error(const struct spool *spool)
+{
+	return spool->error;
+}
+
 uint64_t spool_room(const struct spool *spool)
 {
 	uint64_t used = spool->disk_bytes;
@@ -312,6 +317,7 @@ int spool_read(
 		return -EIO;
 	out->sequence = sequence;
 	out->sent = spool_bit(segment->sent, i);
+	out->gap = segment->recovered && i >= segment->gap_from;
 	out->alive = segment->recovered ? segment->changed.tv_sec : 0;
 	return 0;
 }
@@ -346,6 +352,7 @@ void spool_tick(struct spool *spool)
 	}
 	spool->touched = false;
 	TAILQ_FOREACH (segment, &spool->segments, link) {
+		segment_start_writing(segment);
 		if (segment->live && !segment->recovered && segment_fd(spool, segment) >= 0)
 			futimens(segment->fd, NULL);
 	}

@@ -34,7 +34,19 @@
  * and is kept as it is when bits are set in what an earlier mount left.
  *
  * Reading back: a torn last record was never accepted and is passed over; a broken one in between
- * is reported and skipped, as are segments with a broken head.
+ * is reported and skipped, as are segments with a broken head. What comes behind such a gap is
+ *known as that (spool_record.gap): a rename then may lack the data that it was to put in the place
+ *of something good.
+ *
+ * What survives. A kill -9, a full disk, a daemon that crashes: everything that was accepted. A
+ *power cut: nothing is fsynced here (what a program fsynced is on the instance, and fsync waits for
+ *that alone), so only what the kernel had written back by itself: as a rule all that is older than
+ *half a minute (vm.dirty_expire_centisecs), and of what is newer the older part, as each segment is
+ *written from its beginning. Records that did not reach the disk are missing at the end, or torn,
+ *or zeros; the checksums tell, and the others are sent. The bits that say what is done are put on
+ *their way to the disk within a second, so that only what was acknowledged in the last moments is
+ *done once more, with the checks of every replay; and a segment's head at once when it is used
+ *again, so that what was in it before is not taken for new.
  *
  * Core only. Never blocks, but for the local disk. Errors: 0 or a count, or a negative errno.
  */
@@ -100,6 +112,7 @@ struct spool_record {
 	/* Set when read back. */
 	uint64_t sequence;
 	bool sent;     /* it may have been done */
+	bool gap;      /* something before it could not be read back */
 	int64_t alive; /* who took it was alive until then, at least (seconds since 1970, this
 			  machine's clock); 0: it was taken by this mount */
 };
@@ -126,6 +139,8 @@ uint64_t spool_limit_default(const char *root);
  * (the disk fails), -ENAMETOOLONG, -EINVAL. After an error the change is not in the spool: the
  * caller lets the program wait for the instance. */
 int64_t spool_append(struct spool *spool, const struct spool_record *record);
+/* Why it did not take the last one; 0: it did. Tried anew every second (spool_tick). */
+int spool_error(const struct spool *spool);
 /* How many more bytes of data it takes, about. */
 uint64_t spool_room(const struct spool *spool);
 

@@ -281,7 +281,11 @@ static int scan_records(struct segment *segment, const uint8_t *bytes, size_t le
 		n = spool_find(bytes + at, len - at, segment->salt, next, end, &record, &skipped);
 		if (!n)
 			break;
-		broken += skipped || record.sequence != next;
+		if (skipped || record.sequence != next) {
+			broken++;
+			if (segment->gap_from > segment->n)
+				segment->gap_from = segment->n;
+		}
 		at += skipped;
 		for (; next < record.sequence; next++) {
 			if (segment_note(segment, 0, 0) < 0)
@@ -303,6 +307,7 @@ int segment_scan(struct segment *segment, const uint8_t *bytes, size_t len)
 	if (len < SPOOL_RECORDS_AT || len > SEGMENT_AT ||
 	    spool_decode_head(bytes, &segment->file_first, &segment->salt))
 		return -EIO;
+	segment->gap_from = UINT32_MAX;
 	memcpy(segment->done, bytes + SPOOL_HEAD, SPOOL_BITS);
 	memcpy(segment->sent, bytes + SPOOL_HEAD + SPOOL_BITS, SPOOL_BITS);
 	broken = scan_records(segment, bytes, len);
@@ -398,7 +403,16 @@ int segment_begin(struct spool *spool, struct segment *segment, uint64_t first)
 	errno = 0;
 	if (pwrite(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		return errno ? -errno : -ENOSPC;
+	segment->bits_written = true;
+	segment_start_writing(segment);
 	return 0;
+}
+
+void segment_start_writing(struct segment *segment)
+{
+	if (segment->bits_written && segment->fd >= 0)
+		sync_file_range(segment->fd, 0, SPOOL_RECORDS_AT, SYNC_FILE_RANGE_WRITE);
+	segment->bits_written = false;
 }
 
 void segment_save(
@@ -414,4 +428,5 @@ void segment_save(
 		log_debug("%s: %s", segment->path, strerror(errno));
 	else if (segment->recovered)
 		futimens(fd, times);
+	segment->bits_written = true;
 }

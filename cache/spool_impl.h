@@ -33,6 +33,8 @@ struct segment {
 	uint32_t live;	     /* records that are not done */
 	uint64_t live_bytes; /* of records */
 	bool recovered;
+	uint32_t gap_from; /* the first record behind a broken place; UINT32_MAX: there is none */
+	bool bits_written; /* and not yet on their way to the disk */
 	struct timespec changed; /* recovered: the file's mtime */
 	uint8_t done[SPOOL_BITS], sent[SPOOL_BITS];
 };
@@ -118,6 +120,8 @@ int segment_fd(struct spool *spool, struct segment *segment);
 int segment_begin(struct spool *spool, struct segment *segment, uint64_t first);
 /* Notes the record just written behind the others. -ENOMEM. */
 int segment_note(struct segment *segment, uint32_t at, enum spool_type type);
+/* Head and bits are put on their way to the disk. */
+void segment_start_writing(struct segment *segment);
 /* Writes the bits of [i, i + n) of a map out. */
 void segment_save(
     struct spool *spool, struct segment *segment, const uint8_t *bits, uint32_t i, uint32_t n);

@@ -112,8 +112,9 @@ static int scan_file(struct segment *segment, int fd, size_t size)
 	return broken;
 }
 
-/* NULL: nothing is left in it (and it was removed), or it can't be used. */
-static struct segment *load(struct spool *spool, const char *folder, uint32_t number)
+/* NULL: nothing is left in it (and it was removed), or it can't be used: *gap is set then, as any
+ * other may have come behind it. */
+static struct segment *load(struct spool *spool, const char *folder, uint32_t number, bool *gap)
 {
 	struct segment *segment = segment_new(folder, number);
 	struct stat st;
@@ -134,9 +135,11 @@ static struct segment *load(struct spool *spool, const char *folder, uint32_t nu
 	if (broken < 0) {
 		/* A head is written before the first record: without one nothing was accepted,
 		 * unless the machine stopped. */
-		if (st.st_size >= (off_t)SPOOL_RECORDS_AT)
+		if (st.st_size >= (off_t)SPOOL_RECORDS_AT) {
 			put_aside(segment->path);
-		spool->broken += st.st_size >= (off_t)SPOOL_RECORDS_AT;
+			spool->broken++;
+			*gap = true;
+		}
 	} else if (broken > 0) {
 		spool->broken += (unsigned)broken;
 		log_error(
@@ -157,6 +160,7 @@ static int load_journal(struct spool *spool, const char *folder, uint64_t *highe
 	size_t n = 0, i;
 	struct dirent *entry;
 	unsigned number;
+	bool gap = false;
 	int end, err = 0;
 	DIR *dir = opendir(folder);
 
@@ -169,7 +173,7 @@ static int load_journal(struct spool *spool, const char *folder, uint64_t *highe
 			continue;
 		if (number >= spool->next_file)
 			spool->next_file = number + 1;
-		segment = load(spool, folder, number);
+		segment = load(spool, folder, number, &gap);
 		if (!segment)
 			continue;
 		grown = realloc(found, (n + 1) * sizeof(*found));
@@ -186,6 +190,9 @@ static int load_journal(struct spool *spool, const char *folder, uint64_t *highe
 		qsort(found, n, sizeof(*found), by_first);
 	for (i = 0; i < n; i++) {
 		segment = found[i];
+		if (gap)
+			segment->gap_from = 0;
+		gap = gap || segment->gap_from != UINT32_MAX;
 		if (segment->file_first + segment->n > *highest)
 			*highest = segment->file_first + segment->n;
 		segment->first = spool->next;

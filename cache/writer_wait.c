@@ -60,8 +60,9 @@ static bool room(const struct content_pool *pool, size_t len)
 		return true;
 	if (pool->spool && spool_room(pool->spool) < len + RECORD_ROOM)
 		return false;
+	/* What it does not take would wait behind all that waits for the link. */
 	if (pool->spool && w->down)
-		return true;
+		return !spool_error(pool->spool);
 	return w->dirty + len <= w->limit + w->backlog;
 }
 
@@ -363,6 +364,23 @@ void writer_wait_failed(struct content_pool *pool, struct content *content, uint
 	pool->writer.lost_files++;
 	if (!told && !pool->writer.lost_error)
 		pool->writer.lost_error = err;
+}
+
+bool content_leave(struct content *content, const void *arg)
+{
+	struct writer *w = &content->writer;
+	struct flush_wait *wait;
+
+	TAILQ_FOREACH (wait, &w->flushes, link) {
+		if (wait->arg == arg)
+			break;
+	}
+	if (!wait)
+		return false;
+	TAILQ_REMOVE(&w->flushes, wait, link);
+	wait->err = -ECANCELED;
+	pool_call(content->pool, &wait->call);
+	return true;
 }
 
 bool content_withdraw(struct content *content, const void *arg)

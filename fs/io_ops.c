@@ -94,12 +94,16 @@ static void on_written(void *arg, int err)
 	handle_put(handle);
 }
 
-/* A program that is told EINTR writes the same again: what still waits must not be written too. */
-static bool withdraw_write(struct request *request)
+/* A program that is told EINTR writes the same again: what still waits must not be written too.
+ * What was accepted and waits for the instance, as the spool did not take it, may be at an offset:
+ * it is the same then. */
+static bool withdraw_write(struct request *request, bool over)
 {
 	struct write *write = (struct write *)request;
+	struct content *content = write->handle->open->content;
 
-	return content_withdraw(write->handle->open->content, write);
+	return content_withdraw(content, write) ||
+	       ((over || !write->handle->append) && content_leave(content, write));
 }
 
 static void take_bytes(struct write *write, struct handle *handle, const char *data)

@@ -313,7 +313,10 @@ static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 		replay_job_end(job, err);
 		return;
 	}
-	if (!err && job->target->state != TARGET_READY && (job->record.flags & SPOOL_BASE)) {
+	if (!err && replace && job->record.gap && S_ISREG(attr->mode)) {
+		/* what is to be put in its place may have lost its data */
+		rename_aside(job);
+	} else if (!err && job->target->state != TARGET_READY && (job->record.flags & SPOOL_BASE)) {
 		job->target->there = *attr;
 		replay_clock(job, job->record.to, rename_over_ours);
 	} else if (!err && (!replace || job->target->conflict)) {

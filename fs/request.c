@@ -275,9 +275,9 @@ static bool stop_is_pending(pid_t pid)
 	return !seen;
 }
 
-static bool withdrawn(struct request *request)
+static bool withdrawn(struct request *request, bool over)
 {
-	return !request->withdraw || request->withdraw(request);
+	return !request->withdraw || request->withdraw(request, over);
 }
 
 static void interrupt(struct request *request)
@@ -295,7 +295,7 @@ void requests_handle_interrupts(struct fs *fs)
 	struct request *request, *next;
 
 	while ((request = TAILQ_FIRST(&fs->interrupted))) {
-		if (stop_is_pending(request->pid) && withdrawn(request)) {
+		if (stop_is_pending(request->pid) && withdrawn(request, false)) {
 			interrupt(request);
 			continue;
 		}
@@ -306,7 +306,7 @@ void requests_handle_interrupts(struct fs *fs)
 	/* The kernel interrupts a request only once: watch those whose first signal was no stop. */
 	for (request = TAILQ_FIRST(&fs->signalled); request; request = next) {
 		next = TAILQ_NEXT(request, signal_link);
-		if (stop_is_pending(request->pid) && withdrawn(request))
+		if (stop_is_pending(request->pid) && withdrawn(request, false))
 			interrupt(request);
 	}
 }
@@ -369,7 +369,7 @@ void requests_handle_timeouts(struct fs *fs)
 		fs->given_up_ms = 0;
 	for (request = TAILQ_FIRST(&fs->waiting); request; request = next) {
 		next = TAILQ_NEXT(request, waiting_link);
-		if (!is_over(fs, request) || !withdrawn(request))
+		if (!is_over(fs, request) || !withdrawn(request, true))
 			continue;
 		requests_gave_up(fs);
 		log_warning(

@@ -28,9 +28,9 @@ struct request {
 	const char *operation; /* for the log */
 	bool sends; /* waits for written data to go out: its time begins anew while that moves */
 	/* NULL, or asked before an interrupt or the timeout answers: takes back what was asked, so
-	 * that nothing happens after the error. False: it is done already, and its answer at hand.
-	 */
-	bool (*withdraw)(struct request *request);
+	 * that nothing happens after the error. False: it is done already, and its answer at hand;
+	 * over (the timeout): what can't be taken back is left to itself. */
+	bool (*withdraw)(struct request *request, bool over);
 	enum { SIGNAL_NONE, SIGNAL_NEW, SIGNAL_IGNORED } signal;
 };
 

@@ -468,6 +468,65 @@ static void test_renames_wait_for_what_is_older(void **state)
 	spool_close(spool);
 }
 
+/* What comes behind a broken record is known as that. */
+static void test_gap(void **state)
+{
+	struct spool_record record;
+	struct spool_buf buf = {0};
+	struct spool *spool;
+	uint8_t *bytes;
+	size_t len;
+
+	killed(leave_three);
+	len = slurp(&bytes);
+	bytes[len - 200] ^= 1; /* in the second */
+	spit(bytes, len);
+	spool = spool_open(root, "gpu", 64 * MIB);
+	assert_int_equal(count(spool), 2);
+	assert_int_equal(spool_read(spool, 1, &buf, &record), 0);
+	assert_false(record.gap);
+	assert_int_equal(spool_read(spool, 3, &buf, &record), 0);
+	assert_true(record.gap);
+	assert_record(spool, (uint64_t)append(spool, 8, 100), 8, 100);
+	assert_int_equal(spool_read(spool, spool->next - 1, &buf, &record), 0);
+	assert_false(record.gap);
+	spool_close(spool);
+	free(buf.at);
+	free(bytes);
+}
+
+static void note_path(void *arg, const char *path)
+{
+	unsigned *n = arg;
+	char expected[64];
+
+	snprintf(expected, sizeof(expected), "/workspace/file %u", ++*n);
+	assert_string_equal(path, expected);
+}
+
+static void test_names_what_waits(void **state)
+{
+	struct spool *spool = spool_open(root, "gpu", 64 * MIB);
+	unsigned i, n = 0;
+
+	for (i = 1; i <= 50; i++) {
+		append(spool, i, 10);
+		append(spool, 1 + i / 2, 5000);
+	}
+	assert_int_equal(spool_paths(spool, note_path, &n), 0);
+	assert_int_equal(n, 50);
+	for (; i <= 300; i++) {
+		append(spool, i, 10);
+		append(spool, i, 10);
+	}
+	n = 0;
+	assert_int_equal(spool_paths(spool, note_path, &n), 200);
+	assert_int_equal(n, 100);
+	spool_done(spool, 1, 700);
+	assert_int_equal(spool_paths(spool, note_path, &n), 0);
+	spool_close(spool);
+}
+
 static void note(void *arg, const char *path, int err, uint64_t changes)
 {
 	snprintf(arg, 200, "%s %d %u", path, err, (unsigned)changes);
@@ -527,6 +586,8 @@ int main(void)
 	    TEST(test_failing_disk),
 	    TEST(test_no_folder),
 	    TEST(test_renames_wait_for_what_is_older),
+	    TEST(test_gap),
+	    TEST(test_names_what_waits),
 	    TEST(test_failures),
 	    TEST(test_refuses_what_is_too_long),
 	};
