@@ -34,19 +34,19 @@
  * and is kept as it is when bits are set in what an earlier mount left.
  *
  * Reading back: a torn last record was never accepted and is passed over; a broken one in between
- * is reported and skipped, as are segments with a broken head. What comes behind such a gap is
- *known as that (spool_record.gap): a rename then may lack the data that it was to put in the place
- *of something good.
+ * that was still to be done is reported and skipped, as are segments with a broken head. What comes
+ * behind such a gap is known as that (spool_record.gap): a rename then may lack the data that it
+ * was to put in the place of something good.
  *
- * What survives. A kill -9, a full disk, a daemon that crashes: everything that was accepted. A
- *power cut: nothing is fsynced here (what a program fsynced is on the instance, and fsync waits for
- *that alone), so only what the kernel had written back by itself: as a rule all that is older than
- *half a minute (vm.dirty_expire_centisecs), and of what is newer the older part, as each segment is
- *written from its beginning. Records that did not reach the disk are missing at the end, or torn,
- *or zeros; the checksums tell, and the others are sent. The bits that say what is done are put on
- *their way to the disk within a second, so that only what was acknowledged in the last moments is
- *done once more, with the checks of every replay; and a segment's head at once when it is used
- *again, so that what was in it before is not taken for new.
+ * What survives. A kill -9, a full disk, a daemon that crashes: everything that was accepted.
+ * A power cut: nothing is fsynced here (what a program fsynced is on the instance, and fsync waits
+ * for that alone), so only what the kernel had written back by itself: usually all that is older
+ * than half a minute (vm.dirty_expire_centisecs), and of what is newer the older part, since each
+ * segment is written from its beginning. Records that did not reach the disk are missing at the
+ * end, or torn, or zeros; the checksums tell, and the others are sent. The bits that say what is
+ * done are put on their way to the disk within a second, so that only what was acknowledged in the
+ * last moments is done once more, with the checks of every replay; and a segment's head at once
+ * when it is used again, so that what was in it before is not taken for new.
  *
  * Core only. Never blocks, but for the local disk. Errors: 0 or a count, or a negative errno.
  */

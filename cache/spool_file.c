@@ -270,6 +270,16 @@ int segment_note(struct segment *segment, uint32_t at, enum spool_type type)
 	return 0;
 }
 
+/* Something is broken between two records: was any of it still to be done? */
+static bool misses(const struct segment *segment, uint64_t next, uint64_t found)
+{
+	bool missing = next == found;
+
+	for (; !missing && next < found; next++)
+		missing = !spool_bit(segment->done, (uint32_t)(next - segment->file_first));
+	return missing;
+}
+
 static int scan_records(struct segment *segment, const uint8_t *bytes, size_t len)
 {
 	uint64_t first = segment->file_first, end = first + SPOOL_RECORDS_MAX, next = first;
@@ -281,7 +291,7 @@ static int scan_records(struct segment *segment, const uint8_t *bytes, size_t le
 		n = spool_find(bytes + at, len - at, segment->salt, next, end, &record, &skipped);
 		if (!n)
 			break;
-		if (skipped || record.sequence != next) {
+		if (skipped && misses(segment, next, record.sequence)) {
 			broken++;
 			if (segment->gap_from > segment->n)
 				segment->gap_from = segment->n;
