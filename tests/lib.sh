@@ -421,11 +421,14 @@ is_mounted() { grep -qsF " ${1:-$MNT} " /proc/self/mountinfo; }
 
 # The daemon of a mount, by its command line.
 daemon_pid() { # [MOUNTPOINT]
-	local dir=${1:-$MNT} file
-	for file in /proc/[0-9]*/cmdline; do
-		{ tr '\0' '\n' <"$file" | grep -qxF -- "$dir"; } 2>/dev/null || continue
-		file=${file%/cmdline}
-		case $(cat "$file/comm" 2>/dev/null) in mount.vastfs | sshfs) echo "${file#/proc/}" && return ;; esac
+	local dir=${1:-$MNT} file word
+	# without a process for each process: on a busy machine that took seconds
+	for file in /proc/[0-9]*; do
+		read -r word 2>/dev/null <"$file/comm" || continue
+		[[ $word == mount.vastfs || $word == sshfs ]] || continue
+		while IFS= read -r -d '' word; do
+			[[ $word != "$dir" ]] || { echo "${file#/proc/}" && return; }
+		done 2>/dev/null <"$file/cmdline" || continue
 	done
 	return 1
 }
