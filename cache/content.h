@@ -126,9 +126,10 @@ struct readahead {
 	 * a row had more asked for than was wanted. */
 	uint64_t piece;
 	uint32_t alike, abandoned;
-	/* Strides: the last read, its distance from the one before, how often in a row that was the
-	 * same, and how many steps have been asked for ahead. */
+	/* Strides: the last read and its length, its distance from the one before, how often in a
+	 * row that was the same, and how many steps have been asked for ahead. */
 	uint64_t last;
+	uint32_t last_len;
 	int64_t step;
 	uint32_t steps, steps_ahead;
 };

@@ -81,10 +81,11 @@ static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t of
 			s->window = READAHEAD_LEAST;
 		s->ahead = s->next;
 	} else if (found != READAHEAD_HIT) {
-		/* From the beginning, most read on to the end; in the middle, many want a piece. */
+		/* From the beginning, most read on to the end; in the middle, many want a piece:
+		 * the more so, the more was fetched for nobody before. */
 		most = (s->begun ? 1 : 4) * (s->next - s->begun);
 		if (s->begun && s->next - s->begun < READAHEAD_PIECE_MAX)
-			most >>= ra->abandoned < 3 ? 0 : 2;
+			most >>= !ra->abandoned ? 0 : min64(ra->abandoned, 3) + 1;
 		most = min64(max_window, most);
 		if (most > s->window)
 			s->window = (uint32_t)min64(most, 2 * (uint64_t)s->window);
@@ -115,7 +116,7 @@ static void follow(struct readahead *ra, struct readahead_stream *s, uint64_t of
 		resize(ra, s, offset, found, max_window);
 	} else {
 		s->window = (uint32_t)clamp64(8 * (end - offset), READAHEAD_LEAST,
-		    ra->abandoned < 3 ? READAHEAD_FIRST : READAHEAD_LEAST);
+		    ra->abandoned ? READAHEAD_LEAST : READAHEAD_FIRST);
 		s->ahead = s->next;
 	}
 }
@@ -196,11 +197,12 @@ static void plan_backward(struct readahead *ra, struct readahead_stream *s, uint
 
 /* --- strides --- */
 
-static void note_step(struct readahead *ra, uint64_t offset)
+static void note_step(struct readahead *ra, uint64_t offset, uint32_t len)
 {
 	int64_t step = (int64_t)(offset - ra->last);
 
-	if (ra->clock && step == ra->step) {
+	/* What follows at once is no step, though the last piece of it may be shorter. */
+	if (ra->clock && step == ra->step && step != (int64_t)ra->last_len) {
 		ra->steps++;
 		if (ra->steps_ahead)
 			ra->steps_ahead--;
@@ -209,6 +211,7 @@ static void note_step(struct readahead *ra, uint64_t offset)
 	}
 	ra->step = step;
 	ra->last = offset;
+	ra->last_len = len;
 }
 
 static bool is_stride(const struct readahead *ra, uint32_t len)
@@ -247,7 +250,7 @@ static void plan_forward(struct readahead *ra, struct readahead_stream *s, uint6
     uint32_t max_window, struct readahead_plan *plan)
 {
 	bool piece = is_piece(ra, s);
-	uint64_t base, to;
+	uint64_t base, to, align = ALIGN;
 
 	if (piece)
 		s->window = (uint32_t)(s->begun + ra->piece - s->next);
@@ -259,8 +262,10 @@ static void plan_forward(struct readahead *ra, struct readahead_stream *s, uint6
 	if (!s->window || (!piece && base - s->next > s->window / 2) || base >= size)
 		return;
 	to = s->next + s->window;
+	if (s->window < 2 * ALIGN && s->begun) /* little is to be lost by a wrong guess */
+		align = PAGE;
 	plan->from = base;
-	plan->to = min64(size, piece ? to : (to + ALIGN - 1) / ALIGN * ALIGN);
+	plan->to = min64(size, piece ? to : (to + align - 1) / align * align);
 	if (plan->to < base)
 		plan->to = base;
 	s->ahead = plan->to;
@@ -274,7 +279,7 @@ void readahead_plan(struct readahead *ra, uint64_t offset, uint32_t len, uint64_
 	bool first = !ra->clock;
 
 	memset(plan, 0, sizeof(*plan));
-	note_step(ra, offset);
+	note_step(ra, offset, len);
 	s = match(ra, offset, end);
 	if (!s && (s = match_backward(ra, end))) {
 		plan_backward(ra, s, offset, len, found, max_window, plan);

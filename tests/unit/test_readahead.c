@@ -261,6 +261,46 @@ static void test_pieces(void **state)
 	assert_in_range(over, 0, 5 * M);
 }
 
+/* Reads `length` bytes at `offset` as the kernel does; how much was asked for beyond them. */
+static uint64_t read_piece(uint64_t offset, uint64_t length)
+{
+	uint64_t at, len, end = offset + length, beyond = 0;
+
+	for (at = offset; at < end; at += len) {
+		len = end - at < 128 * K ? end - at : 128 * K;
+		note(at, len, READAHEAD_UNDERWAY);
+		if (plan.to > end)
+			beyond += plan.to - (plan.from > end ? plan.from : end);
+		assert_int_equal(plan.more, 0);
+	}
+	return beyond;
+}
+
+/* Pieces of a megabyte at random: dear the first time, and no more. */
+static void test_random_pieces(void **state)
+{
+	uint64_t beyond = 0, wanted = 0, length, i;
+
+	read_piece(70 * M, M);
+	for (i = 0; i < 40; i++) {
+		length = 512 * K + (i * 101 % 256) * 4 * K;
+		wanted += length;
+		beyond += read_piece((1 + i * 67 % 101) * 9 * M + (i % 5) * 4 * K, length);
+	}
+	assert_true(beyond * 10 <= wanted);
+}
+
+/* The last request of a read is shorter than the others. That is not a stride. */
+static void test_pieces_with_a_rest(void **state)
+{
+	uint64_t i;
+
+	for (i = 0; i < 3; i++)
+		read_piece((1 + i * 37 % 100) * M, 3000 * K);
+	for (; i < 10; i++)
+		assert_int_equal(read_piece((1 + i * 37 % 100) * M, 3000 * K), 0);
+}
+
 static void test_tail(void **state)
 {
 	note(SIZE - 8, 8, READAHEAD_ABSENT);
@@ -384,6 +424,8 @@ int main(void)
 	    cmocka_unit_test_setup(test_steps_backward, setup),
 	    cmocka_unit_test_setup(test_random_has_no_steps, setup),
 	    cmocka_unit_test_setup(test_pieces, setup),
+	    cmocka_unit_test_setup(test_random_pieces, setup),
+	    cmocka_unit_test_setup(test_pieces_with_a_rest, setup),
 	    cmocka_unit_test_setup(test_tail, setup),
 	    cmocka_unit_test_setup(test_strided, setup),
 	    cmocka_unit_test_setup(test_reordered, setup),
