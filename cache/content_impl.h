@@ -45,6 +45,8 @@ struct content_pool {
 	uint64_t delivered; /* bytes, ever */
 	uint64_t rate,
 	    rate_at; /* bytes a second, the best of the last seconds; when measured, ns */
+	/* When it last grew by a quarter, and to what. */
+	uint64_t rate_before, rose_at;
 	uint64_t hit_bytes, miss_bytes;
 
 	struct store *store; /* the disk cache, or NULL */
