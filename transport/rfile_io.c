@@ -56,7 +56,7 @@ static void read_rest(struct rfile_op *op, struct rfile_handle *handle)
 /* R4: the file ends here only when the size says so. Takes the reference on the handle. */
 static void read_ended(struct rfile_op *op, struct rfile_handle *handle)
 {
-	if (op->offset + op->got >= known_size(op->file)) {
+	if (!op->file->changed && op->offset + op->got >= known_size(op->file)) {
 		rfile_handle_put(handle);
 		rfile_op_finish(op, 0);
 		return;

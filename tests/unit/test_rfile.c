@@ -154,6 +154,17 @@ static void test_an_early_end_is_not_believed(void **state)
 	assert_int_equal(len, 1000);
 	assert_memory_equal(got, data + 500, 1000);
 	rfile_put(writer);
+
+	/* The same where the size that is known is that old one, of a file that is being changed.
+	 */
+	remote->len = 1000;
+	struct rfile *reader = open_file("/f", SSH_FXF_READ);
+	remote->len = 5000;
+	rfile_mark_changed(reader);
+	assert_int_equal(read_file(reader, 1500, 1000, RFILE_SMALL, got, &len), 0);
+	assert_int_equal(len, 1000);
+	assert_memory_equal(got, data + 1500, 1000);
+	rfile_put(reader);
 	rig.pool.instance.old_ends = false;
 
 	/* Really truncated meanwhile: the size confirms it. */
