@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define IDS_PASSED_OVER 65536u
 #define OPS_MAX 512   /* in one transaction */
 #define CHECKPOINT 64 /* commits between checkpoints */
 #define FULL_MS 30000 /* for how long nothing is written after the disk was full */
@@ -420,11 +421,13 @@ int store_open(
 	}
 	store->figures.bytes = store_index_bytes(store->index);
 	store->figures.files = store_index_files(store->index);
-	store->next_id = store_index_next_id(store->index);
+	/* Files that a killed daemon did not get into the index have the next ids. */
+	store->next_id = store_index_next_id(store->index) + IDS_PASSED_OVER;
 	store_index_find_note(store->index, STORE_NOTE, &store->note);
 	store->limit = limit == UINT64_MAX ? default_limit(store) : limit;
 	*out = store;
 	store_evict(store);
+	store_sweep(store);
 	return 0;
 }
 

@@ -156,21 +156,28 @@ static void each_in(int dir, void (*each)(void *arg, int dir, uint64_t id), int 
 	closedir(stream);
 }
 
-int store_files_each(int dir, void (*each)(void *arg, int dir, uint64_t id), void *arg)
+int store_files_in(
+    int dir, unsigned folder, void (*each)(void *arg, int dir, uint64_t id), void *arg)
 {
-	char name[8];
-	unsigned i;
+	char name[16];
 	int sub;
 
-	for (i = 0; i < 256; i++) {
-		snprintf(name, sizeof(name), "%02x", i);
-		sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (sub >= 0)
-			each_in(sub, each, dir, arg);
-		else if (errno != ENOENT)
-			return -errno;
-	}
+	snprintf(name, sizeof(name), "%02x", folder);
+	sub = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (sub < 0)
+		return errno == ENOENT ? 0 : -errno;
+	each_in(sub, each, dir, arg);
 	return 0;
+}
+
+int store_files_each(int dir, void (*each)(void *arg, int dir, uint64_t id), void *arg)
+{
+	unsigned i;
+	int err = 0;
+
+	for (i = 0; i < 256 && !err; i++)
+		err = store_files_in(dir, i, each, arg);
+	return err;
 }
 
 static void unlink_one(void *arg, int dir, uint64_t id)

@@ -46,6 +46,9 @@ int store_files_write(int fd, uint64_t number, uint32_t pages, const uint8_t *bu
 
 /* Calls each for every block file found; it may unlink it. */
 int store_files_each(int dir, void (*each)(void *arg, int dir, uint64_t id), void *arg);
+/* The same for one of the folders, 0 to 255. */
+int store_files_in(
+    int dir, unsigned folder, void (*each)(void *arg, int dir, uint64_t id), void *arg);
 /* Empties DIR. */
 void store_files_clear(int dir);
 

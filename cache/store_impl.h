@@ -104,6 +104,10 @@ int store_ids_order(const void *a, const void *b);
 /* Brings what is used below the limit. */
 void store_evict(struct store *store);
 
+/* --- store_sweep.c --- */
+/* Removes block files that the index does not know, bit by bit. */
+void store_sweep(struct store *store);
+
 /* --- store_file.c --- */
 /* What was kept of it is gone; it may be kept anew. */
 void store_file_lost(struct store_file *file);

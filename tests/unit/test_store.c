@@ -520,6 +520,28 @@ static void fill(unsigned files)
 	}
 }
 
+/* Written, and then the daemon was killed. */
+static void test_orphans(void **state)
+{
+	struct store_file *file;
+
+	open_store(64 * MIB);
+	file = get("/kept", 1000, BLOCKS_SIZE);
+	keep(file, 0, ALL, 1);
+	store_file_put(file);
+	close_store();
+	run_in_shell("cd '%s' && f=$(find . -path '*/files/*' -type f | head -n 1) && "
+		     "mkdir -p files/09 && cp \"$f\" files/09/209",
+	    dir);
+	run_in_shell("[ $(find '%s' -path '*/files/*' -type f | wc -l) = 2 ]", dir);
+	open_store(64 * MIB);
+	settle();
+	run_in_shell("[ $(find '%s' -path '*/files/*' -type f | wc -l) = 1 ]", dir);
+	file = get("/kept", 1000, BLOCKS_SIZE);
+	assert_kept(file, 0, ALL, 1);
+	store_file_put(file);
+}
+
 /* Each part of the index is overwritten or cut off in turn: it begins afresh, or what it says is
  * true. */
 static void test_damaged_index(void **state)
@@ -852,6 +874,7 @@ int main(void)
 	    TEST(test_damaged_block),
 	    TEST(test_wrong_place),
 	    TEST(test_lost_block_file),
+	    TEST(test_orphans),
 	    TEST(test_damaged_index),
 	    TEST(test_index_of_another_version),
 	    TEST(test_eviction),
