@@ -5,6 +5,7 @@ import csv
 import os
 import random
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -346,6 +347,57 @@ def _(tool, sizes):
         os.rename(doc + ".tmp", doc)
         taken.append(time.monotonic() - begin)
     return statistics.median(taken) / (args.rtt / 1000)
+
+
+def small_writes(tool, work):
+    "Seconds that work(folder) takes, with all of it on the server."
+    if tool not in MOUNTS:
+        return None
+    shutil.rmtree(f"{REMOTE}/small-writes", ignore_errors=True)
+    os.mkdir(f"{REMOTE}/small-writes")
+    with open(f"{REMOTE}/small-writes/pages", "wb") as f:
+        f.write(os.urandom(16 << 20))
+    cold(tool)
+    return timed(lambda: work(f"{MNT}/small-writes"))
+
+
+def append_lines(folder):
+    with open(f"{folder}/log", "ab", buffering=0) as f:
+        for n in range(5000):
+            f.write(b"%-79d\n" % n)
+        os.fsync(f.fileno())
+
+
+def write_pages(folder):
+    rnd = random.Random(1)
+    with open(f"{folder}/pages", "r+b", buffering=0) as f:
+        for _n in range(2000):
+            f.seek(rnd.randrange(4096) * 4096)
+            f.write(bytes(4096))
+        os.fsync(f.fileno())
+
+
+def transactions(mode):
+    def work(folder):
+        db = sqlite3.connect(f"{folder}/db-{mode}", isolation_level=None)
+        if mode == "WAL":  # without shared memory, which sshfs has not
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute(f"PRAGMA journal_mode={mode}")
+        db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        for n in range(20):
+            db.execute("INSERT INTO t VALUES (?, ?)", (n, "text" * 50))
+        db.close()
+    return work
+
+
+for _rtt in (None, 0):
+    _where, _suffix = ("", "") if _rtt is None else (" without delay", "0")
+    for _name, _words, _work in (
+            ("lines", "5,000 lines of 80 bytes appended, fsync", append_lines),
+            ("pages", "2,000 blocks of 4 KiB at random, fsync", write_pages),
+            ("sqlite", "20 transactions of SQLite", transactions("DELETE")),
+            ("wal", "20 transactions of SQLite, WAL", transactions("WAL"))):
+        row(_name + _suffix, _words + _where, "s", _rtt)(lambda tool, _sizes, work=_work: small_writes(tool, work))
 
 
 @row("again", "second find, grep and git status, times local disk", "x")
