@@ -16,7 +16,8 @@
  *	file (data)               answered  -        -               answered
  *	all others                answered  sent     sent            answered
  *
- * But what is sent of one file follows what was sent of it before.
+ * (What is sent of one file waits too: times that were set must not come behind data that was
+ * written since, through another handle perhaps.)
  * What gives a lock back (after_all) waits for the answers of all that was accepted before.
  *
  * After a lost link it is not known which of those that were sent are done. Until that is found out

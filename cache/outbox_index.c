@@ -164,14 +164,6 @@ static bool sent_will_do(
 	       earlier->kind != OUTBOX_RENAME && earlier->kind != OUTBOX_FILE;
 }
 
-/* The data and attributes of one file go through its handle, in turn. */
-static bool goes_along(
-    const struct outbox *outbox, const struct outbox_item *item, const struct outbox_item *earlier)
-{
-	return item->kind == OUTBOX_FILE && earlier->kind == OUTBOX_FILE &&
-	       earlier->state == OUTBOX_SENT && !outbox->doubts;
-}
-
 /* Of those that name the path itself. */
 static struct outbox_item *by_name(
     const struct outbox *outbox, const struct outbox_item *item, const char *path)
@@ -185,8 +177,7 @@ static struct outbox_item *by_name(
 	TAILQ_FOREACH (touch, &node->touches, link) {
 		if (touch->item->sequence >= item->sequence)
 			break;
-		if (!goes_along(outbox, item, touch->item) &&
-		    (item->kind != OUTBOX_READ || is_names(touch->item->kind)))
+		if (item->kind != OUTBOX_READ || is_names(touch->item->kind))
 			found = touch->item;
 	}
 	return found;

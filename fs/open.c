@@ -258,6 +258,10 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi.noflush = reads;
 	request_pin(&open->request, open->inode);
 	open->request.sends = open->inode->open != NULL;
+	/* Who empties file after file is about to write them: each open waits, as the instance has
+	 * to say whether it may be written, but their data follows. */
+	if (open->fi.flags & O_TRUNC)
+		burst_note(fs, open->request.pid, true);
 	if (reads && fs_offline(fs))
 		open_unasked(open, true);
 	else if (reads && openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))

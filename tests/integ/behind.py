@@ -291,6 +291,21 @@ def order():
                 eq(get(names[n]), b"X" * 500 if n == 7 else b"%d" % n * 500)
             assert waited() - before < 100, waited() - before
 
+    @test("files that are written anew in a row wait once each, and arrive whole")
+    def _():
+        clean("anew")
+        for n in range(40):
+            put(there("anew", f"f{n}"), b"old" * 1000)
+        os.listdir(m("anew"))
+        with far_away() as waited:
+            for n in range(40):
+                put(m("anew", f"f{n}"), b"%d" % n * 300)
+            assert waited() < 60, waited()
+        synced()
+        for n in range(40):
+            eq(get(there("anew", f"f{n}")), b"%d" % n * 300)
+            eq(get(m("anew", f"f{n}")), b"%d" % n * 300)
+
     @test("times that were set let what was written be told from what follows")
     def _():
         clean("dated")

@@ -139,6 +139,20 @@ static void on_waited(void *arg, int err)
 
 /* --- order --- */
 
+static void data_of_a_file_waits_for_its_times(void **state)
+{
+	struct change *times, *data;
+
+	(void)state;
+	times = add(OUTBOX_FILE, "/f", NULL);
+	data = add(OUTBOX_FILE, "/f", NULL);
+	assert_true(is_out(times));
+	assert_false(is_out(data));
+	answer(0);
+	assert_true(is_out(data));
+	answer_all();
+}
+
 static void a_lock_is_given_back_after_all(void **state)
 {
 	struct change *folder, *file, *unlock = &t.changes[2];
@@ -158,25 +172,6 @@ static void a_lock_is_given_back_after_all(void **state)
 	assert_true(is_out(unlock));
 	answer_all();
 	assert_true(unlock->ended && !unlock->err);
-}
-
-static void attributes_follow_data_of_a_file(void **state)
-{
-	struct change *data, *times, *rename;
-
-	(void)state;
-	data = add(OUTBOX_FILE, "/f", NULL);
-	times = add(OUTBOX_FILE, "/f", NULL);
-	rename = add(OUTBOX_RENAME, "/f", "/g");
-	assert_true(is_out(data) && is_out(times));
-	assert_false(is_out(rename));
-	answer(0);
-	assert_false(is_out(rename));
-	answer(0);
-	assert_true(is_out(rename));
-	/* by another name it is not known to be the same file's */
-	assert_false(is_out(add(OUTBOX_FILE, "/g", NULL)));
-	answer_all();
 }
 
 static void children_follow_at_once(void **state)
@@ -652,7 +647,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(a_lock_is_given_back_after_all),
-	    TEST(attributes_follow_data_of_a_file),
+	    TEST(data_of_a_file_waits_for_its_times),
 	    TEST(children_follow_at_once),
 	    TEST(same_name_waits_for_the_answer),
 	    TEST(folder_goes_after_its_content),
