@@ -1,5 +1,6 @@
 #include "fs/notify.h"
 #include "fs/fuse_loop.h"
+#include "fs/request.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 /* Beyond this the kernel's own timeouts have to do. */
 #define QUEUE_MAX 10000
 #define JOIN_MS 50
+/* Beyond this they are told at once. */
+#define HELD_MAX 64
 
 struct notice {
 	STAILQ_ENTRY(notice) link;
@@ -19,6 +22,8 @@ struct notice {
 };
 
 struct notifier {
+	STAILQ_HEAD(, notice) held; /* the core's: until a request in their folder is answered */
+	unsigned n_held;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -84,6 +89,7 @@ int notifier_start(struct fs *fs)
 	pthread_mutex_init(&notifier->lock, NULL);
 	pthread_cond_init(&notifier->wake, NULL);
 	STAILQ_INIT(&notifier->queue);
+	STAILQ_INIT(&notifier->held);
 	notifier->session = fs->session;
 	err = pthread_create(&notifier->thread, NULL, run, notifier);
 	if (err) {
@@ -121,6 +127,7 @@ void notifier_stop(struct fs *fs)
 	pthread_mutex_unlock(&notifier->lock);
 	while (!joined(notifier))
 		fuse_loop_refuse(fs);
+	STAILQ_CONCAT(&notifier->queue, &notifier->held);
 	while ((notice = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, link);
 		notice_free(notice);
@@ -164,6 +171,50 @@ static void queue(struct fs *fs, struct notice *notice, bool must)
 	notice_free(notice);
 }
 
+/* The kernel waits for the folder while somebody waits for an answer about a name in it, and with
+ * it would all other notices. If the daemon were killed then, neither would ever end. */
+static bool is_held(struct fs *fs, const struct notice *notice)
+{
+	const struct request *request;
+	int i;
+
+	if (!notice->name[0])
+		return false;
+	TAILQ_FOREACH (request, &fs->waiting, waiting_link) {
+		for (i = 0; i < 3 && request->pinned[i]; i++) {
+			if (fs_node(fs, request->pinned[i]) == notice->node)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void hold(struct fs *fs, struct notice *notice)
+{
+	STAILQ_INSERT_TAIL(&fs->notifier->held, notice, link);
+	fs->notifier->n_held++;
+}
+
+void notify_answered(struct fs *fs)
+{
+	struct notifier *notifier = fs->notifier;
+	STAILQ_HEAD(, notice) held = STAILQ_HEAD_INITIALIZER(held);
+	struct notice *notice;
+
+	if (!notifier || !notifier->n_held)
+		return;
+	STAILQ_CONCAT(&held, &notifier->held);
+	notifier->n_held = 0;
+	while ((notice = STAILQ_FIRST(&held))) {
+		STAILQ_REMOVE_HEAD(&held, link);
+		/* who asked is answered after all that was before */
+		if (is_held(fs, notice) || (notice->fd >= 0 && notifier->n_held))
+			hold(fs, notice);
+		else
+			queue(fs, notice, notice->fd >= 0);
+	}
+}
+
 /* pages: without a name, the pages too, not only the attributes. must: the kernel has no time limit
  * of its own for it. */
 static void post(struct fs *fs, fuse_ino_t node, const char *name, bool pages, bool must)
@@ -179,7 +230,10 @@ void notify_done(struct fs *fs, int fd)
 		notice->fd = fd;
 	else
 		close(fd);
-	queue(fs, notice, true);
+	if (notice && fs->notifier && fs->notifier->n_held)
+		hold(fs, notice);
+	else
+		queue(fs, notice, true);
 }
 
 void notify_content(struct fs *fs, const struct inode *inode)
@@ -202,6 +256,13 @@ void notify_listing(struct fs *fs, const struct inode *folder)
 
 void notify_name(struct fs *fs, const struct inode *folder, const char *name)
 {
-	if (folder->lookups || folder == names_root(fs->names))
-		post(fs, fs_node(fs, folder), name, false, false);
+	struct notice *notice;
+
+	if (!folder->lookups && folder != names_root(fs->names))
+		return;
+	notice = notice_new(fs_node(fs, folder), name, false);
+	if (notice && fs->notifier && fs->notifier->n_held < HELD_MAX && is_held(fs, notice))
+		hold(fs, notice);
+	else
+		queue(fs, notice, false);
 }

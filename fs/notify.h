@@ -3,6 +3,7 @@
  *
  * The kernel answers such a notice only when nobody holds the page or the folder, which may wait
  * for an answer of ours; so notices are written by a thread of their own and the core never waits.
+ * Those about names wait here until the requests in their folder have been answered.
  * Core only.
  */
 #ifndef VASTFS_FS_NOTIFY_H
@@ -18,6 +19,8 @@ void notifier_stop(struct fs *fs);
 
 /* Writes {"ok": true} and a newline to fd when all before it has been told; fd is taken. */
 void notify_done(struct fs *fs, int fd);
+/* A request has been answered. */
+void notify_answered(struct fs *fs);
 /* Attributes alone. */
 void notify_attr(struct fs *fs, const struct inode *inode);
 void notify_content(struct fs *fs, const struct inode *inode);

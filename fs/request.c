@@ -1,5 +1,6 @@
 #include "fs/request.h"
 #include "conf/log.h"
+#include "fs/notify.h"
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -117,6 +118,7 @@ static void request_free(struct request *request)
 	struct names *names = request->fs->names;
 	int i;
 
+	notify_answered(request->fs);
 	request->fs->requests_alive--;
 	for (i = 0; i < 3 && request->pinned[i]; i++)
 		names_unpin(names, request->pinned[i]);

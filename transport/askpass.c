@@ -28,8 +28,6 @@
 #define ENV_PLACE "VASTFS_ASKPASS"
 #define ENV_MAY "VASTFS_ASKPASS_MAY"
 
-extern char **environ;
-
 /* What each ssh was told: the same question again means that the answer was wrong. */
 struct seen {
 	pid_t ssh;

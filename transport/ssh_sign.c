@@ -46,8 +46,11 @@ static bool algorithm_of(const uint8_t *data, size_t len, char *buf, size_t size
 		return false;
 	rest.data++;
 	rest.len--;
-	if (!wire_get_string(&rest, &skip) || !wire_get_string(&rest, &skip) ||
-	    !wire_get_string(&rest, &skip) || !span_is(skip, "publickey") || !rest.len)
+	for (int i = 0; i < 3; i++) { /* the user, the service, the method */
+		if (!wire_get_string(&rest, &skip))
+			return false;
+	}
+	if (!span_is(skip, "publickey") || !rest.len)
 		return false;
 	rest.data++;
 	rest.len--;

@@ -42,7 +42,8 @@ int stale_remove(const char *mountpoint)
 	int rc = path ? is_stale(path) : 0;
 
 	if (rc == 1) {
-		rc = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 1;
+		/* whoever still waits for the daemon that is gone is let go */
+		rc = umount2(path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 1;
 		if (rc == -EPERM)
 			rc = fusermount(path) ? -EPERM : 1;
 	}
