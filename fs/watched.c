@@ -69,6 +69,7 @@ static struct watch *add(struct fs *fs, struct inode *folder)
 	watch->folder = folder;
 	watch->number = ++watched->last_number;
 	watch->asked_ms = fs_now_ms(fs);
+	watch->asked_tick = names_tick(fs->names);
 	watch->next = watched->buckets[watch->number % WATCH_BUCKETS];
 	watched->buckets[watch->number % WATCH_BUCKETS] = watch;
 	TAILQ_INSERT_TAIL(&watched->lru, watch, lru);
@@ -76,6 +77,14 @@ static struct watch *add(struct fs *fs, struct inode *folder)
 	folder->folder->watch = watch;
 	watcher_add(watched->watcher, watch->number, true, path);
 	return watch;
+}
+
+/* Where its path leads there may still be another one, or none. */
+static bool is_on_its_way(const struct inode *folder)
+{
+	const struct dentry *dentry = LIST_FIRST(&folder->names);
+
+	return folder->pending || (dentry && dentry->pending);
 }
 
 /* The folders above come first, and are wanted as lately as those below. Whether it is watched, or
@@ -92,7 +101,7 @@ static bool want(struct fs *fs, struct inode *folder, uint64_t now)
 		watched_remove(watched, watch);
 		watch = NULL;
 	}
-	if (!watch)
+	if (!watch && !is_on_its_way(folder))
 		watch = add(fs, folder);
 	if (!watch || watch->state == WATCH_REFUSED)
 		return false;

@@ -203,6 +203,12 @@ static void take_added(struct fs *fs, struct watch *watch, const struct watcher_
 			watched->most = watched->on;
 		return;
 	}
+	if (names_moved_since(fs->names, watch->asked_tick)) {
+		/* The path may have led to another folder when it was asked for. */
+		watcher_drop(watched->watcher, watch->number);
+		watched_remove(watched, watch);
+		return;
+	}
 	watch->state = WATCH_ON;
 	watched->on++;
 	watch->since_ms = watch->names_ms = fs_now_ms(fs);

@@ -13,7 +13,8 @@ struct watch {
 	struct inode *folder;
 	uint32_t number;
 	enum { WATCH_ASKED, WATCH_ON, WATCH_REFUSED } state;
-	uint64_t asked_ms; /* of the ADD */
+	uint64_t asked_ms; /* of the ADD; and its tick of names */
+	uint64_t asked_tick;
 	uint64_t used_ms;
 	uint64_t since_ms; /* what was seen later is vouched for */
 	uint64_t names_ms; /* the same of listings */
