@@ -282,25 +282,12 @@ static bool both_times(int to_set)
 	       (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW));
 }
 
-/* May the login user, who is not root, surely pass through the folder? (NULL: the mounted one's.)
- */
-static bool may_pass(const struct fs *fs, const struct inode *folder)
-{
-	const struct attr *attr = folder ? &folder->attr : NULL;
-
-	if (!attr)
-		return true;
-	if (attr->uid == remote_uid(fs->remote))
-		return attr->mode & 0100;
-	return (attr->mode & 011) == 011;
-}
-
 /* Will the instance do it, as far as anybody can tell? Both times are set together: the other one
  * has to be known. */
 static bool may_set_behind(const struct setattr *setattr)
 {
 	struct fs *fs = setattr->request.fs;
-	const struct inode *inode = setattr->inode;
+	const struct inode *inode = setattr->inode, *folder = names_parent(inode);
 	int to_set = setattr->to_set;
 	bool link = S_ISLNK(inode->attr.mode);
 	bool root = remote_uid(fs->remote) == 0;
@@ -315,7 +302,7 @@ static bool may_set_behind(const struct setattr *setattr)
 	    !(inode->folder && inode->folder->ours))
 		return false;
 	return root || (inode->attr.uid == remote_uid(fs->remote) && !(to_set & OWNER_BITS) &&
-			   may_pass(fs, names_parent(inode)));
+			   (!folder || fs_login_may(fs, folder, 1)));
 }
 
 /* Here it is done. */

@@ -89,18 +89,13 @@ bool burst_knows(struct fs *fs, const struct inode *folder)
 	       listing_is_fresh(fs, folder);
 }
 
-/* Root may write everywhere. Others: the owner by his bits; by the group's and everybody's only
- * where both say so, as the login's further groups are not known; not where names are protected
- * from others than their owners. */
+/* Others than root and the owner not where names are protected from others than their owners. */
 static bool may_write(const struct fs *fs, const struct inode *folder)
 {
-	const struct attr *attr = &folder->attr;
+	uint32_t uid = remote_uid(fs->remote);
 
-	if (remote_uid(fs->remote) == 0)
-		return true;
-	if (attr->uid == remote_uid(fs->remote))
-		return (attr->mode & 0300) == 0300;
-	return (attr->mode & 033) == 033 && !(attr->mode & S_ISVTX);
+	return fs_login_may(fs, folder, 3) &&
+	       (!uid || uid == folder->attr.uid || !(folder->attr.mode & S_ISVTX));
 }
 
 bool burst_ground(struct fs *fs, struct inode *folder, const char *name)

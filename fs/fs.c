@@ -36,6 +36,14 @@ bool fs_offline(const struct fs *fs)
 	return !pool_up(remote_pool(fs->remote));
 }
 
+bool fs_login_may(const struct fs *fs, const struct inode *folder, unsigned what)
+{
+	uint32_t uid = remote_uid(fs->remote);
+	unsigned bits = folder->attr.uid == uid ? what << 6 : what << 3 | what;
+
+	return !uid || (folder->attr.mode & bits) == bits;
+}
+
 bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 {
 	/* What is not there yet, or is on its way, is known here best. */

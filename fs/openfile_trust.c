@@ -34,9 +34,7 @@ static bool may_read(const struct fs *fs, const struct inode *inode)
 	if (!uid)
 		return true;
 	for (folder = names_parent(inode); folder; folder = names_parent(folder)) {
-		uint32_t bits = folder->attr.uid == uid ? 0100 : 0011;
-
-		if ((folder->attr.mode & bits) != bits)
+		if (!fs_login_may(fs, folder, 1))
 			return false;
 	}
 	return inode->attr.uid == uid && (inode->attr.mode & 0400);
