@@ -22,8 +22,10 @@ struct notice {
 };
 
 struct notifier {
-	STAILQ_HEAD(, notice) held; /* the core's: until a request in their folder is answered */
-	unsigned n_held;
+	/* The core's: names, until the requests in their folder are answered, and who asked behind
+	 * them. */
+	STAILQ_HEAD(, notice) held;
+	unsigned n_held; /* names */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -173,26 +175,41 @@ static void queue(struct fs *fs, struct notice *notice, bool must)
 
 /* The kernel waits for the folder while somebody waits for an answer about a name in it, and with
  * it would all other notices. If the daemon were killed then, neither would ever end. */
-static bool is_held(struct fs *fs, const struct notice *notice)
+static bool is_waited_for(struct fs *fs, fuse_ino_t folder)
 {
 	const struct request *request;
 	int i;
 
-	if (!notice->name[0])
-		return false;
 	TAILQ_FOREACH (request, &fs->waiting, waiting_link) {
 		for (i = 0; i < 3 && request->pinned[i]; i++) {
-			if (fs_node(fs, request->pinned[i]) == notice->node)
+			if (fs_node(fs, request->pinned[i]) == folder)
 				return true;
 		}
 	}
 	return false;
 }
 
-static void hold(struct fs *fs, struct notice *notice)
+/* Who asked is answered after all that was before. */
+static bool must_wait(struct fs *fs, const struct notice *notice)
 {
-	STAILQ_INSERT_TAIL(&fs->notifier->held, notice, link);
-	fs->notifier->n_held++;
+	const struct notifier *notifier = fs->notifier;
+
+	if (notice->fd >= 0)
+		return !STAILQ_EMPTY(&notifier->held);
+	return notice->name[0] && notifier->n_held < HELD_MAX && is_waited_for(fs, notice->node);
+}
+
+/* Takes the notice (NULL: memory was out). must: the kernel has no time limit of its own for it. */
+static void post(struct fs *fs, struct notice *notice, bool must)
+{
+	struct notifier *notifier = fs->notifier;
+
+	if (notice && notifier && must_wait(fs, notice)) {
+		STAILQ_INSERT_TAIL(&notifier->held, notice, link);
+		notifier->n_held += notice->fd < 0;
+	} else {
+		queue(fs, notice, must);
+	}
 }
 
 void notify_answered(struct fs *fs)
@@ -207,19 +224,8 @@ void notify_answered(struct fs *fs)
 	notifier->n_held = 0;
 	while ((notice = STAILQ_FIRST(&held))) {
 		STAILQ_REMOVE_HEAD(&held, link);
-		/* who asked is answered after all that was before */
-		if (is_held(fs, notice) || (notice->fd >= 0 && notifier->n_held))
-			hold(fs, notice);
-		else
-			queue(fs, notice, notice->fd >= 0);
+		post(fs, notice, notice->fd >= 0);
 	}
-}
-
-/* pages: without a name, the pages too, not only the attributes. must: the kernel has no time limit
- * of its own for it. */
-static void post(struct fs *fs, fuse_ino_t node, const char *name, bool pages, bool must)
-{
-	queue(fs, notice_new(node, name, pages), must);
 }
 
 void notify_done(struct fs *fs, int fd)
@@ -230,39 +236,29 @@ void notify_done(struct fs *fs, int fd)
 		notice->fd = fd;
 	else
 		close(fd);
-	if (notice && fs->notifier && fs->notifier->n_held)
-		hold(fs, notice);
-	else
-		queue(fs, notice, true);
+	post(fs, notice, true);
 }
 
 void notify_content(struct fs *fs, const struct inode *inode)
 {
 	if (inode->lookups)
-		post(fs, fs_node(fs, inode), "", true, false);
+		post(fs, notice_new(fs_node(fs, inode), "", true), false);
 }
 
 void notify_attr(struct fs *fs, const struct inode *inode)
 {
 	if (inode->lookups || inode == names_root(fs->names))
-		post(fs, fs_node(fs, inode), "", false, false);
+		post(fs, notice_new(fs_node(fs, inode), "", false), false);
 }
 
 void notify_listing(struct fs *fs, const struct inode *folder)
 {
 	if (folder->lookups || folder == names_root(fs->names))
-		post(fs, fs_node(fs, folder), "", true, true);
+		post(fs, notice_new(fs_node(fs, folder), "", true), true);
 }
 
 void notify_name(struct fs *fs, const struct inode *folder, const char *name)
 {
-	struct notice *notice;
-
-	if (!folder->lookups && folder != names_root(fs->names))
-		return;
-	notice = notice_new(fs_node(fs, folder), name, false);
-	if (notice && fs->notifier && fs->notifier->n_held < HELD_MAX && is_held(fs, notice))
-		hold(fs, notice);
-	else
-		queue(fs, notice, false);
+	if (folder->lookups || folder == names_root(fs->names))
+		post(fs, notice_new(fs_node(fs, folder), name, false), false);
 }

@@ -32,7 +32,7 @@ struct watched {
 	uint32_t last_number;
 
 	/* Pings. */
-	uint32_t ping, pinged_number; /* the last sent; whether it is still on its way */
+	uint32_t ping; /* the last sent; whether it is still on its way */
 	bool flying;
 	uint64_t ping_ms, ping_tick;   /* of the one on its way */
 	uint64_t proof_ms, proof_tick; /* of the last one answered; 0: none has been */
