@@ -186,6 +186,21 @@ timed() {
 	return "$rc"
 }
 
+# The command succeeds in time; tried for longer, to tell late from never.
+within() { # MILLISECONDS COMMAND…
+	local limit=$1
+	shift
+	timed wait_for 20 "$@" || die "never: $*"
+	le "$MS_TAKEN" "$limit" "milliseconds until: $*"
+}
+contains() { [[ $(cat "$1") == "$2" ]]; }
+absent() { ! [[ -e $1 ]]; }
+present() { [[ -e $1 ]]; }
+listed() { ls "$1" | grep -qxF "$2"; }
+not_listed() { ! listed "$1" "$2"; }
+size_is() { [[ $(stat -c %s "$1") == "$2" ]]; }
+mode_is() { [[ $(stat -c %a "$1") == "$2" ]]; }
+
 # --- the folder, the server ------------------------------------------------------
 
 setup_dirs() {

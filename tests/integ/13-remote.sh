@@ -6,19 +6,6 @@ write_profile "attr_timeout = 3"
 mount_fs || finish
 
 # The bound is 1 s for what changed just now, and attr_timeout (3 s here) at most; a second more for slow machines.
-within() { # MILLISECONDS COMMAND…
-	local limit=$1
-	shift
-	timed wait_for 20 "$@" || die "never: $*"
-	le "$MS_TAKEN" "$limit" "milliseconds until: $*"
-}
-contains() { [[ $(cat "$1") == "$2" ]]; }
-absent() { ! [[ -e $1 ]]; }
-present() { [[ -e $1 ]]; }
-listed() { ls "$1" | grep -qxF "$2"; }
-not_listed() { ! listed "$1" "$2"; }
-size_is() { [[ $(stat -c %s "$1") == "$2" ]]; }
-mode_is() { [[ $(stat -c %a "$1") == "$2" ]]; }
 
 new_names() {
 	ls "$MNT" >/dev/null

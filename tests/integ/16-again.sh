@@ -23,9 +23,6 @@ write_profile "attr_timeout = 3"
 mount_fs || finish
 
 received() { "$BUILD/vastfs" status --json "$MNT" | "$PYTHON" -c "import json, sys; print(json.load(sys.stdin)['requests']['received'])"; }
-listed() { ls "$1" | grep -qxF "$2"; }
-absent() { ! [[ -e $1 ]]; }
-not_listed() { ! listed "$1" "$2"; }
 
 walked_again() {
 	local before

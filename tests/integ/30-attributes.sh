@@ -4,7 +4,6 @@
 setup
 write_profile "attr_timeout = 6"
 
-size_is() { [[ $(stat -c %s "$1") == "$2" ]]; }
 
 # Pages written back after the last close(2) come without a flush behind them.
 mapped_after_close() {

@@ -29,17 +29,6 @@ watcher_pids() {
 	done
 }
 no_watcher() { [[ -z $(watcher_pids) ]]; }
-within() { # MILLISECONDS COMMAND…
-	local limit=$1
-	shift
-	timed wait_for 20 "$@" || die "never: $*"
-	le "$MS_TAKEN" "$limit" "milliseconds until: $*"
-}
-contains() { [[ $(cat "$1") == "$2" ]]; }
-absent() { ! [[ -e $1 ]]; }
-listed() { ls "$1" | grep -qxF "$2"; }
-not_listed() { ! listed "$1" "$2"; }
-mode_is() { [[ $(stat -c %a "$1") == "$2" ]]; }
 mtime_is() { [[ $(stat -c %Y "$1") == "$2" ]]; }
 asked() { grep -cE ': (LSTAT|STAT|OPENDIR|READDIR|OPEN|READ|FSTAT)\b' "$W/daemon.log" || true; }
 
