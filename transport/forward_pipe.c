@@ -205,6 +205,17 @@ int forward_pipe_answer(struct forward_pipe *pipe)
 	return rc > 0 ? 1 : rc < 0 ? -1 : 0;
 }
 
+/* What a read or write came to, in libssh2's words; how: to wait for. */
+static ssize_t moved(struct end *end, ssize_t n, int how)
+{
+	if (n >= 0)
+		return n;
+	if (errno != EAGAIN)
+		return LIBSSH2_ERROR_CHANNEL_CLOSED;
+	arm(end, how);
+	return LIBSSH2_ERROR_EAGAIN;
+}
+
 ssize_t forward_pipe_write(struct forward_pipe *pipe, const void *data, size_t len)
 {
 	ssize_t n;
@@ -214,12 +225,7 @@ ssize_t forward_pipe_write(struct forward_pipe *pipe, const void *data, size_t l
 	do
 		n = write(pipe->to.fd, data, len);
 	while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		return n;
-	if (errno != EAGAIN)
-		return LIBSSH2_ERROR_CHANNEL_CLOSED;
-	arm(&pipe->to, UV_WRITABLE);
-	return LIBSSH2_ERROR_EAGAIN;
+	return moved(&pipe->to, n, UV_WRITABLE);
 }
 
 ssize_t forward_pipe_read(struct forward_pipe *pipe, void *data, size_t size)
@@ -231,12 +237,7 @@ ssize_t forward_pipe_read(struct forward_pipe *pipe, void *data, size_t size)
 	do
 		n = read(pipe->from.fd, data, size);
 	while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		return n;
-	if (errno != EAGAIN)
-		return LIBSSH2_ERROR_CHANNEL_CLOSED;
-	arm(&pipe->from, UV_READABLE);
-	return LIBSSH2_ERROR_EAGAIN;
+	return moved(&pipe->from, n, UV_READABLE);
 }
 
 void forward_pipe_end(struct forward_pipe *pipe)

@@ -12,6 +12,7 @@
  * The connection stays open: closing it ends the session.
  */
 #include "transport/sshproc.h"
+#include "transport/sshwire.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,51 +41,30 @@ struct mux_answer {
 };
 
 struct message {
+	struct wire wire;
 	uint8_t bytes[1024];
-	size_t len;
-	bool full;
 };
 
 #define FORWARD_LOCAL_TYPE 1u
 #define FORWARD_REMOTE_TYPE 2u
 #define UNIX_SOCKET_PORT 0xfffffffeu /* in place of a port: the host is a path */
 
-static void put_u32(uint8_t *to, uint32_t value)
-{
-	to[0] = (uint8_t)(value >> 24);
-	to[1] = (uint8_t)(value >> 16);
-	to[2] = (uint8_t)(value >> 8);
-	to[3] = (uint8_t)value;
-}
-
-static uint32_t get_u32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
 static void add_u32(struct message *message, uint32_t value)
 {
-	put_u32(message->bytes + message->len, value);
-	message->len += 4;
+	wire_put_u32(&message->wire, value);
 }
 
 static void add_string(struct message *message, const char *text)
 {
-	size_t len = strlen(text);
-
-	if (len > sizeof(message->bytes) - 64 - message->len) {
-		message->full = true;
-		return;
-	}
-	add_u32(message, (uint32_t)len);
-	memcpy(message->bytes + message->len, text, len);
-	message->len += len;
+	wire_put_string(&message->wire, text, strlen(text));
 }
 
 /* Fills in the length of the message that begins at `at`. */
 static void seal(struct message *message, size_t at)
 {
-	put_u32(message->bytes + at, (uint32_t)(message->len - at - 4));
+	struct wire place = {.bytes = message->bytes + at, .size = 4};
+
+	wire_put_u32(&place, (uint32_t)(message->wire.len - at - 4));
 }
 
 /* HELLO, and the head of the request behind it; the place of its length. */
@@ -92,13 +72,12 @@ static size_t begin(struct message *message, uint32_t type)
 {
 	size_t at;
 
-	message->len = 0;
-	message->full = false;
+	message->wire = (struct wire){.bytes = message->bytes, .size = sizeof(message->bytes)};
 	add_u32(message, 0);
 	add_u32(message, MUX_HELLO);
 	add_u32(message, MUX_VERSION);
 	seal(message, 0);
-	at = message->len;
+	at = message->wire.len;
 	add_u32(message, 0);
 	add_u32(message, type);
 	add_u32(message, 1); /* request id */
@@ -148,7 +127,7 @@ static int ask(const struct sshproc *process, const struct message *message, con
 
 	if (!process->control[0])
 		return -ENOTSUP;
-	if (message->full)
+	if (message->wire.full)
 		return -ENAMETOOLONG;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", process->control);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -157,7 +136,8 @@ static int ask(const struct sshproc *process, const struct message *message, con
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		err = -errno;
 	/* A fresh socket takes as little as this at once. */
-	if (!err && send(fd, message->bytes, message->len, MSG_NOSIGNAL) != (ssize_t)message->len)
+	if (!err &&
+	    send(fd, message->bytes, message->wire.len, MSG_NOSIGNAL) != (ssize_t)message->wire.len)
 		err = errno ? -errno : -EIO;
 	for (int i = 0; !err && i < n; i++)
 		err = send_fd(fd, fds[i]);
@@ -232,20 +212,25 @@ struct mux_answer *mux_answer_new(void)
 }
 
 /* One whole message. As mux_answer. */
-static int understand(const uint8_t *at, size_t len, char *words, size_t size)
+static int understand(struct span answer, char *words, size_t size)
 {
-	switch (len >= 4 ? get_u32(at) : 0) {
+	uint32_t type, request, status;
+	struct span text;
+
+	if (!wire_get_u32(&answer, &type))
+		return 0;
+	switch (type) {
 	case MUX_OPENED:
 	case MUX_OK:
 		return 1;
 	case MUX_DENIED:
 	case MUX_FAILURE:
-		if (len >= 12 && get_u32(at + 8) <= len - 12)
-			snprintf(words, size, "%.*s", (int)get_u32(at + 8), (const char *)at + 12);
+		if (wire_get_u32(&answer, &request) && wire_get_string(&answer, &text))
+			snprintf(words, size, "%.*s", (int)text.len, (const char *)text.data);
 		return -EACCES;
 	case MUX_EXIT:
-		if (len >= 12 && get_u32(at + 8))
-			snprintf(words, size, " (exit status %u)", get_u32(at + 8));
+		if (wire_get_u32(&answer, &request) && wire_get_u32(&answer, &status) && status)
+			snprintf(words, size, " (exit status %u)", status);
 		return 0;
 	default:
 		return 0;
@@ -267,19 +252,22 @@ int mux_read(int fd, struct mux_answer *answer, char *words, size_t size)
 	if (n == 0)
 		return -EPIPE;
 	answer->len += (size_t)n;
-	while (answer->len >= 4) {
-		size_t len = get_u32(answer->bytes), whole = 4 + len;
+	for (;;) {
+		struct span rest = {answer->bytes, answer->len};
+		uint32_t len;
 		int one;
 
+		if (!wire_get_u32(&rest, &len))
+			break;
 		if (len > ANSWER_MAX - 4)
 			return -EPROTO;
-		if (answer->len < whole)
+		if (rest.len < len)
 			break;
-		one = understand(answer->bytes + 4, len, words, size);
+		one = understand((struct span){rest.data, len}, words, size);
 		if (one)
 			result = one;
-		answer->len -= whole;
-		memmove(answer->bytes, answer->bytes + whole, answer->len);
+		answer->len = rest.len - len;
+		memmove(answer->bytes, rest.data + len, answer->len);
 	}
 	return result;
 }
