@@ -1,4 +1,5 @@
 #include "conf/mountpoint.h"
+#include "conf/bounded.h"
 #include "conf/cmdline.h"
 #include <dirent.h>
 #include <errno.h>
@@ -118,13 +119,21 @@ char *mountpoint_resolve(const char *path)
 	    (len - base == 2 && memcmp(path + base, "..", 2) == 0))
 		return NULL;
 	parent = base ? strndup(path, base) : strdup(".");
-	resolved = parent ? realpath(parent, NULL) : NULL;
+	resolved = parent ? bounded_realpath(parent, BOUNDED_LOOK_MS) : NULL;
 	if (resolved && asprintf(&out, "%s/%.*s", strcmp(resolved, "/") ? resolved : "",
 			    (int)(len - base), path + base) < 0)
 		out = NULL;
 	free(parent);
 	free(resolved);
 	return out;
+}
+
+static int say_hangs(const char *path, struct conf_error *error)
+{
+	return conf_fail(error, ETIMEDOUT,
+	    "%s: what is mounted there does not answer: its program is stopped or hangs; `vastfs "
+	    "status` names the process; end it (kill -KILL), then mount again",
+	    path);
 }
 
 static int say_stale(const char *path, struct conf_error *error)
@@ -138,20 +147,22 @@ static int say_stale(const char *path, struct conf_error *error)
 static int check_mounted(const char *path, bool *automount, struct conf_error *error)
 {
 	struct mount_entry entry;
-	struct stat st;
-	int rc = mountpoint_lookup(path, &entry);
+	int rc = mountpoint_lookup(path, &entry), look = 0;
 
 	*automount = false;
 	if (rc < 0)
 		return conf_fail(error, ENOMEM, "out of memory");
 	if (rc == 0)
 		return 0;
+	if (strncmp(entry.type, "fuse", 4) == 0)
+		look = bounded_stat(path, BOUNDED_LOOK_MS);
 	if (strcmp(entry.type, "autofs") == 0) {
 		*automount = true;
 		rc = 0;
-	} else if (strncmp(entry.type, "fuse", 4) == 0 && stat(path, &st) < 0 &&
-		   errno == ENOTCONN) {
+	} else if (look == -ENOTCONN) {
 		rc = say_stale(path, error);
+	} else if (look == -ETIMEDOUT) {
+		rc = say_hangs(path, error);
 	} else {
 		bool ours = strstr(entry.type, "vastfs") != NULL;
 
@@ -174,6 +185,8 @@ static int explain_errno(const char *path, int err, struct conf_error *error)
 		    error, err, "%s: the mountpoint is not a folder; name an empty folder", path);
 	case ENOTCONN:
 		return say_stale(path, error);
+	case ETIMEDOUT:
+		return say_hangs(path, error);
 	default:
 		return conf_fail(error, err,
 		    "%s: can't use the mountpoint: %s; name an empty folder of your own", path,
@@ -232,7 +245,7 @@ int cmdline_check_mountpoint(
 	if (path)
 		rc = check_mounted(path, &automount, error);
 	if (!rc && !automount) {
-		char *resolved = realpath(mountpoint, NULL);
+		char *resolved = bounded_realpath(mountpoint, BOUNDED_LOOK_MS);
 
 		rc = resolved ? check_resolved(resolved, nonempty, error)
 			      : explain_errno(mountpoint, errno, error);

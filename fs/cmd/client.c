@@ -1,4 +1,5 @@
 #include "fs/cmd/client.h"
+#include "conf/bounded.h"
 #include "conf/paths.h"
 #include <dirent.h>
 #include <errno.h>
@@ -17,6 +18,17 @@
 /* How long a daemon may take to say how it is; one that was stopped must not hide the others. */
 #define STATUS_SECONDS 5
 
+/* The daemon that did not answer when the mounts were looked for last; 0: none. */
+static int silent_pid;
+
+/* One that is stopped takes connections until its queue is full; then connect(2) waits for it. */
+static void limit_connect(int fd, int seconds)
+{
+	struct timeval limit = {.tv_sec = seconds}; /* 0: none */
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 int client_connect(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -28,8 +40,11 @@ int client_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+	limit_connect(fd, STATUS_SECONDS);
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+		limit_connect(fd, 0);
 		return fd;
+	}
 	err = -errno;
 	close(fd);
 	return err;
@@ -127,10 +142,16 @@ static int by_mountpoint(const void *a, const void *b)
 }
 
 /* Sockets are called by their daemon's process id. */
-static int is_left_behind(const char *path)
+static int pid_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	int pid = atoi(slash ? slash + 1 : path);
+
+	return atoi(slash ? slash + 1 : path);
+}
+
+static int is_left_behind(const char *path)
+{
+	int pid = pid_of(path);
 
 	return pid > 0 && kill(pid, 0) && errno == ESRCH;
 }
@@ -147,11 +168,14 @@ static int add_mount(struct client_mount **mounts, int n, const char *path)
 		unlink(path);
 		return n;
 	}
-	if (fd < 0)
+	if (fd >= 0)
+		close(fd);
+	if (fd < 0 || client_call(path, "status", &status, &ignored)) {
+		/* EAGAIN: its queue is full */
+		if ((fd >= 0 || fd == -EAGAIN) && !is_left_behind(path))
+			silent_pid = pid_of(path);
 		return n;
-	close(fd);
-	if (client_call(path, "status", &status, &ignored))
-		return n;
+	}
 	grown = realloc(*mounts, sizeof(**mounts) * (size_t)(n + 1));
 	if (!grown) {
 		json_decref(status);
@@ -170,6 +194,7 @@ int client_mounts(struct client_mount **out, struct conf_error *error)
 	DIR *stream;
 
 	*out = NULL;
+	silent_pid = 0;
 	if (err)
 		return err;
 	stream = opendir(dir);
@@ -188,6 +213,19 @@ int client_mounts(struct client_mount **out, struct conf_error *error)
 	if (n > 1)
 		qsort(*out, (size_t)n, sizeof(**out), by_mountpoint);
 	return n;
+}
+
+int client_silent(struct conf_error *error)
+{
+	if (!silent_pid)
+		return 0;
+	return conf_fail(error, ETIMEDOUT,
+	    "the daemon of a mount, process %d, does not answer: it is stopped or hangs; `kill "
+	    "-CONT "
+	    "%d` lets one that was stopped go on; after `kill -KILL %d` the mount can be made "
+	    "again, "
+	    "which sends what was not sent",
+	    silent_pid, silent_pid, silent_pid);
 }
 
 void client_mounts_free(struct client_mount *mounts, int n)
@@ -222,10 +260,10 @@ static char *resolve(const char *which)
 		copy[strlen(copy) - 1] = '\0';
 	slash = strrchr(copy, '/');
 	if (!strcmp(copy, "/") || !strcmp(copy, ".") || !strcmp(copy, ".."))
-		return free(copy), realpath(which, NULL);
+		return free(copy), bounded_realpath(which, BOUNDED_LOOK_MS);
 	if (slash)
 		*slash = '\0';
-	dir = realpath(slash ? (slash == copy ? "/" : copy) : ".", NULL);
+	dir = bounded_realpath(slash ? (slash == copy ? "/" : copy) : ".", BOUNDED_LOOK_MS);
 	if (dir &&
 	    asprintf(&out, "%s/%s", strcmp(dir, "/") ? dir : "", slash ? slash + 1 : copy) < 0)
 		out = NULL;
@@ -260,7 +298,7 @@ struct client_mount *client_choose(
 	if (same > 1)
 		conf_fail(error, EINVAL, "%s is mounted %d times; name the mountpoint instead",
 		    which, same);
-	else
+	else if (!client_silent(error))
 		conf_fail(error, ENOENT,
 		    "%s: no vastfs is mounted there, and none has this id; `vastfs status` lists "
 		    "the mounts",

@@ -20,6 +20,10 @@ struct client_mount {
 int client_mounts(struct client_mount **out, struct conf_error *error);
 void client_mounts_free(struct client_mount *mounts, int n);
 
+/* Was there a daemon that did not answer, when the mounts were looked for last? Then -ETIMEDOUT
+ * with which, and what to do; else 0. */
+int client_silent(struct conf_error *error);
+
 /* The one mount at (or above) the path, or of the id. NULL with the reason. Points into mounts. */
 struct client_mount *client_choose(
     struct client_mount *mounts, int n, const char *which, struct conf_error *error);

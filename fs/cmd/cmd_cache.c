@@ -1,5 +1,6 @@
 /* vastfs cache: the disk cache of an instance. */
 #include "cache/store.h"
+#include "conf/bounded.h"
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/status_text.h"
@@ -138,7 +139,7 @@ static int on_mount(
 		return show(mount, error);
 	if (!strcmp(op, "clear"))
 		return ask(mount, op, "", NULL, error);
-	path = realpath(which, NULL);
+	path = bounded_realpath(which, BOUNDED_LOOK_MS);
 	rc = path ? pin(mount, op, path, error)
 		  : conf_fail(error, errno, "%s: %s", which, strerror(errno));
 	free(path);

@@ -1,4 +1,5 @@
 /* vastfs run: a program on the instance, in the folder that this one shows. */
+#include "conf/bounded.h"
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/far.h"
@@ -50,7 +51,7 @@ static bool parse(int argc, char **argv, struct options *out)
 static char *make_line(const struct client_mount *mount, const struct options *options, bool pid)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
-	char *path = options->on ? realpath(options->on, NULL) : getcwd(NULL, 0);
+	char *path = options->on ? bounded_realpath(options->on, BOUNDED_LOOK_MS) : getcwd(NULL, 0);
 	char *folder = far_folder(mount->status, path ? path : mountpoint), *line;
 
 	if (!folder)

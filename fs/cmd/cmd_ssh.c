@@ -1,5 +1,6 @@
 /* vastfs ssh: a shell on the instance, over the mount's daemon; of one that is not mounted, by
  * ssh(1). */
+#include "conf/bounded.h"
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/far.h"
@@ -14,7 +15,7 @@
 static char *make_line(const struct client_mount *mount, const char *which, bool pid)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
-	char *path = realpath(which, NULL);
+	char *path = bounded_realpath(which, BOUNDED_LOOK_MS);
 	char *folder = path ? far_folder(mount->status, path) : NULL, *line;
 
 	if (!folder)

@@ -16,6 +16,7 @@ static void print_json(const json_t *json)
 /* One mount's status is an object; all mounts' an array. */
 static int status_all(struct client_mount *mounts, int n, bool json)
 {
+	struct conf_error silent;
 	json_t *list = json_array();
 	int i;
 
@@ -27,10 +28,10 @@ static int status_all(struct client_mount *mounts, int n, bool json)
 	}
 	if (json)
 		print_json(list);
-	else if (!n)
+	else if (!n && !client_silent(&silent))
 		puts("No vastfs is mounted.");
 	json_decref(list);
-	return 0;
+	return client_silent(&silent) ? command_fail("status", &silent) : 0;
 }
 
 int cmd_status(int argc, char **argv)

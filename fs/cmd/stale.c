@@ -1,22 +1,21 @@
 #include "fs/cmd/stale.h"
+#include "conf/bounded.h"
 #include "conf/mountpoint.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static int is_stale(const char *path)
 {
 	struct mount_entry entry;
-	struct stat st;
 	int rc = mountpoint_lookup(path, &entry);
 
 	if (rc <= 0)
 		return rc;
-	rc = !strcmp(entry.type, "fuse.vastfs") && stat(path, &st) < 0 && errno == ENOTCONN;
+	rc = !strcmp(entry.type, "fuse.vastfs") && bounded_stat(path, BOUNDED_LOOK_MS) == -ENOTCONN;
 	mount_entry_fini(&entry);
 	return rc;
 }

@@ -36,6 +36,57 @@ stale_unmounts() {
 	rc_is 0 fusermount3 -u "$MNT"
 	fails is_mounted
 }
+# In time, with exit status 1 and these words.
+refused() { # WORDS COMMAND…
+	rc_is 1 timeout 20 "${@:2}" && has "$OUT" "$1"
+}
+# A daemon that answers nothing: no program of ours waits for it for long, and each says what is the matter.
+hangs() {
+	local pid words
+	mount_fs
+	pid=$(daemon_pid)
+	echo one >"$MNT/one"
+	mkdir "$MNT/folder"
+	kill -STOP "$pid"
+	# by a name that is not known here, as what the kernel knows it may still say
+	setsid cat "$MNT/hangs" >/dev/null 2>&1 &
+	( # all at once, and beside the program above
+		refused "$MNT" "$BUILD/mount.vastfs" gpu "$MNT" &
+		refused "does not answer" "$BUILD/mount.vastfs" gpu "$MNT/unknown" &
+		for words in "umount $MNT" "umount $MNT/unknown/below" "sync gpu" "status" "status $MNT" "cache pin $MNT/unknown"; do
+			# shellcheck disable=SC2086
+			refused "process $pid, does not answer" "$BUILD/vastfs" $words &
+		done
+		wait
+	) >"$W/refused" 2>&1
+	eq "$(cat "$W/refused")" ""
+	# its queue of connections is filled up: nobody waits for room there
+	"$PYTHON" - "$XDG_RUNTIME_DIR/vastfs/$pid.sock" "$BUILD/vastfs" <<-'END'
+		import socket, subprocess, sys
+		held = []
+		while True:
+		    s = socket.socket(socket.AF_UNIX)
+		    s.settimeout(0)
+		    try:
+		        s.connect(sys.argv[1])
+		    except BlockingIOError:
+		        break
+		    held.append(s)
+		p = subprocess.run([sys.argv[2], "status"], timeout=20, capture_output=True, text=True)
+		assert p.returncode == 1 and "does not answer" in p.stderr, p
+	END
+	kill -CONT "$pid"
+	wait_for 10 is_connected
+	rc_is 0 timeout 20 "$BUILD/vastfs" sync "$MNT"
+	# or it is ended, and replaced
+	kill -STOP "$pid"
+	kill -KILL "$pid"
+	wait_for 5 gone "$pid"
+	mount_fs
+	has "$(cat "$W/mount.out")" "dead mount"
+	eq "$(cat "$MNT/one")" one
+	umount_fs
+}
 # A signal ends the mount in order: what was written is sent first.
 signalled() { # SIGNAL
 	local pid
@@ -156,6 +207,8 @@ after() {
 fault_check "the daemon is killed: the next mount takes the place of the dead one" killed_and_remounted
 after
 fault_check "a dead mount can be unmounted" stale_unmounts
+after
+fault_check "the daemon hangs: no command waits for it for long" hangs
 after
 for signal in TERM HUP INT; do
 	fault_check "SIG$signal ends the mount in order" signalled "$signal"
