@@ -21,7 +21,10 @@
 #define LIST_MS 500
 #define PASSED_MOST 16u /* files that can't be fetched are passed over, at one open */
 #define NEAR 8u		/* files left out in an order that is still one */
-#define ASTRAY 16u	/* opens in no order, in a large folder */
+#define ASTRAY 16u	/* opens in no order: there is none */
+#define FACTOR_MOST 8u	/* files fetched for each of them, before it is the whole folder */
+#define STRAYS 4u	/* after that many, what looks like an order is chance, */
+#define SURE 3u		/* unless it looks so that many times in a row */
 #define BAD_ENOUGH 2u
 
 struct ahead *ahead_new(struct fs *fs)
@@ -43,12 +46,17 @@ void ahead_figures(const struct ahead *ahead, struct ahead_figures *out)
 
 /* --- streams --- */
 
-/* What it fetched and nobody opened is not waited for any more. */
-static void new_mark(struct ahead *ahead, struct ahead_stream *stream)
+uint32_t ahead_new_mark(struct ahead *ahead)
 {
 	if (!++ahead->marks)
 		ahead->marks = 1;
-	stream->mark = ahead->marks;
+	return ahead->marks;
+}
+
+/* What it fetched and nobody opened is not waited for any more. */
+static void new_mark(struct ahead *ahead, struct ahead_stream *stream)
+{
+	stream->mark = ahead_new_mark(ahead);
 	stream->waiting = 0;
 	stream->waiting_bytes = 0;
 	stream->used = 0;
@@ -144,6 +152,8 @@ static uint64_t most_bytes(const struct ahead_stream *stream)
 {
 	uint64_t bytes = (uint64_t)stream->window * FILE_BYTES;
 
+	if (stream->astray >= ASTRAY)
+		return FOLDER_BYTES;
 	if (bytes < BYTES_FIRST)
 		bytes = BYTES_FIRST;
 	if (bytes < 2 * stream->last_size)
@@ -157,6 +167,9 @@ static bool plan(struct fs *fs, struct ahead_stream *stream, struct inode *inode
 	struct ahead *ahead = fs->ahead;
 
 	if (inode == stream->last || inode->ahead == stream->mark)
+		return true;
+	/* In no order it may be wanted much later: listings renew the checks. */
+	if (stream->astray >= ASTRAY && openfile_is_whole(inode))
 		return true;
 	inode->ahead = 0;
 	if (!ahead_may_fetch(fs, inode) ||
@@ -215,7 +228,7 @@ static void guessed(
 	if (found == AHEAD_ABSENT) {
 		/* Its check has become too old before it was opened: that far is too far, and what
 		 * follows must be checked again. */
-		if (openfile_is_whole(inode) && names_parent(inode)) {
+		if (openfile_is_whole(inode) && names_parent(inode) && stream->astray < ASTRAY) {
 			if (stream->window > WINDOW_FIRST)
 				stream->window -= stream->window / 4;
 			new_mark(fs->ahead, stream);
@@ -227,26 +240,35 @@ static void guessed(
 	stream->used++;
 	stream->bad = 0;
 	if (found == AHEAD_UNDERWAY && serial > stream->grown) {
-		grow(stream, stream->window);
+		if (!stream->astray)
+			grow(stream, stream->window);
 		stream->grown = fs->ahead->serial;
-	} else if (stream->astray) {
-		grow(stream, 2);
 	}
 }
 
-/* In no order: the whole folder, if it is small enough, as fast as the program reads it itself. */
-static void in_no_order(struct fs *fs, struct ahead_stream *stream, const struct ahead_level *level)
+/* In no order: the whole folder, if it is small enough. At first as fast as the program reads it
+ * itself; who has read a few dozen files in it will most likely read the others too. */
+static void in_no_order(struct fs *fs, struct ahead_stream *stream, struct ahead_level *level)
 {
 	uint64_t now = fs_now_ms(fs);
+	unsigned factor = 1, n = ++stream->astray;
 
-	stream->astray++;
+	for (; n >= ASTRAY && factor < FACTOR_MOST; n /= 2)
+		factor *= 2;
 	if (level->bytes > FOLDER_BYTES || level->n > FOLDER_FILES) {
 		if (stream->astray >= ASTRAY)
 			stream->window = 0;
 		return;
 	}
-	grow(stream, 1);
-	if (stream->astray >= ASTRAY && now - stream->listed_ms > LIST_MS) {
+	stream->window =
+	    factor < FACTOR_MOST ? WINDOW_FIRST + stream->astray * factor : FOLDER_FILES;
+	if (stream->astray < ASTRAY)
+		return;
+	if (stream->astray == ASTRAY) {
+		new_mark(fs->ahead, stream);
+		level->next = 0;
+	}
+	if (now - stream->listed_ms > LIST_MS) {
 		stream->listed_ms = now;
 		listing_ahead(fs, level->folder);
 	}
@@ -279,11 +301,16 @@ static void correct(struct fs *fs, struct ahead_stream *stream, int at, struct i
 
 	if (index == level->n)
 		return;
+	stream->ordered = order >= 0 ? stream->ordered + 1 : 0;
+	if (stream->astray >= STRAYS && stream->ordered < SURE) {
+		in_no_order(fs, stream, level);
+		return;
+	}
 	if (order >= 0 && (unsigned)order != stream->place.order) {
 		new_mark(fs->ahead, stream);
 		stream->place.order = (unsigned)order;
 		ahead_place_set(fs, &stream->place, level->folder, inode);
-	} else if (order >= 0 || index < level->next) {
+	} else if (order >= 0 || index <= NEAR) {
 		/* some were left out; or it is read once more */
 		if (index < level->next || stream->waiting >= stream->window)
 			new_mark(fs->ahead, stream);
@@ -295,6 +322,8 @@ static void correct(struct fs *fs, struct ahead_stream *stream, int at, struct i
 	stream->astray = 0;
 	if (stream->window < WINDOW_FIRST)
 		stream->window = WINDOW_FIRST;
+	if (stream->window > WINDOW_MAX)
+		stream->window = WINDOW_MAX;
 }
 
 /* A file in a folder that the place does not lead through. */
@@ -309,6 +338,8 @@ static void start(
 	}
 	if (!second && (!walk_active(fs) || stream->bad >= BAD_ENOUGH)) {
 		ahead_place_clear(fs, &stream->place);
+		if (stream->last) /* else it is a program's first file */
+			ahead_scattered(fs, folder, inode);
 		return;
 	}
 	new_mark(fs->ahead, stream);
@@ -335,6 +366,10 @@ enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 		return found;
 	if (open && open->own_listed) {
 		ahead_own_opened(fs, open, found != AHEAD_ABSENT);
+		return found;
+	}
+	if (ahead_scatter_opened(fs, inode)) {
+		fs->ahead->figures.used += found != AHEAD_ABSENT;
 		return found;
 	}
 	clear_ended(fs);

@@ -4,7 +4,7 @@
 
 #include "fs/ahead.h"
 
-#define AHEAD_STREAMS 8
+#define AHEAD_STREAMS 32 /* data loaders have many workers */
 #define AHEAD_DEPTH 32
 #define AHEAD_UNDERWAY_MAX 1024u
 
@@ -61,8 +61,6 @@ bool ahead_fetch(struct fs *fs, struct inode *inode);
 /* The number of its start, counted up; 0 when it is not under way. */
 uint64_t ahead_fetch_serial(const struct inode *inode);
 
-/* --- ahead.c --- */
-
 /* One program, or several that share the work. */
 struct ahead_stream {
 	uint32_t mark;	    /* inode->ahead of what it fetched and nobody opened yet */
@@ -75,7 +73,8 @@ struct ahead_stream {
 	uint64_t waiting_bytes;
 	uint64_t grown;	    /* fetches older than this do not make the window grow again */
 	unsigned used;	    /* guesses that were right since the place was set */
-	unsigned astray;    /* opens in a row that were in no order */
+	unsigned astray;    /* opens that were in no order, since the last order */
+	unsigned ordered;   /* opens in a row that were in one */
 	unsigned bad;	    /* places in a row that came to nothing */
 	uint64_t listed_ms; /* when the folder was last listed for the checks */
 };
@@ -88,6 +87,22 @@ struct ahead_own {
 	uint64_t missed_ms, active_ms; /* since when misses counts; when they were last read back */
 };
 
+/* --- ahead_scatter.c --- */
+
+/* What was fetched for programs that open files here and there. */
+struct ahead_scatter {
+	uint32_t mark;	  /* inode->ahead of it, until it is opened; 0: nothing was */
+	unsigned strays;  /* opens that had nothing to do with those before */
+	unsigned waiting; /* fetched and not opened */
+	uint64_t bytes;
+	uint64_t used_ms;
+};
+
+/* A file was opened in a folder in which none of the streams is. */
+void ahead_scattered(struct fs *fs, struct inode *folder, struct inode *inode);
+/* A file is opened: was it fetched here? */
+bool ahead_scatter_opened(struct fs *fs, struct inode *inode);
+
 /* --- ahead_own.c --- */
 
 /* A program opens one of them; found: without asking. */
@@ -97,10 +112,16 @@ struct ahead {
 	struct fs *fs;
 	struct ahead_own own;
 	struct ahead_stream streams[AHEAD_STREAMS];
+	struct ahead_scatter scatter;
 	uint32_t marks;
 	unsigned underway;
 	uint64_t serial; /* of the last fetch */
 	struct ahead_figures figures;
 };
+
+/* --- ahead.c --- */
+
+/* One that no inode has. */
+uint32_t ahead_new_mark(struct ahead *ahead);
 
 #endif

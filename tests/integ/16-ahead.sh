@@ -65,19 +65,38 @@ by_name() {
 	mostly_ahead 300 md5sum "$MNT/names/"* >"$W/local/sums"
 	sed "s|$MNT|$REMOTE|" "$W/local/sums" | md5sum --quiet -c
 }
-shuffled() {
-	make_tree "$REMOTE/shuffled" 1 600
-	seen "$MNT/shuffled"
-	"$PYTHON" - "$MNT/shuffled" "$REMOTE/shuffled" <<-'END'
+# All files below FOLDER in no order, by four threads; what is read is right.
+in_no_order() { # FOLDER THERE
+	"$PYTHON" - "$@" <<-'END'
 		import os, random, sys
 		from concurrent.futures import ThreadPoolExecutor
+		here, there = sys.argv[1:]
 		def same(name):
-		    return open(f"{sys.argv[1]}/{name}", "rb").read() == open(f"{sys.argv[2]}/{name}", "rb").read()
-		names = os.listdir(sys.argv[1])
+		    return open(f"{here}/{name}", "rb").read() == open(f"{there}/{name}", "rb").read()
+		names = [os.path.relpath(f"{path}/{name}", here) for path, _, names in os.walk(here) for name in names]
 		random.Random(7).shuffle(names)
 		with ThreadPoolExecutor(4) as pool:
 		    assert all(pool.map(same, names))
 	END
+}
+# At first no more is fetched than is read; the rest is opened without asking.
+shuffled() {
+	local before used
+	make_tree "$REMOTE/shuffled" 1 600
+	seen "$MNT/shuffled"
+	before=$(figure files_read_ahead_used)
+	in_no_order "$MNT/shuffled" "$REMOTE/shuffled"
+	used=$(($(figure files_read_ahead_used) - before))
+	ge "$used" 360 "of 600 files, opened without asking"
+}
+scattered() {
+	local before used
+	make_tree "$REMOTE/scattered" 30 20
+	seen "$MNT/scattered"
+	before=$(figure files_read_ahead_used)
+	in_no_order "$MNT/scattered" "$REMOTE/scattered"
+	used=$(($(figure files_read_ahead_used) - before))
+	ge "$used" 300 "of 600 files in 30 folders, opened without asking"
 }
 stops() {
 	local before
@@ -140,6 +159,7 @@ check "grep -r of what is cached checks ahead" grep_tree
 check "tar reads ahead" tar_tree
 check "a folder read by name is read ahead" by_name
 check "a folder read in no order, by several threads" shuffled
+check "a tree read in no order, by several threads" scattered
 check "a program that stops is not read ahead of any further" stops
 check "what was read ahead and then changed is read again" changed_since
 check "what stays open is opened on the server" kept_open
