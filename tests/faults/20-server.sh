@@ -13,6 +13,17 @@ server_restarts() {
 	work_goes_on
 	work_end
 }
+# The instance has moved: its address in the profile is edited while the mount looks for it at the old one.
+address_changes() {
+	work_start
+	sshd_kill
+	wait_for 10 not_connected
+	sshd_start # on another port
+	write_profile "timeout = $LIMIT"
+	work_goes_on
+	work_end
+	eq "$(status .port)" "$SSHD_PORT" "the port in use:"
+}
 # One sftp-server after the other is killed; the connection stays.
 processes_die() {
 	local pid i
@@ -194,6 +205,7 @@ few_handles_burst() {
 
 check "mounts" mount_fs
 fault_check "sshd is killed and started again" server_restarts
+fault_check "the address changes, and the profile is edited" address_changes
 fault_check "sftp-servers are killed one by one" processes_die
 fault_check "files that were replaced meanwhile are stale" replaced
 SSHD_EXTRA='RekeyLimit 16M' with_server "rekeying each 16 MB while data goes both ways"

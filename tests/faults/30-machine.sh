@@ -36,6 +36,51 @@ stale_unmounts() {
 	rc_is 0 fusermount3 -u "$MNT"
 	fails is_mounted
 }
+# The disk of the cache is full, then has room, then its files are cut short behind the daemon's back.
+cache_disk() {
+	local pid
+	mkdir -p "$XDG_CACHE_HOME" "$REMOTE/cached"
+	mount -t tmpfs -o size=8m none "$XDG_CACHE_HOME"
+	head -c 30000000 /dev/urandom >"$REMOTE/cached/big"
+	head -c 300000 /dev/urandom >"$REMOTE/cached/small"
+	touch -d '1 hour ago' "$REMOTE"/cached/*
+	write_profile "timeout = $LIMIT" "cache_size = 100M"
+	mount_fs
+	pid=$(daemon_pid)
+	head -c 20M /dev/zero >"$XDG_CACHE_HOME/filler" 2>/dev/null || true
+	work_start
+	cmp "$MNT/cached/big" "$REMOTE/cached/big"
+	work_goes_on
+	wait_for 10 cache_is full
+	rm "$XDG_CACHE_HOME/filler"
+	cached_right
+	head -c 20M /dev/zero >"$XDG_CACHE_HOME/filler" 2>/dev/null || true
+	cached_right
+	work_goes_on
+	find "$XDG_CACHE_HOME" -type f ! -name "*-shm" -exec truncate -s 5000 {} + # SQLite maps that one
+	cached_right
+	work_goes_on
+	find "$XDG_CACHE_HOME" -type f -delete
+	cached_right
+	work_goes_on
+	work_end
+	eq "$(daemon_pid)" "$pid" "the daemon:"
+	"$BUILD/vastfs" status "$MNT" >/dev/null
+	umount_fs
+	mount_fs
+	cached_right
+	umount_fs
+	umount "$XDG_CACHE_HOME"
+	write_profile "timeout = $LIMIT"
+}
+cache_is() { [[ $(status .disk_cache.state) == "$1" ]]; }
+cached_right() {
+	local name
+	for name in small big; do
+		"$PYTHON" -c 'import os, sys; os.posix_fadvise(os.open(sys.argv[1], os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)' "$MNT/cached/$name"
+		cmp "$MNT/cached/$name" "$REMOTE/cached/$name"
+	done
+}
 # In time, with exit status 1 and these words.
 refused() { # WORDS COMMAND…
 	rc_is 1 timeout 20 "${@:2}" && has "$OUT" "$1"
@@ -208,6 +253,13 @@ fault_check "the daemon is killed: the next mount takes the place of the dead on
 after
 fault_check "a dead mount can be unmounted" stale_unmounts
 after
+if [[ $(id -u) == 0 ]]; then
+	fault_check "the disk of the cache is full, or loses its files" cache_disk
+	after
+	umount -l "$XDG_CACHE_HOME" 2>/dev/null
+else
+	skip "the disk of the cache is full, or loses its files" "needs root"
+fi
 fault_check "the daemon hangs: no command waits for it for long" hangs
 after
 for signal in TERM HUP INT; do
