@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define JOURNALS_MOST 100
+#define PIECE ((size_t)64 << 10) /* of a segment, read at once */
 
 /* --- folders --- */
 
@@ -87,28 +87,41 @@ static int by_first(const void *a, const void *b)
 						     : strcmp((*x)->path, (*y)->path);
 }
 
-/* A file that can't be understood is kept under another name. */
-static void put_aside(const char *path)
+/* A file that can't be understood, or not read in whole, is kept under another name: false when
+ * that can't be. What can be read of it is still used by its own name. */
+static bool put_aside(const char *path)
 {
 	char *aside;
+	bool done;
 
 	log_error("%s: this part of the spool is broken and can't be read", path);
 	if (asprintf(&aside, "%s.broken", path) < 0)
-		return;
-	if (rename(path, aside) < 0)
-		log_error("%s: %s", path, strerror(errno));
+		return false;
+	done = !link(path, aside);
+	if (!done)
+		log_error("%s: %s", aside, strerror(errno));
 	free(aside);
+	return done;
 }
 
-static int scan_file(struct segment *segment, int fd, size_t size)
+/* What a failing disk does not give is zeros, which no checksum passes; then *unread is set. Not by
+ * mmap(2): there its errors are signals. */
+static int scan_file(struct segment *segment, int fd, size_t size, bool *unread)
 {
-	uint8_t *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	uint8_t *bytes = calloc(1, size);
+	ssize_t got;
 	int broken;
 
-	if (bytes == MAP_FAILED)
-		return -errno;
+	if (!bytes)
+		return -ENOMEM;
+	for (size_t at = 0; at < size; at += PIECE) {
+		got = pread(fd, bytes + at, size - at < PIECE ? size - at : PIECE, (off_t)at);
+		if (got < 0 && !*unread)
+			log_error("%s: at byte %zu: %s", segment->path, at, strerror(errno));
+		*unread |= got < 0;
+	}
 	broken = segment_scan(segment, bytes, size);
-	munmap(bytes, size);
+	free(bytes);
 	return broken;
 }
 
@@ -119,6 +132,7 @@ static struct segment *load(struct spool *spool, const char *folder, uint32_t nu
 	struct segment *segment = segment_new(folder, number);
 	struct stat st;
 	int fd = segment ? open(segment->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
+	bool unread = false, removable = fd >= 0;
 	int broken;
 
 	if (!segment)
@@ -126,8 +140,9 @@ static struct segment *load(struct spool *spool, const char *folder, uint32_t nu
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		log_error("%s: %s", segment->path, strerror(errno));
 		broken = 0;
+		*gap = true;
 	} else {
-		broken = st.st_size ? scan_file(segment, fd, (size_t)st.st_size) : 0;
+		broken = st.st_size ? scan_file(segment, fd, (size_t)st.st_size, &unread) : 0;
 		segment->changed = st.st_mtim;
 	}
 	if (fd >= 0)
@@ -135,18 +150,21 @@ static struct segment *load(struct spool *spool, const char *folder, uint32_t nu
 	if (broken < 0) {
 		/* A head is written before the first record: without one nothing was accepted,
 		 * unless the machine stopped. */
-		if (st.st_size >= (off_t)SPOOL_RECORDS_AT) {
-			put_aside(segment->path);
-			spool->broken++;
-			*gap = true;
-		}
+		unread |= st.st_size >= (off_t)SPOOL_RECORDS_AT;
 	} else if (broken > 0) {
 		spool->broken += (unsigned)broken;
 		log_error(
 		    "%s: %d changes in the spool can't be read any more", segment->path, broken);
 	}
+	if (unread) {
+		removable = put_aside(segment->path);
+		spool->broken++;
+		if (segment->gap_from > segment->n)
+			segment->gap_from = segment->n;
+	}
 	if (broken < 0 || !segment->live) {
-		segment_free(spool, segment, fd >= 0);
+		*gap |= unread;
+		segment_free(spool, segment, removable);
 		return NULL;
 	}
 	segment->recovered = true;

@@ -128,6 +128,32 @@ torn() {
 	rm -rf "$XDG_STATE_HOME/vastfs"
 	mount_fs
 }
+# The local disk does not give back a part of the spool: the rest is sent, what it is lies there for later, and the daemon lives.
+failing_disk() {
+	local segment at
+	rm -rf "$REMOTE/t"
+	cp -a "$W/there.saved" "$REMOTE/t"
+	truncate -s 64m "$W/bad"
+	mkfs.ext4 -q -b 4096 -N 128 -O ^has_journal "$W/bad"
+	mount -o loop,errors=continue "$W/bad" "$XDG_STATE_HOME"
+	cp -a "$W/spool.saved" "$XDG_STATE_HOME/vastfs"
+	segment=$(find "$SPOOL" -type f ! -name lock -size +5k | head -1)
+	sync -f "$segment"
+	at=$(filefrag -v "$segment" | awk '$1 == "0:" { print $4 + 0 }')
+	truncate -s $(((at + $(stat -c %s "$segment") * 3 / 4 / 4096) * 4096)) "$W/bad" # three quarters of it can be read
+	"$PYTHON" -c 'import os, sys; os.posix_fadvise(os.open(sys.argv[1], os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)' "$segment"
+	fails cat "$segment" >"$W/segment"
+	[[ -s $W/segment ]]
+	mount_fs
+	has "$(cat "$W/mount.out")" "can't be read"
+	[[ -e $segment.broken ]] || die "nothing is kept: $(ls -R "$SPOOL")"
+	grep -q new "$REMOTE/t/f12" || die "what could be read was not sent"
+	echo after >"$MNT/after-bad"
+	eq "$(cat "$REMOTE/after-bad")" after
+	umount_fs || true
+	fails is_mounted
+	umount "$XDG_STATE_HOME"
+}
 # The local disk has 6 MB for a spool that may take 100: programs wait for the instance, nothing fails and nothing is lost.
 small_disk() {
 	local rc=0 i
@@ -177,6 +203,8 @@ fault_check "mounts" mount_fs
 fault_check "what was fsynced is on the instance's disk after both sides lost their power" fsynced
 fault_check "a spool that is torn, or has holes: the rest is sent, and nothing good is replaced by half of something" torn
 umount "$MNT"
+fault_check "a local disk that does not give back a part of the spool" failing_disk
+umount -l "$MNT" "$XDG_STATE_HOME" 2>/dev/null
 fault_check "a local disk too small for the spool" small_disk
 umount -l "$MNT" 2>/dev/null
 umount -l "$REMOTE"

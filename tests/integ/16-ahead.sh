@@ -120,28 +120,19 @@ changed_since() {
 
 # What stays open is soon opened there too: it goes on with its file whatever becomes of the name.
 none_open() { [[ $(server_handles) == 0 ]]; }
+all_open() { [[ $(server_handles) -ge 20 ]]; }
 kept_open() {
+	local file fd fds=()
 	make_tree "$REMOTE/kept" 1 20
 	seen "$MNT/kept"
 	cat "$MNT/kept/"* >/dev/null
-	"$PYTHON" - "$MNT/kept" "$REMOTE/kept" <<-'END'
-		import os, sys, time
-		here, there = sys.argv[1:]
-		held = [open(f"{here}/{n}", "rb") for n in sorted(os.listdir(here))]
-		end = time.monotonic() + 20
-		def on_server():
-		    out = set()
-		    for p in os.listdir("/proc"):
-		        try:
-		            if p.isdigit() and open(f"/proc/{p}/comm").read() == "sftp-server\n":
-		                out |= {os.readlink(f"/proc/{p}/fd/{f}") for f in os.listdir(f"/proc/{p}/fd")}
-		        except OSError:
-		            pass
-		    return {p for p in out if p.startswith(there + "/")}
-		while len(on_server()) < len(held):
-		    assert time.monotonic() < end, f"{len(on_server())} of {len(held)} files are open there"
-		    time.sleep(0.1)  # sleep: between two looks
-	END
+	for file in "$MNT/kept/"*; do
+		exec {fd}<"$file"
+		fds+=("$fd")
+	done
+	eq "${#fds[@]}" 20
+	wait_for 20 all_open || die "$(server_handles) of 20 files are open there"
+	for fd in "${fds[@]}"; do exec {fd}<&-; done
 	wait_for 10 none_open
 }
 not_in_walks() {

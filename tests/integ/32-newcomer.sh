@@ -259,7 +259,9 @@ SFTP_SERVER=/bin/false sshd_start "$SSHD_PORT"
 newcomer "an sftp server that ends at once" sftp_ends
 sshd_kill
 SFTP_SERVER='' sshd_start "$SSHD_PORT"
-if [[ $(id -u) == 0 && $(getent passwd root | cut -d: -f7) == */bash ]]; then
+if [[ $SERVER == internal ]]; then
+	skip "a login shell that prints into the stream" "internal-sftp starts no shell"
+elif [[ $(id -u) == 0 && $(getent passwd root | cut -d: -f7) == */bash ]]; then
 	echo 'echo Welcome to the machine' >"$W/server-home/.bashrc"
 	newcomer "a login shell that prints into the stream" noisy_shell
 	rm "$W/server-home/.bashrc"
