@@ -107,6 +107,8 @@ struct content;
 /* The file's last name was removed here: what was written to it goes with it when the daemon ends.
  */
 void content_unspool(struct content *content);
+/* And nobody has it open: what was written and not sent is not wanted any more, nor its errors. */
+void content_drop(struct content *content);
 
 /* Per open file: the read-ahead's memory. Embedded in the open file's struct; zeroed at open. */
 struct readahead_stream {
@@ -217,6 +219,10 @@ bool content_spooled(const struct content *content);
 /* The version that the source's `place` tells is the instance's now: nothing of ours has changed it
  * yet. */
 void content_based(struct content *content);
+/* Or something of ours may: it was truncated. */
+void content_unbased(struct content *content);
+/* What is accepted is not sent until it is let go again (what is under way goes on); counted. */
+void content_hold(struct content *content, bool on);
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
 /* A small file, written and not appended to, all of which has been sent: what follows through the

@@ -1,7 +1,6 @@
 #include "cache/writer.h"
 #include "cache/content_impl.h"
 #include "cache/writer_impl.h"
-#include "conf/log.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +96,7 @@ static void send_out(struct extent *extent, const uint8_t *data)
 /* Do the link and what is in flight allow it? */
 static bool may_go(struct writer_pool *wp, const struct extent *extent)
 {
-	if (wp->down && writer_spool_has(extent))
+	if (extent->content->writer.held || (wp->down && writer_spool_has(extent)))
 		return false;
 	if (wp->in_flight && wp->sent + extent->len > WRITER_LIMIT_MOST) {
 		wp->throttled = true;
@@ -106,8 +105,7 @@ static bool may_go(struct writer_pool *wp, const struct extent *extent)
 	return true;
 }
 
-/* It is gone, acknowledged or not. */
-static void ended(struct extent *extent, int err)
+void writer_ended(struct extent *extent, int err)
 {
 	struct content_pool *pool = extent->pool;
 	struct content *content = extent->content;
@@ -156,7 +154,7 @@ static void send_pending(struct content *content, uint64_t from, uint64_t to, bo
 				continue;
 			}
 			if (err != -ENOMEM) { /* the spool can't be read */
-				ended(extent, err);
+				writer_ended(extent, err);
 				continue;
 			}
 			pool_start_timer(content->pool);
@@ -246,6 +244,8 @@ static void acked(void *arg, int err)
 	wp->acked += err ? 0 : extent->len;
 	wp->backlog -= wp->backlog < extent->len / 2 ? wp->backlog : extent->len / 2;
 	note_rate(wp, pool->now(), pool->source->rtt_us(extent->file));
+	if (content && content->writer.dropped)
+		err = 0;
 	if (writer_spool_retries(extent, err)) {
 		stall(extent);
 	} else {
@@ -253,7 +253,7 @@ static void acked(void *arg, int err)
 			extents_remove(&content->writer.sent, extent);
 		/* What waited for it goes before anybody is told. */
 		pool_hold(pool);
-		ended(extent, err);
+		writer_ended(extent, err);
 		if (content)
 			send_pending(content, from, to, false);
 		pool_release(pool);
@@ -300,7 +300,7 @@ static size_t add(
 		return 0;
 	if (len >= extent->chunk && !(w->appending && w->pending.n) &&
 	    can_send(w, offset, offset + extent->chunk) && !content->pool->writer.down &&
-	    !extents_reserve(&w->sent)) {
+	    !w->held && !extents_reserve(&w->sent)) {
 		len = extent->chunk;
 		writer_spool_take(extent, offset, data, extent->chunk);
 		extent_grew(extent, extent->chunk);
@@ -403,97 +403,4 @@ uint64_t writer_end(const struct content *content)
 		if (extent_end(extent) > end)
 			end = extent_end(extent);
 	return end;
-}
-
-static void unspool(struct extent *extent, bool under_way)
-{
-	if (!extent->n_refs || (!under_way && writer_spool_load(extent) < 0))
-		return;
-	writer_spool_done(extent);
-	extent->unspooled = true;
-}
-
-void writer_unspool(struct content *content)
-{
-	struct writer *w = &content->writer;
-	size_t i;
-
-	for (i = 0; i < w->pending.n; i++)
-		unspool(w->pending.at[i], false);
-	for (i = 0; i < w->sent.n; i++)
-		unspool(w->sent.at[i], !w->sent.at[i]->stalled);
-}
-
-/* --- life --- */
-
-void writer_pool_init(struct writer_pool *pool)
-{
-	memset(pool, 0, sizeof(*pool));
-	TAILQ_INIT(&pool->unacked);
-	TAILQ_INIT(&pool->ring);
-	TAILQ_INIT(&pool->dirty_contents);
-	TAILQ_INIT(&pool->syncs);
-	pool->limit = WRITER_LIMIT_FIRST;
-}
-
-void writer_pool_fini(struct writer_pool *pool)
-{
-	while (pool->spares)
-		free(pool->spare[--pool->spares]);
-}
-
-void writer_init(struct writer *writer, uint64_t size)
-{
-	memset(writer, 0, sizeof(*writer));
-	TAILQ_INIT(&writer->unacked);
-	TAILQ_INIT(&writer->waiting);
-	TAILQ_INIT(&writer->flushes);
-	writer->remote_size = size;
-}
-
-/* What is neither sent nor under way; the spool keeps it. */
-static uint64_t drop_unsent(struct content *content, struct extents *extents)
-{
-	struct extent *extent;
-	uint64_t dropped = 0;
-	size_t i;
-
-	for (i = 0; i < extents->n; i++) {
-		extent = extents->at[i];
-		if (extents == &content->writer.sent && !extent->stalled)
-			continue;
-		if (!writer_spool_has(extent))
-			dropped += extent->len;
-		writer_wait_failed(content->pool, content, extent->id, -EIO);
-		extent_end_of(extent);
-		extent_free(extent);
-	}
-	extents_fini(extents);
-	return dropped;
-}
-
-void writer_fini(struct content *content)
-{
-	struct content_pool *pool = content->pool;
-	struct writer *w = &content->writer;
-	struct extent *extent;
-	uint64_t dropped;
-
-	writer_wait_cancel(content);
-	dropped = drop_unsent(content, &w->pending) + drop_unsent(content, &w->sent);
-	if (dropped)
-		log_error("%llu bytes that were written had to be dropped unsent",
-		    (unsigned long long)dropped);
-	if (w->error) {
-		pool->writer.lost_files++;
-		if (!pool->writer.lost_error)
-			pool->writer.lost_error = w->error;
-	}
-	if (!TAILQ_EMPTY(&w->unacked))
-		TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
-	TAILQ_FOREACH (extent, &w->unacked, link)
-		extent->content = NULL;
-	free(w->failed_path);
-	writer_wait_syncs(pool);
-	pool_call(pool, &pool->admit);
 }

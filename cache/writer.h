@@ -64,6 +64,8 @@ struct writer {
 	bool own;	      /* something was sent since the base (struct spool_record) */
 	int error;	      /* W5: the first one not yet reported */
 	unsigned stalled;     /* among the sent ones */
+	unsigned held;	      /* so often content_hold; nothing is sent meanwhile */
+	bool dropped;	      /* nobody wants what was written */
 	char *failed_path;    /* owned: under which the spool keeps what failed; or NULL */
 	TAILQ_HEAD(, write_wait) waiting;
 	TAILQ_HEAD(, flush_wait) flushes;
@@ -119,6 +121,8 @@ void writer_flush(struct content *content, void (*done)(void *arg, int err), voi
 bool writer_spooled(const struct content *content);
 /* The file has no name any more: what is not sent need not outlive the mount. */
 void writer_unspool(struct content *content);
+/* As content_drop. */
+void writer_drop(struct content *content);
 /* Sends all that is pending; what overlaps bytes in flight follows them. */
 void writer_push(struct content *content);
 /* Must a fetch of [from, to) wait for acknowledgements? The instance does not have these bytes yet.

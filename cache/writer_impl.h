@@ -1,11 +1,16 @@
 /*
  * What the writer's files share: writer.c (accepting, sending), writer_wait.c (waiting),
- * writer_extent.c (extents and their memory), writer_spool.c (what of them lies in the spool).
+ * writer_extent.c (extents and their memory), writer_spool.c (what of them lies in the spool),
+ * writer_end.c (giving up).
  */
 #ifndef VASTFS_CACHE_WRITER_IMPL_H
 #define VASTFS_CACHE_WRITER_IMPL_H
 
 #include "cache/writer.h"
+
+/* --- writer.c --- */
+/* It is gone, acknowledged or not; out of pending or sent, which the caller sees to. */
+void writer_ended(struct extent *extent, int err);
 
 /* --- writer_extent.c --- */
 struct extent *extent_new(struct content *content, void *file, uint64_t offset);

@@ -221,6 +221,11 @@ void content_based(struct content *content)
 	content->writer.own = false;
 }
 
+void content_unbased(struct content *content)
+{
+	content->writer.own = true;
+}
+
 void content_unspool(struct content *content)
 {
 	writer_unspool(content);

@@ -1,5 +1,6 @@
 #include "conf/log.h"
 #include "fs/behind_impl.h"
+#include "fs/nameless.h"
 #include "fs/notify.h"
 #include <errno.h>
 #include <limits.h>
@@ -40,6 +41,8 @@ void behind_free(struct behind *behind)
 	behind_spool_drop(behind);
 	if (behind->handle)
 		handle_put(behind->handle);
+	if (behind->there)
+		names_unpin(names, behind->there);
 	if (behind->inode)
 		names_unpin(names, behind->inode);
 	if (behind->to_folder)
@@ -154,6 +157,8 @@ static void send_item(void *arg, struct outbox_item *item)
 	behind->tick = names_tick(fs->names);
 	behind->err = behind->attr_err = behind->set_err = 0;
 	behind_spool_sent(behind);
+	if (behind->there && !behind->held)
+		behind->held = nameless_hold(behind->there, true);
 	if (item->kind == OUTBOX_FILE)
 		behind_send_file(behind);
 	else if (!find_channel(fs))
@@ -241,6 +246,8 @@ static void ended(void *arg, struct outbox_item *item, int err)
 	else if (!err)
 		behind_ended_names(behind, err);
 	behind_spool_ended(behind, err);
+	if (behind->there)
+		nameless_ended(behind->there, behind->held, err);
 	if (err) {
 		/* The data of a file that was removed meanwhile is nobody's. */
 		if (item->kind != OUTBOX_FILE || !LIST_EMPTY(&behind->inode->names))

@@ -11,6 +11,9 @@ struct behind {
 	struct fs *fs;
 	/* Pinned, and pending under these names; NULL: none. */
 	struct inode *folder, *to_folder, *inode;
+	/* What loses its name by it: pinned, or NULL; and whether its data is held (nameless.h). */
+	struct inode *there;
+	bool held;
 	struct handle *handle; /* counted: of OUTBOX_CREATE and OUTBOX_FILE */
 	char *target;	       /* of a symlink; owned */
 

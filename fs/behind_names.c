@@ -91,6 +91,12 @@ int behind_symlink(struct request *request, struct inode *folder, const char *na
 	return add_new(behind, OUTBOX_SYMLINK, &report, out);
 }
 
+static void loses_name(struct behind *behind, struct inode *inode)
+{
+	behind->there = inode;
+	names_pin(inode);
+}
+
 int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rmdir)
 {
 	struct inode *inode = names_find(fs->names, folder, name)->inode;
@@ -103,6 +109,8 @@ int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rm
 			behind_free(behind);
 		return err;
 	}
+	if (!rmdir)
+		loses_name(behind, inode);
 	behind->item.after_all = burst_is_lock(name);
 	behind_spool_take(behind, rmdir ? OUTBOX_RMDIR : OUTBOX_UNLINK, path, NULL, inode);
 	attr_touch_change(&inode->attr, request_clock());
@@ -128,7 +136,9 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 	}
 	behind->item.after_all = burst_is_lock(name);
 	replaced = names_find(fs->names, to_folder, to_name);
-	behind_spool_take(behind, OUTBOX_RENAME, path, to, replaced ? replaced->inode : NULL);
+	if (replaced && replaced->inode)
+		loses_name(behind, replaced->inode);
+	behind_spool_take(behind, OUTBOX_RENAME, path, to, behind->there);
 	names_renamed(fs->names, folder, name, to_folder, to_name, fs_now_ms(fs));
 	attr_touch_change(&inode->attr, request_clock());
 	return behind_add(behind, OUTBOX_RENAME, path, to);

@@ -96,7 +96,6 @@ void behind_spool_sent(const struct behind *behind)
 
 void behind_spool_ended(struct behind *behind, int err)
 {
-	struct openfile *open = behind->inode ? behind->inode->open : NULL;
 	unsigned i;
 
 	for (i = 0; i < behind->n_sequences; i++) {
@@ -107,8 +106,6 @@ void behind_spool_ended(struct behind *behind, int err)
 			    behind->fs->spool, behind->sequences[i], 1, err, behind->item.path);
 	}
 	behind->n_sequences = 0;
-	if (!err && behind->item.kind == OUTBOX_UNLINK && open && LIST_EMPTY(&behind->inode->names))
-		content_unspool(open->content);
 }
 
 void behind_spool_drop(struct behind *behind)

@@ -12,6 +12,9 @@
 struct change {
 	struct request request;
 	struct inode *folder, *to_folder, *inode; /* pinned */
+	/* What loses its name: pinned, or NULL; and whether its data is held (fs/nameless.h). */
+	struct inode *there;
+	bool held;
 	struct sftp_attr attr;			  /* of what was made */
 	mode_t mode;
 	bool has_mode; /* mode is to be set exactly */
@@ -31,6 +34,8 @@ struct change *change_new(
 /* It waits for its turn, and goes then. beneath: what it is about may be a folder, and what is in
  * it matters. */
 void change_alone(struct change *change, void (*go)(struct change *change), bool beneath);
+/* The name is about to be removed, or given to something else. */
+void change_pin_there(struct change *change, struct inode *folder, const char *name);
 /* A link was made here, which would perhaps be shown otherwise than it was made. */
 void change_note_target(struct fs *fs, const struct inode *inode, const char *target);
 

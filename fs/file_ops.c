@@ -1,6 +1,7 @@
 /* CREATE, RELEASE, FLUSH, FSYNC. */
 #include "conf/log.h"
 #include "fs/burst.h"
+#include "fs/nameless.h"
 #include "fs/openfile.h"
 #include "fs/turn.h"
 #include <errno.h>
@@ -189,8 +190,11 @@ void fs_create(
 
 void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
+	struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
+
 	(void)node;
-	handle_put((struct handle *)(uintptr_t)fi->fh);
+	nameless_closed(handle);
+	handle_put(handle);
 	fuse_reply_err(req, 0);
 }
 

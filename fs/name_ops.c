@@ -1,6 +1,7 @@
 /* MKDIR, MKNOD, SYMLINK, UNLINK, RMDIR. */
 #include "conf/log.h"
 #include "fs/change.h"
+#include "fs/nameless.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,17 @@ struct change *change_new(
 	request_pin(&change->request, change->folder);
 	burst_note(fs, change->request.pid, true);
 	return change;
+}
+
+void change_pin_there(struct change *change, struct inode *folder, const char *name)
+{
+	const struct dentry *dentry = names_find(change->request.fs->names, folder, name);
+
+	change->there = dentry ? dentry->inode : NULL;
+	if (!change->there)
+		return;
+	request_pin(&change->request, change->there);
+	change->held = nameless_hold(change->there, false);
 }
 
 static void fail(struct change *change, int err)
@@ -228,18 +240,14 @@ static void on_removed(void *arg, int err)
 {
 	struct change *change = arg;
 	struct fs *fs = change->request.fs;
-	struct dentry *dentry;
-	struct openfile *open;
 
 	if (!err || err == -ENOENT) {
-		dentry = names_find(fs->names, change->folder, change->name);
-		if (!err && dentry && dentry->inode)
-			attr_touch_change(&dentry->inode->attr, request_clock());
-		open = dentry && dentry->inode ? dentry->inode->open : NULL;
+		if (!err && change->there)
+			attr_touch_change(&change->there->attr, request_clock());
 		names_removed(fs->names, change->folder, change->name, fs_now_ms(fs));
-		if (!err && open && LIST_EMPTY(&open->inode->names))
-			content_unspool(open->content);
 	}
+	if (change->there)
+		nameless_ended(change->there, change->held, err == -ENOENT ? 0 : err);
 	request_end(&change->request, err);
 }
 
@@ -247,6 +255,7 @@ static void go_remove(struct change *change)
 {
 	struct remote *remote = change->request.fs->remote;
 
+	change_pin_there(change, change->folder, change->name);
 	if (change->rmdir)
 		remote_rmdir(remote, change->turn.path, on_removed, change);
 	else

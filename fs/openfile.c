@@ -191,10 +191,12 @@ static void on_placing_open(void *arg, int err, struct rfile *file, const struct
 		rfile_put(file);
 	} else if (!err) {
 		handle->placing = handle_new(handle->open->fs, handle->open->inode, file, O_WRONLY);
-		if (handle->placing)
+		if (handle->placing) {
+			handle->placing->closed = true;
 			handle_tell_version(handle->placing);
-		else
+		} else {
 			err = -ENOMEM;
+		}
 	}
 	placing->done(placing->arg, err);
 	free(placing);

@@ -26,6 +26,7 @@ struct openfile {
 	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
 	bool refreshing;       /* the question for the attributes is under way */
 	bool wrote;   /* something was written since the instance last told the attributes */
+	bool removed; /* its last name was removed here, and there */
 	bool strayed; /* a link was lost with bytes for the file on their way */
 	bool suspect; /* data was read or written while the version was too young */
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
@@ -50,6 +51,7 @@ struct handle {
 	struct readahead ahead;
 	unsigned refs; /* one for the open(2), one for each transfer of the content cache */
 	bool append, writable;
+	bool closed;		   /* no program has it (any more) */
 	bool doubt;		   /* fs/replaced.h: it may not be the file of that name any more */
 	uint32_t mtime, old_mtime; /* the version last told; before the doubt */
 	uint64_t size, old_size;

@@ -1,5 +1,6 @@
 /* LINK, RENAME, READLINK. */
 #include "fs/change.h"
+#include "fs/nameless.h"
 #include "fs/ownlinks.h"
 #include "fs/symlink.h"
 #include <errno.h>
@@ -73,6 +74,8 @@ static void on_renamed(void *arg, int err)
 		if (change->inode)
 			attr_touch_change(&change->inode->attr, request_clock());
 	}
+	if (change->there && change->there != change->inode)
+		nameless_ended(change->there, change->held, err);
 	request_end(&change->request, err);
 }
 
@@ -81,11 +84,13 @@ static void on_data_there(void *arg, int err)
 {
 	struct change *change = arg;
 
-	if (err)
+	if (err) {
 		request_end(&change->request, err);
-	else
-		remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
-		    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
+		return;
+	}
+	change_pin_there(change, change->to_folder, change->to_name);
+	remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
+	    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
 }
 
 static void go_rename(struct change *change)

@@ -120,7 +120,7 @@ static void request_free(struct request *request)
 
 	notify_answered(request->fs);
 	request->fs->requests_alive--;
-	for (i = 0; i < 3 && request->pinned[i]; i++)
+	for (i = 0; i < 4 && request->pinned[i]; i++)
 		names_unpin(names, request->pinned[i]);
 	free(request);
 }

@@ -18,7 +18,7 @@ struct request {
 	TAILQ_ENTRY(request) signal_link;
 	struct fs *fs;
 	fuse_req_t fuse; /* NULL once answered */
-	struct inode *pinned[3];
+	struct inode *pinned[4];
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
@@ -36,7 +36,7 @@ struct request {
 
 /* size: of the handler's struct, zeroed. NULL: memory is out, and ENOMEM was answered. */
 void *request_new(fuse_req_t fuse, size_t size, const char *operation);
-/* Keeps an inode until the request has ended (at most three). */
+/* Keeps an inode until the request has ended (at most four). */
 void request_pin(struct request *request, struct inode *inode);
 /* Notes the time and the tick of sending. */
 void request_sent(struct request *request);

@@ -93,6 +93,38 @@ goes_on_after_an_outage() {
 	spool_empty
 	rm "$REMOTE/outage"
 }
+# Closed while the link is away and then removed, or replaced: nobody wants to know of its data, and nothing fails for it.
+asked() { [[ $(status .requests.in_flight) -ge 1 ]]; }
+removed_unsent() {
+	local i pids
+	proxy delay 20 >/dev/null
+	for i in 1 2; do
+		echo new >"$MNT/new"
+		exec 5>"$MNT/gone" 6>"$MNT/over" 7>"$MNT/open"
+		no_link
+		head -c 20000000 /dev/zero >&5
+		echo data >&6
+		echo data >&7
+		exec 5>&- 6>&-
+		[[ $i == 1 ]] || rm "$REMOTE/gone" # by somebody there
+		rm -f "$MNT/gone" "$MNT/open" &
+		pids=$!
+		mv "$MNT/new" "$MNT/over" &
+		pids+=" $!"
+		wait_for 5 asked
+		link_back
+		# shellcheck disable=SC2086
+		wait $pids
+		exec 7>&- || true
+		"$BUILD/vastfs" sync "$MNT" || die "$(status '.spool, .behind')"
+		"$BUILD/vastfs" sync "$MNT"
+		eq "$(status '.spool.failed | length')" 0
+		spool_empty
+		eq "$(cat "$REMOTE/over" "$MNT/over")" $'new\nnew'
+		eq "$(ls "$REMOTE" | grep -c 'gone\|open\|conflict')" 0
+	done
+	proxy delay 0 >/dev/null
+}
 fsync_waits_for_the_timeout() {
 	exec 5>"$MNT/fsynced"
 	no_link
@@ -214,6 +246,7 @@ progress() {
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
+check_vastfs "what was removed before it was sent is not wanted any more" removed_unsent
 check_vastfs "fsync waits for the link up to the timeout" fsync_waits_for_the_timeout
 check_vastfs "vastfs sync --progress says how far it is" progress
 check_vastfs "an idle spool takes no disk" idle_gives_back_the_disk
