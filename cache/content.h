@@ -221,6 +221,8 @@ bool content_spooled(const struct content *content);
 void content_based(struct content *content);
 /* Or something of ours may: it was truncated. */
 void content_unbased(struct content *content);
+/* What was accepted and not sent can't be: as if the instance had refused it. */
+void content_fail(struct content *content, int err);
 /* What is accepted is not sent until it is let go again (what is under way goes on); counted. */
 void content_hold(struct content *content, bool on);
 /* Is anything accepted and not yet acknowledged? */

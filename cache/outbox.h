@@ -18,6 +18,7 @@
  *
  * (What is sent of one file waits too: times that were set must not come behind data that was
  * written since, through another handle perhaps.)
+ * A folder is renamed when all that was done beneath it, data too, is answered.
  * What gives a lock back (after_all) waits for the answers of all that was accepted before.
  *
  * After a lost link it is not known which of those that were sent are done. Until that is found out
@@ -44,10 +45,11 @@ enum outbox_kind {
 	OUTBOX_RMDIR,
 	OUTBOX_UNLINK,
 	OUTBOX_SYMLINK,
-	OUTBOX_CREATE,	/* opens the file, which is busy until it is answered */
-	OUTBOX_FILE,	/* the data written so far, and attributes set meanwhile */
-	OUTBOX_SETATTR, /* by path */
-	OUTBOX_RENAME,	/* of what is no folder */
+	OUTBOX_CREATE,	 /* opens the file, which is busy until it is answered */
+	OUTBOX_FILE,	 /* the data written so far, and attributes set meanwhile */
+	OUTBOX_SETATTR,	 /* by path */
+	OUTBOX_TRUNCATE, /* by path */
+	OUTBOX_RENAME,
 	/* Those below are not changes: they wait (outbox_wait). */
 	OUTBOX_READ,	/* the instance is to be asked about the path */
 	OUTBOX_ALONE,	/* a change that is not in the outbox: path, and to (or NULL) */
@@ -77,6 +79,7 @@ struct outbox_item {
 	bool doubt; /* was sent over a link that was lost */
 	/* Given by the caller of outbox_add: all earlier changes are to be answered before it. */
 	bool after_all;
+	bool moves_folder; /* the same: OUTBOX_RENAME of one */
 	uint64_t sequence, accepted_ms;
 	char *path, *to; /* to: NULL but for OUTBOX_RENAME and those that wait */
 	struct outbox_touch touches[2];

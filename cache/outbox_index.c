@@ -221,7 +221,7 @@ static struct outbox_item *by_content(
 	struct outbox_item *earlier;
 	bool change = item->kind == OUTBOX_RMDIR || item->kind == OUTBOX_SETATTR;
 
-	if (!change && item->kind != OUTBOX_BENEATH)
+	if (!change && item->kind != OUTBOX_BENEATH && !item->moves_folder)
 		return NULL;
 	node = find(outbox, path, strlen(path));
 	if (!node || !node->beneath)
@@ -273,7 +273,8 @@ bool outbox_depends(const struct outbox_item *item, const struct outbox_item *ea
 
 	/* What is removed needs no data. */
 	if (earlier->kind == OUTBOX_SETATTR ||
-	    (earlier->kind == OUTBOX_FILE && item->kind == OUTBOX_UNLINK))
+	    ((earlier->kind == OUTBOX_FILE || earlier->kind == OUTBOX_TRUNCATE) &&
+		item->kind == OUTBOX_UNLINK))
 		return false;
 	return named(item, earlier->path, makes) ||
 	       (earlier->to && named(item, earlier->to, makes));

@@ -268,6 +268,12 @@ void spool_done(struct spool *spool, uint64_t first, uint32_t n)
 	settle_renames(spool);
 }
 
+void spool_drop(struct spool *spool, uint64_t sequence)
+{
+	mark(spool, sequence, 1, true);
+	settle_renames(spool);
+}
+
 uint64_t spool_next(const struct spool *spool, uint64_t from)
 {
 	const struct segment *segment;

@@ -150,6 +150,8 @@ void spool_sent(struct spool *spool, uint64_t first, uint32_t n);
 /* The instance has acknowledged them, or they are not wanted any more. A rename stays until all
  * that was accepted before it is done, as the paths of that are the old ones. */
 void spool_done(struct spool *spool, uint64_t first, uint32_t n);
+/* It is not wanted any more, though the instance has not done it. */
+void spool_drop(struct spool *spool, uint64_t sequence);
 /* They could not be done and nobody can be told: they stay. path: as programs see it best. */
 void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, const char *path);
 /* The failed changes of a path (NULL: of all) are not wanted any more; how many files. */

@@ -27,8 +27,8 @@ void writer_unspool(struct content *content)
 		unspool(w->sent.at[i], !w->sent.at[i]->stalled);
 }
 
-/* Those in the list that are not under way end as if they were done. */
-static void drop(struct content *content, struct extents *extents)
+/* Those in the list that are not under way end; err 0: as if they were done. */
+static void drop(struct content *content, struct extents *extents, int err)
 {
 	struct extent *extent;
 	size_t i, kept = 0;
@@ -40,7 +40,7 @@ static void drop(struct content *content, struct extents *extents)
 			continue;
 		}
 		content->writer.stalled -= extent->stalled;
-		writer_ended(extent, 0);
+		writer_ended(extent, err);
 	}
 	extents->n = kept;
 	if (!kept)
@@ -52,8 +52,8 @@ void writer_drop(struct content *content)
 	struct writer *w = &content->writer;
 
 	w->dropped = true;
-	drop(content, &w->pending);
-	drop(content, &w->sent);
+	drop(content, &w->pending, 0);
+	drop(content, &w->sent, 0);
 	w->error = 0;
 	writer_spool_told(content);
 }
@@ -61,6 +61,11 @@ void writer_drop(struct content *content)
 void content_drop(struct content *content)
 {
 	writer_drop(content);
+}
+
+void content_fail(struct content *content, int err)
+{
+	drop(content, &content->writer.pending, err);
 }
 
 void content_hold(struct content *content, bool on)

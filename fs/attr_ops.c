@@ -305,6 +305,17 @@ static bool may_set_behind(const struct setattr *setattr)
 			   (!folder || fs_login_may(fs, folder, 1)));
 }
 
+/* Size, and nothing else. */
+static bool may_truncate_behind(const struct setattr *setattr)
+{
+	struct fs *fs = setattr->request.fs;
+	int others = FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS;
+
+	return (setattr->to_set & FUSE_SET_ATTR_SIZE) && !(setattr->to_set & others) &&
+	       burst_on(fs, setattr->request.pid) &&
+	       behind_may_truncate(fs, setattr->inode, setattr->size);
+}
+
 /* Here it is done. */
 static void set_here(struct setattr *setattr)
 {
@@ -382,6 +393,10 @@ void fs_setattr(
 	burst_note(fs, setattr->request.pid, false);
 	if (may_set_behind(setattr)) {
 		set_behind(setattr);
+		return;
+	}
+	if (may_truncate_behind(setattr)) {
+		end_setattr(setattr, behind_truncate(fs, setattr->inode, setattr->size));
 		return;
 	}
 	setattr->request.sends = setattr->inode->open != NULL;

@@ -164,7 +164,9 @@ static void send_item(void *arg, struct outbox_item *item)
 	else if (!find_channel(fs))
 		pool_wait(remote_pool(fs->remote), LANE_FILES, 0, on_no_channel, behind);
 	else if (item->kind == OUTBOX_CREATE)
-		behind_send_create(behind, true);
+		behind_send_create(behind, !behind->empties);
+	else if (item->kind == OUTBOX_TRUNCATE)
+		behind_send_truncate(behind);
 	else
 		behind_send_names(behind);
 }
@@ -174,7 +176,7 @@ void behind_send_again(struct behind *behind)
 	struct fs *fs = behind->fs;
 
 	if (find_channel(fs))
-		behind_send_create(behind, true);
+		behind_send_create(behind, !behind->empties);
 	else
 		pool_wait(remote_pool(fs->remote), LANE_FILES, 0, on_no_channel, behind);
 }
@@ -203,6 +205,7 @@ static const char *words_for(enum outbox_kind kind)
 	    [OUTBOX_CREATE] = "create",
 	    [OUTBOX_FILE] = "write",
 	    [OUTBOX_SETATTR] = "setattr",
+	    [OUTBOX_TRUNCATE] = "truncate",
 	    [OUTBOX_RENAME] = "rename"};
 
 	return words[kind];
@@ -243,6 +246,8 @@ static void ended(void *arg, struct outbox_item *item, int err)
 		behind_ended_create(behind, err);
 	else if (item->kind == OUTBOX_FILE)
 		behind_ended_file(behind, err);
+	else if (item->kind == OUTBOX_TRUNCATE)
+		behind_ended_truncate(behind, err);
 	else if (!err)
 		behind_ended_names(behind, err);
 	behind_spool_ended(behind, err);

@@ -34,7 +34,7 @@ int behind_symlink(struct request *request, struct inode *folder, const char *na
     const char *target, struct inode **out);
 /* The name must lead to an inode. */
 int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rmdir);
-/* Of what is no folder, over nothing or a file. */
+/* Over nothing; of what is no folder: or over a file. */
 int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct inode *to_folder,
     const char *to_name);
 /* The handle is the caller's. */
@@ -47,6 +47,13 @@ void behind_wrote(struct openfile *open);
 /* The name under which a file's data is to be sent, whatever its name here is by now (it may have
  * been renamed, or removed); NULL: no data is. */
 const char *behind_path_of_data(const struct openfile *open);
+/* May a file be given another size, or be opened with O_TRUNC, behind the caller? (He is in a
+ * burst.) */
+bool behind_may_truncate(struct fs *fs, const struct inode *inode, uint64_t size);
+bool behind_may_empty(struct fs *fs, const struct inode *inode);
+int behind_truncate(struct fs *fs, struct inode *inode, uint64_t size);
+/* The handle is the caller's. */
+int behind_empty(struct request *request, struct inode *inode, int flags, struct handle **out);
 /* Attributes by path. */
 int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr);
 

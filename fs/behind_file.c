@@ -140,8 +140,7 @@ static void on_created(void *arg, int err, const struct sftp_attr *attr)
 
 void behind_send_create(struct behind *behind, bool exclusive)
 {
-	if (exclusive)
-		behind->existed = false;
+	behind->existed = !exclusive;
 	rfile_create(behind->handle->file, behind->fs->outbox_channel, behind->item.doubt,
 	    exclusive, behind->item.path, behind->attr.mode & 0777, on_created, behind);
 }

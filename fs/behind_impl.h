@@ -1,9 +1,10 @@
 /* What behind*.c share: behind.c the sink and its waits, behind_names.c changes of names,
- * behind_file.c new files, data and attributes. */
+ * behind_file.c new files, data and attributes, behind_truncate.c sizes. */
 #ifndef VASTFS_FS_BEHIND_IMPL_H
 #define VASTFS_FS_BEHIND_IMPL_H
 
 #include "fs/behind.h"
+#include "fs/burst.h"
 #include "fs/failures.h"
 
 struct behind {
@@ -23,6 +24,7 @@ struct behind {
 	bool give;		     /* uid and gid of attr are to be the new one's */
 	bool pipelined;		     /* a file: the attributes went out with the data */
 	bool existed;		     /* a create: something stood there, and was taken */
+	bool empties;		     /* a create: of a file that is there, to be written anew */
 	TAILQ_ENTRY(behind) put_off; /* while is_put_off: fs->put_off */
 	bool is_put_off;
 	uint64_t refused_ms; /* when the instance first refused it, perhaps for want of handles */
@@ -60,6 +62,9 @@ void behind_mended(void *arg, int err);
  * removed, or replaced; or NULL. */
 void behind_spool_take(struct behind *behind, enum outbox_kind kind, const char *path,
     const char *to, const struct inode *there);
+/* A truncation, with what the instance has of the file before. */
+void behind_spool_truncate(
+    struct behind *behind, const char *path, uint64_t size, const struct openfile *open);
 /* Attributes that join a change of a file. */
 int behind_spool_attr(struct behind *behind, const struct sftp_attr *attr);
 void behind_spool_sent(const struct behind *behind);
@@ -68,13 +73,15 @@ void behind_spool_ended(struct behind *behind, int err);
 /* It was not taken over. */
 void behind_spool_drop(struct behind *behind);
 
-/* --- behind_names.c, behind_file.c --- */
+/* --- behind_names.c, behind_file.c, behind_truncate.c --- */
 void behind_send_names(struct behind *behind);
 void behind_send_create(struct behind *behind, bool exclusive);
 void behind_send_file(struct behind *behind);
+void behind_send_truncate(struct behind *behind);
 void behind_ended_names(struct behind *behind, int err);
 void behind_ended_create(struct behind *behind, int err);
 void behind_ended_file(struct behind *behind, int err);
+void behind_ended_truncate(struct behind *behind, int err);
 
 /* --- behind_scarce.c --- */
 /* A create failed; true: it is tried again when handles may have come free. */

@@ -135,6 +135,7 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 		return err;
 	}
 	behind->item.after_all = burst_is_lock(name);
+	behind->item.moves_folder = inode->folder != NULL;
 	replaced = names_find(fs->names, to_folder, to_name);
 	if (replaced && replaced->inode)
 		loses_name(behind, replaced->inode);

@@ -73,6 +73,19 @@ void behind_spool_take(struct behind *behind, enum outbox_kind kind, const char 
 	take(behind, &record);
 }
 
+void behind_spool_truncate(
+    struct behind *behind, const char *path, uint64_t size, const struct openfile *open)
+{
+	struct spool_record record = {.type = SPOOL_TRUNCATE, .path = path, .offset = size};
+
+	if (open->based) {
+		record.flags |= SPOOL_BASE;
+		record.base_size = open->base_size;
+		record.base_mtime = open->base_mtime;
+	}
+	take(behind, &record);
+}
+
 int behind_spool_attr(struct behind *behind, const struct sftp_attr *attr)
 {
 	struct spool_record record = {.type = SPOOL_SETATTR};

@@ -15,7 +15,8 @@ struct change {
 	/* What loses its name: pinned, or NULL; and whether its data is held (fs/nameless.h). */
 	struct inode *there;
 	bool held;
-	struct sftp_attr attr;			  /* of what was made */
+	uint64_t moves;	       /* its record in the spool: a folder is renamed; 0: none */
+	struct sftp_attr attr; /* of what was made */
 	mode_t mode;
 	bool has_mode; /* mode is to be set exactly */
 	bool rmdir;

@@ -70,13 +70,11 @@ static void on_unprivileged(void *arg, int err)
 
 /* Truncation takes setuid and setgid away unless root does it. Who does it is known here only: the
  * server may see root. (At each other change the kernel asks for it.) */
-static bool takes_privileges(const struct open *open)
+static bool takes_privileges(const struct open *open, uint32_t mode)
 {
 	const uint32_t with_group = S_ISGID | S_IXGRP;
-	uint32_t mode = open->attr.mode;
 
 	return (open->fi.flags & O_TRUNC) && open->request.uid &&
-	       (open->attr.flags & SSH_FILEXFER_ATTR_PERMISSIONS) &&
 	       ((mode & S_ISUID) || (mode & with_group) == with_group);
 }
 
@@ -96,7 +94,7 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 	}
 	open->file = file;
 	open->attr = *attr;
-	if (!takes_privileges(open)) {
+	if (!(attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) || !takes_privileges(open, attr->mode)) {
 		end_open(open);
 		return;
 	}
@@ -201,6 +199,31 @@ static void open_ours(struct open *open)
 	open_unasked(open, openfile_keeps_ours(openfile));
 }
 
+/* In a burst, a file that may surely be written. */
+static bool may_empty(const struct open *open)
+{
+	struct fs *fs = open->request.fs;
+	int flags = open->fi.flags;
+
+	return (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY &&
+	       burst_on(fs, open->request.pid) && behind_may_empty(fs, open->inode) &&
+	       !takes_privileges(open, open->inode->attr.mode);
+}
+
+static void empty_behind(struct open *open)
+{
+	struct handle *handle;
+	int err = behind_empty(&open->request, open->inode, open->fi.flags, &handle);
+
+	if (err) {
+		request_end(&open->request, err);
+		return;
+	}
+	open->fi.fh = (uint64_t)(uintptr_t)handle;
+	if (!request_end_open(&open->request, &open->fi))
+		handle_put(handle);
+}
+
 static void open_here(struct open *open)
 {
 	open_unasked(open, openfile_keeps_cache(open->request.fs, open->inode));
@@ -258,8 +281,7 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi.noflush = reads;
 	request_pin(&open->request, open->inode);
 	open->request.sends = open->inode->open != NULL;
-	/* Who empties file after file is about to write them: each open waits, as the instance has
-	 * to say whether it may be written, but their data follows. */
+	/* Who empties file after file is about to write them. */
 	if (open->fi.flags & O_TRUNC)
 		burst_note(fs, open->request.pid, true);
 	if (reads && fs_offline(fs))
@@ -268,6 +290,8 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		open_ours(open);
 	else if (reads)
 		open_to_read(open);
+	else if (may_empty(open))
+		empty_behind(open);
 	else
 		take_turn(open);
 }

@@ -1,4 +1,5 @@
 /* LINK, RENAME, READLINK. */
+#include "cache/spool.h"
 #include "fs/change.h"
 #include "fs/nameless.h"
 #include "fs/ownlinks.h"
@@ -63,6 +64,37 @@ void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *nam
 
 /* --- rename --- */
 
+/* What is not sent of the files in a folder is found there again under its new name. */
+static void note_move(struct change *change)
+{
+	struct spool *spool = change->request.fs->spool;
+	struct spool_record record = {
+	    .type = SPOOL_RENAME,
+	    .path = change->turn.path,
+	    .to = change->turn.to_path,
+	    .flags = SPOOL_NOREPLACE,
+	};
+	int64_t sequence;
+
+	if (!spool || !change->inode || !change->inode->folder || !spool_next(spool, 0))
+		return;
+	sequence = spool_append(spool, &record);
+	if (sequence <= 0)
+		return;
+	change->moves = (uint64_t)sequence;
+	spool_sent(spool, change->moves, 1);
+}
+
+static void moved(struct change *change, int err)
+{
+	struct spool *spool = change->request.fs->spool;
+
+	if (change->moves && !err)
+		spool_done(spool, change->moves, 1);
+	else if (change->moves && err != -ENOTCONN)
+		spool_drop(spool, change->moves);
+}
+
 static void on_renamed(void *arg, int err)
 {
 	struct change *change = arg;
@@ -74,6 +106,7 @@ static void on_renamed(void *arg, int err)
 		if (change->inode)
 			attr_touch_change(&change->inode->attr, request_clock());
 	}
+	moved(change, err);
 	if (change->there && change->there != change->inode)
 		nameless_ended(change->there, change->held, err);
 	request_end(&change->request, err);
@@ -89,6 +122,7 @@ static void on_data_there(void *arg, int err)
 		return;
 	}
 	change_pin_there(change, change->to_folder, change->to_name);
+	note_move(change);
 	remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
 	    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
 }
@@ -103,19 +137,27 @@ static void go_rename(struct change *change)
 		on_data_there(change, 0);
 }
 
-/* What is no folder, over nothing or over another such. Where a rename takes several steps, it
- * waits.
- */
+/* A folder is written to when it gets another parent. */
+static bool may_move(const struct change *change)
+{
+	const struct fs *fs = change->request.fs;
+
+	return change->folder == change->to_folder || fs_login_may(fs, change->inode, 2);
+}
+
+/* What is no folder, over nothing or over another such; a folder, over nothing. Where a rename
+ * takes several steps, it waits. */
 static bool may_rename(const struct change *change)
 {
 	struct fs *fs = change->request.fs;
 	const struct dentry *to = names_find(fs->names, change->to_folder, change->to_name);
 
-	return change->inode && !change->inode->folder && !change->flags &&
-	       remote_features(fs->remote)->posix_rename && burst_on(fs, change->request.pid) &&
-	       burst_ground_removed(fs, change->folder) &&
+	return change->inode && !change->flags && remote_features(fs->remote)->posix_rename &&
+	       burst_on(fs, change->request.pid) && burst_ground_removed(fs, change->folder) &&
 	       burst_ground(fs, change->to_folder, change->to_name) &&
-	       (!to || !to->inode || (!to->inode->folder && to->inode != change->inode));
+	       (change->inode->folder
+		       ? may_move(change) && (!to || !to->inode)
+		       : !to || !to->inode || (!to->inode->folder && to->inode != change->inode));
 }
 
 /* The data that was written so far goes first. */

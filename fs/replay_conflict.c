@@ -185,3 +185,14 @@ void conflict_make(struct job *job, bool there, void (*go)(struct job *job, int 
 	else
 		make(conflict);
 }
+
+void conflict_moved(struct target *target, const char *path, const char *to)
+{
+	char *place;
+
+	if (!replay_below(target->place, path) ||
+	    asprintf(&place, "%s%s", to, target->place + strlen(path)) < 0)
+		return;
+	free(target->place);
+	target->place = place;
+}

@@ -187,6 +187,8 @@ void targets_renamed(struct replay *replay, const char *path, const char *to)
 		close_file(target);
 		if (!strcmp(target->path, path)) /* what was beside it is it now */
 			target->conflict = false;
+		if (target->conflict)
+			conflict_moved(target, path, to);
 		snprintf(moved, sizeof(moved), "%s%s", to, target->path + strlen(path));
 		set_path(target, moved);
 	}

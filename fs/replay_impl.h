@@ -130,6 +130,8 @@ void replay_clock(struct job *job, const char *path, void (*go)(struct job *job,
 /* --- replay_conflict.c --- */
 /* Makes the file beside, with what is there if the change was made upon that; there: it exists. */
 void conflict_make(struct job *job, bool there, void (*go)(struct job *job, int err));
+/* The folder that it lies in got another name. */
+void conflict_moved(struct target *target, const char *path, const char *to);
 
 /* --- replay_data.c --- */
 void replay_data(struct job *job);

@@ -57,6 +57,20 @@ survives_kill_without_link() {
 	eq "$(status '.spool.conflicts | length')" 0
 	eq "$(find "$REMOTE" -name '*conflict*' -o -name '.vastfs*')" ""
 }
+# What is not sent of a file that is open is sent to where its folder has gone meanwhile.
+folder_moved() {
+	mkdir -p "$MNT/fm/old"
+	exec 5>"$MNT/fm/old/f"
+	"$BUILD/vastfs" sync "$MNT"
+	printf "not sent" >&5
+	mv "$MNT/fm/old" "$MNT/fm/new"
+	kill_daemon
+	exec 5>&- || true
+	[[ -d $REMOTE/fm/new ]]
+	mount_fs
+	eq "$(cat "$REMOTE/fm/new/f")" "not sent" || die "$(cat "$W/mount.out")"
+	eq "$(find "$REMOTE/fm" | sort | tr '\n' ' ')" "$REMOTE/fm $REMOTE/fm/new $REMOTE/fm/new/f "
+}
 conflict() {
 	echo "base" >"$MNT/c"
 	exec 5<>"$MNT/c"
@@ -244,6 +258,7 @@ progress() {
 }
 
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
+check_vastfs "what was written in a folder that was renamed survives too" folder_moved
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
 check_vastfs "what was removed before it was sent is not wanted any more" removed_unsent

@@ -223,6 +223,57 @@ static void folder_goes_after_its_content(void **state)
 	assert_ptr_equal(answer(0), blocked);
 }
 
+static void folder_is_renamed_after_all_in_it(void **state)
+{
+	struct change *file, *rename = &t.changes[3], *inside, *again;
+
+	(void)state;
+	add(OUTBOX_MKDIR, "/r/d", NULL);
+	add(OUTBOX_CREATE, "/r/d/f", NULL);
+	file = add(OUTBOX_FILE, "/r/d/f", NULL);
+	rename->item.moves_folder = true;
+	assert_ptr_equal(add(OUTBOX_RENAME, "/r/d", "/r/e"), rename);
+	inside = add(OUTBOX_UNLINK, "/r/e/f", NULL);
+	again = add(OUTBOX_CREATE, "/r/d/f", NULL);
+	answer(0);
+	answer(0);
+	assert_true(is_out(file) && !is_out(rename));
+	answer(0);
+	assert_true(is_out(rename) && !is_out(inside) && !is_out(again));
+	answer(0);
+	assert_true(is_out(inside) && is_out(again));
+	answer_all();
+}
+
+static void failed_folder_rename_takes_what_is_in_it_along(void **state)
+{
+	struct change *rename = &t.changes[0], *inside;
+
+	(void)state;
+	rename->item.moves_folder = true;
+	add(OUTBOX_RENAME, "/r/d", "/r/e");
+	inside = add(OUTBOX_CREATE, "/r/e/f", NULL);
+	answer(-ENOTEMPTY);
+	assert_int_equal(inside->err, -ENOTEMPTY);
+	assert_int_equal(outbox_count(t.outbox), 0);
+}
+
+static void data_waits_for_the_truncation(void **state)
+{
+	struct change *cut, *data, *gone;
+
+	(void)state;
+	cut = add(OUTBOX_TRUNCATE, "/r/f", NULL);
+	data = add(OUTBOX_FILE, "/r/f", NULL);
+	gone = add(OUTBOX_UNLINK, "/r/f", NULL);
+	assert_true(is_out(cut) && !is_out(data));
+	answer(-EFBIG); /* what is removed needs neither */
+	assert_int_equal(data->err, -EFBIG);
+	assert_true(is_out(gone));
+	answer_all();
+	assert_true(gone->ended && !gone->err);
+}
+
 static void rename_waits_for_the_data(void **state)
 {
 	struct change *file, *rename, *again;
@@ -651,6 +702,9 @@ int main(void)
 	    TEST(children_follow_at_once),
 	    TEST(same_name_waits_for_the_answer),
 	    TEST(folder_goes_after_its_content),
+	    TEST(folder_is_renamed_after_all_in_it),
+	    TEST(failed_folder_rename_takes_what_is_in_it_along),
+	    TEST(data_waits_for_the_truncation),
 	    TEST(rename_waits_for_the_data),
 	    TEST(siblings_do_not_wait),
 	    TEST(only_so_many_at_once),

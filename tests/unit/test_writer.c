@@ -40,6 +40,63 @@ static void test_merges(void **state)
 	finish();
 }
 
+static void test_held_until_let_go(void **state)
+{
+	int result;
+
+	start(0, 64 * MIB);
+	content_hold(content, true);
+	content_hold(content, true);
+	assert_accepted(&file, 0, MIB, 1);
+	flush(&result);
+	assert_int_equal(source.n, 0);
+	content_hold(content, false);
+	assert_int_equal(source.n, 0);
+	content_hold(content, false);
+	assert_true(source.n > 0);
+	assert_int_equal(result, WAITING);
+	fake_deliver_all(&source);
+	assert_int_equal(result, 0);
+	assert_pattern(store.data, 0, MIB, 1);
+	finish();
+}
+
+static void test_dropped_ends_well(void **state)
+{
+	int result;
+
+	start(0, 64 * MIB);
+	assert_accepted(&file, 0, CHUNK, 1);
+	assert_int_equal(source.n, 1);
+	content_hold(content, true);
+	assert_accepted(&file, CHUNK, MIB, 1);
+	flush(&result);
+	content_drop(content);
+	content_hold(content, false);
+	/* What is under way ends well too, whatever the answer. */
+	assert_int_equal(source.n, 1);
+	fake_fail(&source, fake_op(&source, 0), -ESTALE);
+	assert_int_equal(result, 0);
+	assert_false(content_dirty(content));
+	finish();
+}
+
+static void test_failed_is_told(void **state)
+{
+	int result;
+
+	start(0, 64 * MIB);
+	content_hold(content, true);
+	assert_accepted(&file, 0, 100, 1);
+	content_fail(content, -EFBIG);
+	content_hold(content, false);
+	assert_int_equal(source.n, 0);
+	flush(&result);
+	turn();
+	assert_int_equal(result, -EFBIG);
+	finish();
+}
+
 static void test_large_writes_are_not_copied(void **state)
 {
 	int result;
@@ -832,6 +889,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_merges),
 	    cmocka_unit_test(test_large_writes_are_not_copied),
+	    cmocka_unit_test(test_held_until_let_go),
+	    cmocka_unit_test(test_dropped_ends_well),
+	    cmocka_unit_test(test_failed_is_told),
 	    cmocka_unit_test(test_timer),
 	    cmocka_unit_test(test_overwrites_in_place),
 	    cmocka_unit_test(test_second_generation),
