@@ -78,7 +78,7 @@ all)
 root)
 	setup
 	mount_fs || finish
-	read -ra parts <<<"${PARTS:-names files}"
+	read -ra parts <<<"${PARTS:-names files pairs}"
 	for part in "${parts[@]}"; do run_py "$TESTS/integ/posix_$part.py"; done
 	check "the daemon is still there and unmounts" umount_fs
 	;;
@@ -95,7 +95,7 @@ both | kernel) # an ordinary user on both sides; the kernel checks too
 	user_setup
 	if [[ $1 == both ]]; then
 		check "an ordinary user mounts" user_mount
-		user_parts "names files perms"
+		user_parts "names files perms pairs"
 	else
 		export KERNEL_CHECKS=1
 		check "an ordinary user mounts with default_permissions" user_mount -o default_permissions
