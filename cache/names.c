@@ -255,24 +255,65 @@ static void report_all_but_times(struct attr *attr, const struct attr_report *re
 	attr->own_times = own;
 }
 
-void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
+/* Has the content changed? */
+static bool take_report(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms)
 {
+	bool changed;
+
 	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
 	    !same_kind(inode, report))
-		return;
+		return false;
 	if (inode->folder && inode->folder->names_tick > sent_tick) {
 		report_all_but_times(&inode->attr, report);
 		inode->checked_ms = sent_ms;
-		return;
+		return false;
 	}
-	if (attr_update(&inode->attr, report)) {
-		inode->version_ms = sent_ms;
+	changed = attr_update(&inode->attr, report);
+	if (changed)
 		names->events.version_changed(names->arg, inode);
-	}
-	if (!inode->version_ms)
+	if (changed || !inode->version_ms)
 		inode->version_ms = sent_ms;
 	inode->checked_ms = sent_ms;
+	return changed;
+}
+
+bool names_shared(const struct inode *inode)
+{
+	const struct dentry *dentry = LIST_FIRST(&inode->names);
+
+	return dentry && LIST_NEXT(dentry, same);
+}
+
+/* They are to be asked for again. */
+static void forget_names(struct names *names, struct inode *inode, bool but_first)
+{
+	struct dentry *dentry = LIST_FIRST(&inode->names), *next;
+
+	if (dentry && but_first)
+		dentry = LIST_NEXT(dentry, same);
+	for (; dentry; dentry = next) {
+		struct inode *folder = dentry->parent;
+
+		next = LIST_NEXT(dentry, same);
+		if (dentry->pending)
+			continue;
+		names->events.name_gone(names->arg, folder, dentry->name, inode);
+		folder->folder->complete = false;
+		folder->folder->lossy = true;
+		dentry_free(names, dentry);
+	}
+}
+
+/* What the first name leads to is not what was known: whether the others still lead to the same,
+ * nobody knows. */
+void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	bool known = inode->checked_ms;
+
+	if (take_report(names, inode, report, sent_tick, sent_ms) && known && names_shared(inode))
+		forget_names(names, inode, true);
 }
 
 /* NULL: memory is out, and the name is forgotten. */
@@ -299,6 +340,11 @@ static bool is_reachable(const struct names *names, const struct inode *folder)
 	return folder->folder && (folder == names->root || !LIST_EMPTY(&folder->names));
 }
 
+static uint64_t dentry_checked_ms(const struct dentry *dentry)
+{
+	return dentry->inode ? dentry->inode->checked_ms : dentry->checked_ms;
+}
+
 /* The dentry that a report of the instance is about, made when missing. NULL: memory is out, or
  * something later is known of the name. */
 static struct dentry *reported_dentry(struct names *names, struct inode *folder, const char *name,
@@ -318,8 +364,28 @@ static struct dentry *reported_dentry(struct names *names, struct inode *folder,
 	dentry->generation = folder->folder->generation;
 	if (dentry->pending || dentry->tick > sent_tick)
 		return NULL;
-	return (dentry->inode ? dentry->inode->checked_ms : dentry->checked_ms) > sent_ms ? NULL
-											  : dentry;
+	return dentry_checked_ms(dentry) > sent_ms ? NULL : dentry;
+}
+
+void names_seen_by(struct dentry *dentry, uint64_t sent_ms)
+{
+	dentry->checked_ms = sent_ms;
+	LIST_REMOVE(dentry, same);
+	LIST_INSERT_HEAD(&dentry->inode->names, dentry, same);
+}
+
+bool names_leads_elsewhere(
+    const struct dentry *dentry, const struct attr_report *report, uint64_t sent_tick)
+{
+	const struct inode *inode = dentry->inode;
+
+	if (!same_kind(inode, report))
+		return true;
+	/* what was changed here, or was seen by this very name, has changed */
+	return dentry != LIST_FIRST(&inode->names) && inode->checked_ms && !inode->pending &&
+	       inode->changed_tick <= sent_tick &&
+	       (inode->attr.mtime_there != report->mtime ||
+		   (S_ISREG(report->mode) && inode->attr.size != report->size));
 }
 
 struct inode *names_report(struct names *names, struct inode *folder, const char *name,
@@ -334,7 +400,7 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 		dentry = table_find_dentry(names, folder, name);
 		return dentry ? dentry->inode : NULL;
 	}
-	if (dentry->inode && !same_kind(dentry->inode, report)) {
+	if (dentry->inode && names_leads_elsewhere(dentry, report, sent_tick)) {
 		names->events.name_gone(names->arg, folder, name, dentry->inode);
 		dentry_unbind(names, dentry);
 	}
@@ -342,7 +408,8 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 		folder->folder->ours = false; /* somebody else makes names in it */
 		return bind_new(names, dentry, report, sent_ms);
 	}
-	names_report_inode(names, dentry->inode, report, sent_tick, sent_ms);
+	take_report(names, dentry->inode, report, sent_tick, sent_ms);
+	names_seen_by(dentry, sent_ms);
 	touch(names, dentry->inode);
 	return dentry->inode;
 }
@@ -367,17 +434,8 @@ void names_report_missing(struct names *names, struct inode *folder, const char 
 
 void names_replaced(struct names *names, struct inode *inode)
 {
-	struct dentry *dentry;
-	struct inode *folder;
-
 	names_pin(inode);
-	while ((dentry = LIST_FIRST(&inode->names))) {
-		folder = dentry->parent;
-		names->events.name_gone(names->arg, folder, dentry->name, inode);
-		folder->folder->complete = false;
-		folder->folder->lossy = true;
-		dentry_free(names, dentry);
-	}
+	forget_names(names, inode, false);
 	names_unpin(names, inode);
 }
 
@@ -386,6 +444,12 @@ void names_listing_begin(struct names *names, struct inode *folder)
 	(void)names;
 	folder->folder->generation++;
 	folder->folder->lossy = false;
+}
+
+/* By this name, that is. */
+static bool is_seen_since(const struct dentry *dentry, uint64_t ms)
+{
+	return dentry->inode && !names_shared(dentry->inode) && dentry->inode->checked_ms > ms;
 }
 
 void names_listing_end(
@@ -397,7 +461,7 @@ void names_listing_end(
 	for (dentry = TAILQ_FIRST(&dir->children); dentry; dentry = next) {
 		next = TAILQ_NEXT(dentry, sibling);
 		if (dentry->generation == dir->generation || dentry->pending ||
-		    dentry->tick > sent_tick)
+		    dentry->tick > sent_tick || is_seen_since(dentry, sent_ms))
 			continue;
 		if (dentry->inode)
 			names->events.name_gone(names->arg, folder, dentry->name, dentry->inode);

@@ -90,7 +90,7 @@ struct dentry {
 	struct inode *parent;
 	struct inode *inode; /* NULL: negative */
 	uint64_t tick;	     /* local change that made it, 0: a report did */
-	uint64_t checked_ms; /* negative: when it was found missing */
+	uint64_t checked_ms; /* when it was last asked for by this name, if it was */
 	uint32_t hash;
 	uint32_t generation; /* the listing that last had it */
 	uint32_t pending;    /* changes of the name that the instance does not have yet */
@@ -139,6 +139,17 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 /* The same for an inode known otherwise (GETATTR). */
 void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms);
+/* An inode with several names (links made here): each may come to lead to another file there, and
+ * SFTP tells nobody which. So what is known by one name counts for little by another; the path that
+ * is used is that of the name last asked for. */
+bool names_shared(const struct inode *inode);
+/* The instance has just said (sent_ms) that the name leads to what is known. names_report does it.
+ */
+void names_seen_by(struct dentry *dentry, uint64_t sent_ms);
+/* Is what the instance says of the name (positive) about another file? names_report then gives it
+ * an inode of its own. */
+bool names_leads_elsewhere(
+    const struct dentry *dentry, const struct attr_report *report, uint64_t sent_tick);
 /* The instance said at sent_tick that there is no such name. */
 void names_report_missing(struct names *names, struct inode *folder, const char *name,
     uint64_t sent_tick, uint64_t sent_ms);
@@ -148,7 +159,7 @@ void names_report_missing(struct names *names, struct inode *folder, const char 
 void names_replaced(struct names *names, struct inode *inode);
 
 /* A complete listing: begin, names_report for each entry, end. What was not reported is gone, but
- * for names made here since. */
+ * for names made here, or asked for by themselves, since. */
 void names_listing_begin(struct names *names, struct inode *folder);
 void names_listing_end(
     struct names *names, struct inode *folder, uint64_t sent_tick, uint64_t sent_ms);

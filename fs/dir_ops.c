@@ -115,7 +115,7 @@ struct filler {
 	bool plus;
 };
 
-/* Adds one entry; false when it does not fit. */
+/* Adds one entry; false when it does not fit. counted: the kernel takes a reference. */
 static bool add(
     struct filler *filler, const char *name, struct inode *inode, off_t next, bool counted)
 {
@@ -129,7 +129,7 @@ static bool add(
 	} else {
 		entry = fs_entry(filler->fs, inode);
 		if (!counted)
-			entry.ino = 0; /* "." and "..": the kernel takes no reference */
+			entry.ino = 0;
 		len = fuse_add_direntry_plus(filler->req, at, room, name, &entry, next);
 	}
 	if (len > room)
@@ -151,7 +151,9 @@ static void fill(struct filler *filler, struct inode *folder, off_t offset)
 	if (offset <= 1 && !add(filler, "..", parent ? parent : folder, 2, false))
 		return;
 	while ((dentry = names_order_next(folder, &place))) {
-		if (!add(filler, dentry->name, dentry->inode, (off_t)place, true))
+		/* what can't be believed is looked up */
+		if (!add(filler, dentry->name, dentry->inode, (off_t)place,
+			fs_name_believed(filler->fs, dentry)))
 			return;
 	}
 	if (!filler->used) /* the end was reached before */

@@ -54,6 +54,14 @@ bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 		       watched_attr(fs, inode)));
 }
 
+bool fs_name_believed(struct fs *fs, const struct dentry *dentry)
+{
+	const struct inode *inode = dentry->inode;
+
+	return !names_shared(inode) || inode->pending || dentry->pending || openfile_dirty(inode) ||
+	       fs_offline(fs) || fs_now_ms(fs) - dentry->checked_ms < SHARED_MS;
+}
+
 /* --- the instance's clock --- */
 
 /* The kernel makes the inode at the first look, with the time of that; nobody else looks at this
@@ -207,6 +215,8 @@ struct fuse_entry_param fs_entry(struct fs *fs, const struct inode *inode)
 	fs_stat(fs, inode, &entry.attr);
 	entry.attr_timeout = fs_lifetime(fs, inode);
 	entry.entry_timeout = entry.attr_timeout;
+	if (names_shared(inode) && entry.entry_timeout > SHARED_MS / 1000.0)
+		entry.entry_timeout = SHARED_MS / 1000.0;
 	return entry;
 }
 

@@ -143,6 +143,9 @@ bool fs_offline(const struct fs *fs);
 bool fs_login_may(const struct fs *fs, const struct inode *folder, unsigned what);
 /* May the inode's attributes be answered without asking? */
 bool fs_attr_believed(struct fs *fs, const struct inode *inode);
+/* And that the name leads to the inode (not NULL)? Where it has several, for a moment only. */
+#define SHARED_MS 1000
+bool fs_name_believed(struct fs *fs, const struct dentry *dentry);
 
 /* The handlers' inode for a FUSE node id, and back. */
 struct inode *fs_inode(struct fs *fs, fuse_ino_t node);

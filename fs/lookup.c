@@ -25,7 +25,7 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 
 	*out = dentry;
 	if (dentry && dentry->inode)
-		return fs_attr_believed(fs, dentry->inode);
+		return fs_name_believed(fs, dentry) && fs_attr_believed(fs, dentry->inode);
 	if (dentry && dentry->pending) /* removed here, and not there yet */
 		return true;
 	/* Without a link what is not known must not be taken for missing: that waits. */

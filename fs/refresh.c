@@ -71,10 +71,9 @@ static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 		struct dentry *known = names_find(fs->names, refresh->folder, refresh->name);
 
 		report = fs_report(attr, 0);
-		if (known && known->inode &&
-		    (known->inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
-			fs_take_report(fs, known->inode, attr, refresh->tick, refresh->sent_ms);
-		else
+		if (known && known->inode)
+			fs_keep_unsent(known->inode, &report);
+		if (attr->flags || !known || !known->inode)
 			names_report(fs->names, refresh->folder, refresh->name, &report,
 			    refresh->tick, refresh->sent_ms);
 	} else if (err == -ENOENT && refresh->folder && refresh->name[0]) {

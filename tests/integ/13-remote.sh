@@ -89,6 +89,28 @@ replaced_while_open() {
 		        assert f.read() == b"B" * 300000
 	END
 }
+link_replaced() {
+	local i
+	echo one >"$MNT/link-a"
+	ln "$MNT/link-a" "$MNT/link-b"
+	synced
+	echo more >>"$REMOTE/link-a" # one file still
+	within 2000 contains "$MNT/link-b" $'one\nmore'
+	within 2000 contains "$MNT/link-a" $'one\nmore'
+	echo other >"$REMOTE/link-new"
+	mv "$REMOTE/link-new" "$REMOTE/link-b"
+	within 2000 contains "$MNT/link-b" other
+	for i in 1 2 3; do
+		eq "$(cat "$MNT/link-a")" $'one\nmore'
+		eq "$(cat "$MNT/link-b")" other
+	done
+	within 2000 size_is "$MNT/link-a" 9
+	size_is "$MNT/link-b" 6
+	echo mine >>"$MNT/link-a"
+	synced
+	eq "$(cat "$REMOTE/link-a")" $'one\nmore\nmine'
+	eq "$(cat "$REMOTE/link-b")" other
+}
 file_becomes_folder() {
 	echo x >"$REMOTE/kind"
 	seen "$MNT/kind"
@@ -174,6 +196,7 @@ check "R2: open sees what was closed on the instance" close_to_open
 check "R2: many versions within one second of mtime" same_second
 check "R2: a file replaced by rename" replaced
 check "R2: a file replaced while it is open: the old bytes there, the new ones for who opens it" replaced_while_open
+check "R2: one of two names given here leads to another file" link_replaced
 check "a file that became a folder" file_becomes_folder
 check "R3: tail -f shows each new line within about a second" tail_follows
 check "R3: tail -f on a large log, many lines at once" tail_large

@@ -339,6 +339,45 @@ static void test_look_up_during_a_listing(void **state)
 	assert_non_null(inode_at(rig, rig->root, "late"));
 }
 
+/* The listing may be the older news, though it comes later. */
+static void test_look_up_before_an_older_listing(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t sent = names_tick(rig->names);
+	unsigned gone = rig->gone;
+
+	seen(rig, rig->root, "late", &file, 12);
+	list(rig, rig->root, sent, 10, "a", NULL);
+	assert_non_null(inode_at(rig, rig->root, "late"));
+	assert_int_equal(rig->gone, gone);
+	list(rig, rig->root, sent, 13, "a", NULL);
+	assert_null(names_find(rig->names, rig->root, "late"));
+	assert_int_equal(rig->gone, gone + 1);
+}
+
+/* Made here, one of them then replaced there. */
+static void test_names_of_one_inode_part(void **state)
+{
+	struct rig *rig = *state;
+	struct attr_report other = file;
+	struct inode *inode = seen(rig, rig->root, "a", &file, 10);
+
+	names_linked(rig->names, inode, rig->root, "b");
+	inode->checked_ms = 0; /* as after every change made here */
+	assert_true(names_shared(inode));
+	/* it has changed, that is all */
+	other.size++;
+	assert_ptr_equal(seen(rig, rig->root, "b", &other, 20), inode);
+	assert_ptr_equal(seen(rig, rig->root, "a", &other, 21), inode);
+	other.size++;
+	assert_ptr_equal(seen(rig, rig->root, "a", &other, 22), inode);
+	assert_ptr_not_equal(seen(rig, rig->root, "b", &file, 23), inode);
+	assert_string_equal(rig->gone_name, "b");
+	assert_int_equal(inode->attr.size, other.size);
+	assert_false(names_shared(inode));
+	assert_ptr_equal(inode_at(rig, rig->root, "a"), inode);
+}
+
 static void test_fresh(void **state)
 {
 	struct rig *rig = *state;
@@ -885,6 +924,8 @@ int main(void)
 	    TEST(test_listing_drops_what_vanished),
 	    TEST(test_listing_and_later_changes),
 	    TEST(test_look_up_during_a_listing),
+	    TEST(test_look_up_before_an_older_listing),
+	    TEST(test_names_of_one_inode_part),
 	    TEST(test_fresh),
 	    TEST(test_created),
 	    TEST(test_links),
