@@ -140,7 +140,7 @@ static void on_version_changed(void *arg, struct inode *inode)
 static void on_name_gone(void *arg, struct inode *parent, const char *name, struct inode *inode)
 {
 	(void)inode;
-	notify_name(arg, parent, name);
+	notify_gone(arg, parent, name);
 }
 
 static void on_listing_changed(void *arg, struct inode *folder)

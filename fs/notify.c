@@ -17,6 +17,7 @@ struct notice {
 	STAILQ_ENTRY(notice) link;
 	fuse_ino_t node;
 	bool pages;  /* without a name: the node's pages too, not only its attributes */
+	bool gone;   /* with one: it is no more */
 	int fd;	     /* nothing to tell: who asked is answered; or -1 */
 	char name[]; /* empty: the node itself */
 };
@@ -42,6 +43,21 @@ static void notice_free(struct notice *notice)
 	free(notice);
 }
 
+/* The kernel looks the name up again before it believes it. A name that is dropped instead leaves a
+ * program that works in that folder without a path (getcwd(3) fails) until somebody looks it up;
+ * before Linux 6.2 there is no other way. */
+static int expire(struct fuse_session *session, const struct notice *notice)
+{
+	size_t len = strlen(notice->name);
+
+#if FUSE_VERSION >= 316
+	return fuse_lowlevel_notify_expire_entry(session, notice->node, notice->name, len);
+#else
+	return fuse_lowlevel_notify_expire_entry(
+	    session, notice->node, notice->name, len, FUSE_LL_EXPIRE_ONLY);
+#endif
+}
+
 static void tell(struct notifier *notifier, const struct notice *notice)
 {
 	static const char answer[] = "{\"ok\":true}\n";
@@ -51,10 +67,10 @@ static void tell(struct notifier *notifier, const struct notice *notice)
 		return;
 	}
 	/* An error means that the kernel does not know the node or the name (any more). */
-	if (notice->name[0])
+	if (notice->name[0] && (notice->gone || expire(notifier->session, notice) == -ENOSYS))
 		fuse_lowlevel_notify_inval_entry(
 		    notifier->session, notice->node, notice->name, strlen(notice->name));
-	else
+	else if (!notice->name[0])
 		fuse_lowlevel_notify_inval_inode(
 		    notifier->session, notice->node, notice->pages ? 0 : -1, 0);
 }
@@ -148,6 +164,7 @@ static struct notice *notice_new(fuse_ino_t node, const char *name, bool pages)
 		return NULL;
 	notice->node = node;
 	notice->pages = pages;
+	notice->gone = false;
 	notice->fd = -1;
 	strcpy(notice->name, name);
 	return notice;
@@ -257,8 +274,24 @@ void notify_listing(struct fs *fs, const struct inode *folder)
 		post(fs, notice_new(fs_node(fs, folder), "", true), true);
 }
 
+static void post_name(struct fs *fs, const struct inode *folder, const char *name, bool gone)
+{
+	struct notice *notice;
+
+	if (!folder->lookups && folder != names_root(fs->names))
+		return;
+	notice = notice_new(fs_node(fs, folder), name, false);
+	if (notice)
+		notice->gone = gone;
+	post(fs, notice, false);
+}
+
 void notify_name(struct fs *fs, const struct inode *folder, const char *name)
 {
-	if (folder->lookups || folder == names_root(fs->names))
-		post(fs, notice_new(fs_node(fs, folder), name, false), false);
+	post_name(fs, folder, name, false);
+}
+
+void notify_gone(struct fs *fs, const struct inode *folder, const char *name)
+{
+	post_name(fs, folder, name, true);
 }

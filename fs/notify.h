@@ -26,6 +26,8 @@ void notify_attr(struct fs *fs, const struct inode *inode);
 void notify_content(struct fs *fs, const struct inode *inode);
 /* What the kernel keeps of a folder's names. */
 void notify_listing(struct fs *fs, const struct inode *folder);
+/* The name may lead elsewhere now; or it is gone, with what the kernel keeps below it. */
 void notify_name(struct fs *fs, const struct inode *folder, const char *name);
+void notify_gone(struct fs *fs, const struct inode *folder, const char *name);
 
 #endif
