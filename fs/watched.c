@@ -6,9 +6,8 @@
 #include <stdlib.h>
 
 #define WATCHES_MAX 8192
-#define IDLE_MS 60000	 /* a watch not wanted for that long gives way */
-#define REFUSED_MS 60000 /* before the instance is asked again for one that it refused */
-#define LINK_MS 15000	 /* a dead link is noticed by then (N2) */
+#define IDLE_MS 60000 /* a watch not wanted for that long gives way */
+#define LINK_MS 15000 /* a dead link is noticed by then (N2) */
 #define HOLD_MS 600000
 #define LOOKS_MAX 100000 /* names gone through when it has come up */
 #define DOUBT_MS 2000
@@ -97,11 +96,13 @@ static bool want(struct fs *fs, struct inode *folder, uint64_t now)
 
 	if (folder != names_root(fs->names) && (!above || !want(fs, above, now)))
 		return false;
-	if (watch && watch->state == WATCH_REFUSED && now - watch->asked_ms > REFUSED_MS) {
+	if (watch && watch->state == WATCH_REFUSED && now - watch->asked_ms >= watch->rest_ms) {
 		watched_remove(watched, watch);
 		watch = NULL;
 	}
-	if (!watch && !is_on_its_way(folder))
+	if (!watch && is_on_its_way(folder))
+		watched_want_again(fs, AGAIN_MS);
+	else if (!watch)
 		watch = add(fs, folder);
 	if (!watch || watch->state == WATCH_REFUSED)
 		return false;
@@ -121,7 +122,9 @@ void watched_listed(struct fs *fs, struct inode *folder)
 {
 	struct watch *watch = folder->folder->watch;
 
-	if (watch && watch->state == WATCH_ON && watch->digested)
+	if (!watch)
+		watched_want(fs, folder); /* one above it may have been refused when it began */
+	else if (watch->state == WATCH_ON && watch->digested)
 		watched_verify(fs, watch);
 }
 
@@ -243,6 +246,14 @@ void watched_want_known(struct fs *fs)
 	want_below(fs, names_root(fs->names), &looks);
 }
 
+void watched_want_again(struct fs *fs, uint64_t ms)
+{
+	uint64_t *at = &fs->watched->again_ms, then = fs_now_ms(fs) + ms;
+
+	if (!*at || then < *at)
+		*at = then;
+}
+
 static void on_up(void *arg, uint32_t limit)
 {
 	struct fs *fs = arg;
@@ -280,7 +291,13 @@ static void on_tick(uv_timer_t *timer)
 	bool busy = now - watched->used_ms < PROFITS_MS;
 
 	watcher_tick(watched->watcher);
-	if (watcher_state(watched->watcher) != WATCHER_UP || watched->flying || !watched->n ||
+	if (watcher_state(watched->watcher) != WATCHER_UP)
+		return;
+	if (watched->again_ms && now >= watched->again_ms) {
+		watched->again_ms = 0;
+		watched_want_known(fs);
+	}
+	if (watched->flying || !watched->n ||
 	    now - watched->ping_ms < (busy ? TICK_MS / 2 : IDLE_PING_MS))
 		return;
 	watched->flying = true;

@@ -6,6 +6,8 @@
 #include "fs/watched_impl.h"
 #include <errno.h>
 
+#define REFUSED_MS 60000 /* before a folder is asked for again that the instance refuses */
+
 static bool is_same(const struct attr *attr, const struct attr_report *report)
 {
 	return attr->mode == report->mode && attr->uid == report->uid && attr->gid == report->gid &&
@@ -97,6 +99,13 @@ static void take_name(struct fs *fs, struct watch *watch, const struct watcher_m
 	notify_name(fs, watch->folder, message->name);
 }
 
+/* Whether it is still the file of the other names, one has to ask. */
+static void take_shared(struct fs *fs, struct dentry *dentry)
+{
+	dentry->checked_ms = 0;
+	notify_name(fs, dentry->parent, dentry->name);
+}
+
 static void take_missing(struct fs *fs, struct watch *watch, const char *name)
 {
 	struct dentry *dentry = names_find(fs->names, watch->folder, name);
@@ -129,6 +138,8 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 	inode = dentry ? dentry->inode : NULL;
 	if (!(message->bits & WATCHER_EXISTS))
 		take_missing(fs, watch, message->name);
+	else if (inode && names_shared(inode))
+		take_shared(fs, dentry);
 	else if (inode && (inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
 		take_inode(fs, inode, &report, message->bits,
 		    is_ours(fs, inode) || dentry->pending ||
@@ -139,7 +150,8 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 
 /* --- digests --- */
 
-/* Of what is known of the folder. False when that may not be what the instance has. */
+/* Of what is known of the folder. False when changes made here are not there yet, or not all is
+ * known. */
 static bool digest(const struct inode *folder, uint64_t *n, uint64_t *sum)
 {
 	const struct dentry *dentry;
@@ -173,6 +185,26 @@ static void seen_at(struct inode *inode, uint64_t ms)
 		inode->checked_ms = ms;
 }
 
+/* It changed before it was watched, which nobody tells of. The kernel's timeouts may be long; a
+ * folder stays, as something may be mounted below. */
+static void outdated(struct fs *fs, struct inode *folder)
+{
+	struct dentry *dentry;
+
+	TAILQ_FOREACH (dentry, &folder->folder->children, sibling) {
+		struct inode *inode = dentry->inode;
+
+		if (inode && !inode->pending && !openfile_dirty(inode))
+			inode->checked_ms = 0;
+		if (inode && inode->folder)
+			notify_attr(fs, inode);
+		else
+			notify_name(fs, folder, dentry->name);
+	}
+	folder->folder->listed_ms = 0;
+	notify_listing(fs, folder);
+}
+
 void watched_verify(struct fs *fs, struct watch *watch)
 {
 	struct folder *folder = watch->folder->folder;
@@ -180,8 +212,12 @@ void watched_verify(struct fs *fs, struct watch *watch)
 	uint64_t n, sum;
 
 	watch->digested = false;
-	if (!digest(watch->folder, &n, &sum) || n != watch->n || sum != watch->digest)
+	if (!digest(watch->folder, &n, &sum))
 		return;
+	if (n != watch->n || sum != watch->digest) {
+		outdated(fs, watch->folder);
+		return;
+	}
 	TAILQ_FOREACH (dentry, &folder->children, sibling) {
 		if (dentry->inode)
 			seen_at(dentry->inode, watch->asked_ms);
@@ -191,22 +227,33 @@ void watched_verify(struct fs *fs, struct watch *watch)
 	watch->since_ms = watch->names_ms = watch->asked_ms;
 }
 
+/* Where the path leads nowhere at this moment, the folder is on its way. */
+static void take_refused(struct fs *fs, struct watch *watch, int err)
+{
+	struct watched *watched = fs->watched;
+
+	log_verbose("a folder is not watched: error %d", -err);
+	watch->state = WATCH_REFUSED;
+	watch->rest_ms = err == -ENOENT || err == -ENOTDIR ? AGAIN_MS : REFUSED_MS;
+	watched_want_again(fs, watch->rest_ms);
+	if (err == -ENOSPC && watched->most > watched->on)
+		watched->most = watched->on;
+}
+
 static void take_added(struct fs *fs, struct watch *watch, const struct watcher_message *message)
 {
 	struct watched *watched = fs->watched;
 	struct attr_report report = fs_report(&message->attr, message->links);
 
 	if (message->err || (watch->folder->attr.mode & S_IFMT) != (report.mode & S_IFMT)) {
-		log_verbose("a folder is not watched: error %d", -message->err);
-		watch->state = WATCH_REFUSED;
-		if (message->err == -ENOSPC && watched->most > watched->on)
-			watched->most = watched->on;
+		take_refused(fs, watch, message->err);
 		return;
 	}
 	if (names_moved_since(fs->names, watch->asked_tick)) {
 		/* The path may have led to another folder when it was asked for. */
 		watcher_drop(watched->watcher, watch->number);
 		watched_remove(watched, watch);
+		watched_want_again(fs, 0);
 		return;
 	}
 	watch->state = WATCH_ON;
@@ -266,6 +313,7 @@ void watched_message(struct fs *fs, const struct watcher_message *message)
 	names_pin(folder);
 	if (message->type == WATCHER_GONE) {
 		watched_remove(watched, watch);
+		watched_want_again(fs, AGAIN_MS);
 	} else if (message->type == WATCHER_ADDED && watch->state == WATCH_ASKED) {
 		take_added(fs, watch, message);
 	} else if (message->type == WATCHER_CHANGED && watch->state == WATCH_ON) {

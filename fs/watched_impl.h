@@ -6,6 +6,7 @@
 #include "transport/watcher.h"
 
 #define WATCH_BUCKETS 16384u
+#define AGAIN_MS 1000 /* before a folder is asked for again that was lost or on its way */
 
 struct watch {
 	TAILQ_ENTRY(watch) lru;
@@ -15,6 +16,7 @@ struct watch {
 	enum { WATCH_ASKED, WATCH_ON, WATCH_REFUSED } state;
 	uint64_t asked_ms; /* of the ADD; and its tick of names */
 	uint64_t asked_tick;
+	uint64_t rest_ms; /* refused: before the instance is asked again */
 	uint64_t used_ms;
 	uint64_t since_ms; /* what was seen later is vouched for */
 	uint64_t names_ms; /* the same of listings */
@@ -37,6 +39,7 @@ struct watched {
 	uint64_t ping_ms, ping_tick;   /* of the one on its way */
 	uint64_t proof_ms, proof_tick; /* of the last one answered; 0: none has been */
 	uint64_t used_ms;	       /* when somebody last profited */
+	uint64_t again_ms; /* when to look for what is known and not watched; 0: never */
 
 	uint64_t events, aside; /* told; put aside because of changes made here */
 };
@@ -46,8 +49,10 @@ struct watch *watched_find(struct watched *watched, uint32_t number);
 /* Takes it off its folder and frees it. */
 void watched_remove(struct watched *watched, struct watch *watch);
 
-/* All folders whose listing is known are to be watched. */
+/* All folders whose listing is known are to be watched: now, or in ms at the latest. Else a watch
+ * that was lost would come back only when somebody asks, which long timeouts put off. */
 void watched_want_known(struct fs *fs);
+void watched_want_again(struct fs *fs, uint64_t ms);
 
 /* watched_events.c: the watcher has told something. */
 void watched_message(struct fs *fs, const struct watcher_message *message);

@@ -80,8 +80,17 @@ def sweep():
 def is_local(path):
     room = ctypes.create_string_buffer(256)
     if libc.statfs(path, room):
-        return False
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e))
     return ctypes.c_long.from_buffer(room).value & 0xFFFFFFFF in LOCAL
+
+
+def leads_to(path, identity):
+    try:
+        s = os.lstat(path)
+    except OSError:
+        return False
+    return (s.st_dev, s.st_ino) == identity
 
 
 def forget(wd):
@@ -100,7 +109,11 @@ def add(number, wanted, path):
         if wd < 0:
             return write(ADDED, number, struct.pack('>I', ctypes.get_errno() or errno.EIO))
         if wd in watches:
-            return write(ADDED, number, struct.pack('>I', errno.EEXIST))
+            if watches[wd][1] != path and leads_to(watches[wd][1], watches[wd][2]):
+                return write(ADDED, number, struct.pack('>I', errno.EEXIST))
+            old = watches.pop(wd)[0]  # it has moved, which nobody has told yet
+            numbers.pop(old, None)
+            write(GONE, old)
         s = os.lstat(path)
         watches[wd], numbers[number] = [number, path, (s.st_dev, s.st_ino), None, 0], wd
         count, total, stamp = digest(path) if wanted else (0, 0, None)
@@ -109,6 +122,8 @@ def add(number, wanted, path):
     except OSError as e:
         if wd in watches:
             forget(wd)
+        elif wd >= 0:
+            libc.inotify_rm_watch(notify, wd)
         write(ADDED, number, struct.pack('>I', e.errno or errno.EIO))
 
 
@@ -145,11 +160,7 @@ def tell(wd, names):
             if e.errno not in (errno.ENOENT, errno.ENOTDIR) or not name:
                 return gone(wd)
             told.append(bytes([flags]) + bytes(28) + name)
-    try:
-        s = os.lstat(path)
-    except OSError:
-        return gone(wd)
-    if (s.st_dev, s.st_ino) != identity:
+    if not leads_to(path, identity):
         return gone(wd)
     for rest in told:
         write(CHANGED, number, rest)

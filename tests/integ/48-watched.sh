@@ -97,15 +97,59 @@ folders_move() {
 	seen "$MNT/t/a/b/f1"
 }
 check "folders replaced, removed and put back" folders_move
+# A file with two names is not told of: its folder is given up, and looked at anew.
+lost_and_found() {
+	known
+	ln "$REMOTE/t/a/f1" "$REMOTE/t/a/second-name"
+	echo meanwhile >"$REMOTE/t/a/f2"
+	touch "$REMOTE/t/a/another"
+	within 3000 test -e "$MNT/t/a/another"
+	within 3000 contains "$MNT/t/a/f2" meanwhile
+	rm "$REMOTE/t/a/second-name"
+	wait_for 10 watches 4
+	echo later >"$REMOTE/t/a/f2"
+	within 1000 contains "$MNT/t/a/f2" later
+}
+check "a folder whose watch was lost is watched again" lost_and_found
+# Told of while it is looked up: who has gone into it meanwhile still knows where he is.
+new_folders() {
+	known
+	"$PYTHON" - "$REMOTE/t" "$MNT/t" <<-'END'
+		import os, sys
+		there, here = sys.argv[1:]
+		for i in range(60):
+		    os.mkdir(f"{there}/new{i}")
+		    while not os.path.exists(f"{here}/new{i}"):
+		        pass
+		    os.open(f"{here}/new{i}", os.O_DIRECTORY)
+		for i in range(60):
+		    os.rename(f"{there}/new{i}", f"{there}/old{i}")
+		    while os.path.exists(f"{here}/new{i}"):
+		        pass
+		    while not os.path.exists(f"{here}/old{i}"):
+		        pass
+		    os.open(f"{here}/old{i}", os.O_DIRECTORY)
+		os.mkdir(f"{there}/last")
+		while not os.path.exists(f"{here}/last"):
+		    pass
+		lost = [p for p in (os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if n > "2")
+		        if p.endswith(" (deleted)") and "/old" in p]
+		assert not lost, lost
+	END
+	rmdir "$REMOTE"/t/old* "$REMOTE/t/last"
+	within 1000 absent "$MNT/t/last"
+}
+check "a folder made there keeps its path here" new_folders
 # R3 with an open file.
 appended() {
 	echo one >"$REMOTE/t/log"
 	seen "$MNT/t/log"
 	tail -f "$MNT/t/log" >"$W/tail.out" &
+	local tail=$!
 	wait_for 5 grep -q one "$W/tail.out"
 	echo two >>"$REMOTE/t/log"
 	within 2500 grep -q two "$W/tail.out"
-	kill %1
+	kill "$tail"
 }
 check "a log that is followed shows its new lines" appended
 umount_fs

@@ -284,8 +284,8 @@ def order():
                 put(name, b"%d" % n * 500)
                 os.utime(name, (1.5e9, 1.5e9 + n))
             synced()
-            time.sleep(1.1)  # sleep: until no check is new enough
             put(there("any", "d7", "f7"), b"X" * 500)
+            time.sleep(1.1)  # sleep: until no check is new enough
             before = waited()
             for n in random.Random(1).sample(range(200), 200):
                 eq(get(names[n]), b"X" * 500 if n == 7 else b"%d" % n * 500)
