@@ -79,6 +79,7 @@ slow_reader() {
 	exec 8<"$W/fifo"
 	wait_for 10 a_program nobody-reads
 	for i in {1..50}; do echo "$i" >"$MNT/alive"; done
+	synced
 	eq "$(cat "$REMOTE/alive")" 50
 	eq "$("$V" run echo also)" also
 	exec 8<&-
@@ -181,6 +182,7 @@ a_shell() {
 	rc_is 6 sh -c '"$0" ssh gpu <"$1"' "$V" "$W/in"
 	rc_is 255 "$V" ssh nosuch
 }
+no_programs() { [[ $("$V" status --json "$MNT" | jq .requests.programs) == 0 ]]; }
 session_kept() {
 	local before
 	cd "$MNT"
@@ -188,7 +190,7 @@ session_kept() {
 	before=$(grep -c "Accepted publickey" "$W/sshd.log")
 	for _ in {1..10}; do "$V" run true; done
 	eq "$(grep -c "Accepted publickey" "$W/sshd.log")" "$before" "logins"
-	eq "$("$V" status --json "$MNT" | jq .requests.programs)" 0
+	wait_for 10 no_programs
 	# many at once
 	local pids=() i
 	for i in {1..8}; do

@@ -75,7 +75,7 @@ fish_completion() {
 }
 # The unit's own command lines, as systemd would run them: with %i and %h put in, and a socket for its word.
 the_unit() {
-	local unit="$W/dest/usr/lib/systemd/user/vastfs@.service" line pid
+	local unit="$W/dest/usr/lib/systemd/user/vastfs@.service" line pid catcher
 	command -v systemd-analyze >/dev/null && systemd-analyze --user verify "$unit" 2>&1 | grep -i "vastfs@.*\(unknown\|invalid\)" && die "the unit"
 	grep -q "^Type=notify" "$unit"
 	grep -q "/usr/sbin/mount.vastfs -f" "$unit"
@@ -89,6 +89,7 @@ the_unit() {
 		while True:
 		    print(s.recv(1000).decode(), flush=True)
 	END
+	catcher=$!
 	wait_for 10 test -S "$W/notify"
 	read -ra line <<<"$(sed -n 's/^ExecStart=//p' "$W/unit")"
 	NOTIFY_SOCKET=$W/notify "${line[@]}" >"$W/unit.out" 2>&1 &
@@ -99,7 +100,7 @@ the_unit() {
 	"${line[@]}"
 	wait "$pid" || die "status $?"
 	wait_for 10 grep -q "STOPPING=1" "$W/notified"
-	kill %1
+	kill "$catcher"
 }
 bare_environment() {
 	cp "$INI" "$W/bare.ini"
