@@ -103,7 +103,9 @@ static void take_start(struct command *command, const uint8_t *payload, size_t l
 		command_fail(
 		    command, "the command is longer than 32000 bytes; put it into a script");
 	} else {
+		free(command->text); /* of what was asked for before an N */
 		command->text = strdup(text);
+		command->stays = json_is_true(json_object_get(json, "stays"));
 		command->pty = json_is_true(json_object_get(json, "pty"));
 		snprintf(command->term, sizeof(command->term), "%s", term ? term : "dumb");
 		command->rows = (unsigned)json_integer_value(json_object_get(json, "rows"));

@@ -2,6 +2,7 @@
 #include "transport/commands.h"
 #include "conf/log.h"
 #include "transport/commands_internal.h"
+#include "transport/sshproc.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,6 +20,8 @@
 #define CLIENTS_MAX 64
 #define LEAVE_SECONDS 2
 #define LEAVE_MS 1000
+#define AGAIN_MS 20
+#define POLLS_MAX (3 + (COMMAND_POLLS + 1) * CLIENTS_MAX)
 
 /* --- the session ------------------------------------------------------------------------- */
 
@@ -26,12 +29,18 @@ static void drop_session(struct commands *commands, const char *why)
 {
 	struct command *command;
 
+	if (!commands->carrier)
+		return;
 	TAILQ_FOREACH (command, &commands->list, link)
 		(void)command_lost(command, why);
 	commands->opening = NULL;
-	ssh_close(commands->connection);
+	if (commands->connection)
+		ssh_close(commands->connection);
+	sshproc_master_free(commands->process);
 	commands->connection = NULL;
-	commands->used = false;
+	commands->process = NULL;
+	commands->carrier = NULL;
+	commands->used = commands->process_ended = false;
 }
 
 static bool wants_session(const struct commands *commands)
@@ -45,38 +54,78 @@ static bool wants_session(const struct commands *commands)
 	return false;
 }
 
-/* What the file system's sessions do through ssh processes, the client does through one, too. */
-static bool is_beyond_library(const struct commands *commands, enum ssh_failure kind)
+/* ssh does not tell of signals: a program whose shell ends with it is asked for again. Whether it
+ * can be carried as it is. */
+static bool stays_as_asked(struct command *command)
 {
-	return commands->target.profile->transport != TRANSPORT_LIBSSH2 &&
-	       (commands->target.profile->transport == TRANSPORT_SSH || kind == SSH_NO_ALGORITHM ||
-		   kind == SSH_KEY_UNUSABLE || kind == SSH_NO_KEY);
+	if (command->stays)
+		return true;
+	command->state = COMMAND_GREETED;
+	command_tell(command, 'N', NULL, 0);
+	return false;
+}
+
+static bool wants_process(struct commands *commands)
+{
+	struct command *command;
+	bool wants = false;
+
+	TAILQ_FOREACH (command, &commands->list, link) {
+		if (command->state == COMMAND_WAITING)
+			wants |= stays_as_asked(command);
+	}
+	return wants;
+}
+
+static int dial_library(struct commands *commands, struct ssh_error *error)
+{
+	unsigned dead = DEAD_MS;
+	int err = ssh_connect(&commands->target, &commands->cancel, &commands->connection, error);
+
+	if (err) {
+		commands->connection = NULL;
+		return err;
+	}
+	if (setsockopt(ssh_socket(commands->connection), IPPROTO_TCP, TCP_USER_TIMEOUT, &dead,
+		sizeof(dead)))
+		log_verbose("TCP_USER_TIMEOUT: %s", strerror(errno));
+	commands->carrier = &command_channel;
+	return 0;
+}
+
+static int dial_process(struct commands *commands, struct ssh_error *error)
+{
+	int err = sshproc_master_new(
+	    &commands->target, &commands->cancel, false, &commands->process, error);
+
+	if (!err)
+		commands->carrier = &command_process;
+	return err;
+}
+
+static bool by_process(const struct commands *commands)
+{
+	return commands->process_only || ssh_needs_process(commands->target.profile);
 }
 
 static void dial(struct commands *commands)
 {
-	unsigned dead = DEAD_MS;
-	struct ssh_error error;
 	struct command *command;
+	struct ssh_error error;
+	int err = 0;
 
-	error.kind = SSH_CONFIG;
-	if (commands->target.profile->transport != TRANSPORT_SSH &&
-	    !ssh_connect(&commands->target, &commands->cancel, &commands->connection, &error)) {
-		if (setsockopt(ssh_socket(commands->connection), IPPROTO_TCP, TCP_USER_TIMEOUT,
-			&dead, sizeof(dead)))
-			log_verbose("TCP_USER_TIMEOUT: %s", strerror(errno));
-		return;
+	if (!by_process(commands)) {
+		err = dial_library(commands, &error);
+		commands->process_only = err && ssh_is_beyond_library(error.kind) &&
+					 commands->target.profile->transport == TRANSPORT_AUTO;
 	}
-	commands->connection = NULL;
+	if (by_process(commands))
+		err = wants_process(commands) ? dial_process(commands, &error) : 0;
+	if (!err)
+		return;
 	TAILQ_FOREACH (command, &commands->list, link) {
-		if (command->state != COMMAND_WAITING)
-			continue;
-		if (is_beyond_library(commands, error.kind)) {
-			command_tell(command, 'N', NULL, 0);
-			command->state = COMMAND_ENDED;
-		} else {
+		if (command->state == COMMAND_WAITING)
 			command_fail(command, error.text);
-		}
 	}
 }
 
@@ -104,7 +153,7 @@ static bool is_over(struct command *command)
 	if (command->state != COMMAND_ENDED ||
 	    (command->fd >= 0 && command->out_len && !command->left))
 		return false;
-	return !command->channel || libssh2_channel_free(command->channel) != LIBSSH2_ERROR_EAGAIN;
+	return !command->owner->carrier || command->owner->carrier->forget(command, false);
 }
 
 static void bury(struct commands *commands)
@@ -133,19 +182,20 @@ static bool turn(struct commands *commands)
 		int rc;
 
 		moved |= command_read(command);
-		if (command->state == COMMAND_WAITING && commands->connection)
+		if (command->state == COMMAND_WAITING && commands->carrier &&
+		    (!commands->process || stays_as_asked(command)))
 			command->state = COMMAND_OPENING;
-		rc = commands->connection ? command_serve(command) : 0;
+		rc = commands->carrier ? command_serve(command) : 0;
 		if (rc < 0) {
 			drop_session(commands, "the connection to the instance was lost");
 			return true;
 		}
-		if (!commands->connection && command->left)
+		if (!commands->carrier && command->left)
 			command->state = COMMAND_ENDED;
 		moved |= rc > 0;
 		moved |= command_write(command);
 	}
-	if (commands->connection && ssh_flush(commands->connection)) {
+	if (commands->process_ended || (commands->connection && ssh_flush(commands->connection))) {
 		drop_session(commands, "the connection to the instance was lost");
 		return true;
 	}
@@ -153,37 +203,69 @@ static bool turn(struct commands *commands)
 	return moved;
 }
 
+/* The session's part of what is slept on: two. */
+static void poll_session(struct commands *commands, bool busy, struct pollfd *fds)
+{
+	fds[0].fd = fds[1].fd = -1;
+	if (commands->process) {
+		fds[0] = (struct pollfd){.fd = commands->process->said_fd, .events = POLLIN};
+		fds[1] = (struct pollfd){.fd = commands->process->pid_fd, .events = POLLIN};
+	} else if (commands->connection && busy) {
+		fds[0].fd = ssh_socket(commands->connection);
+		fds[0].events = ssh_poll_events(commands->connection);
+	}
+}
+
+static void hear_session(struct commands *commands, const struct pollfd *fds)
+{
+	if (commands->connection)
+		ssh_readable(commands->connection);
+	if (commands->process && fds[0].revents)
+		sshsays_read(commands->process);
+	/* what came before its end is in the pipes still, for one more turn */
+	if (commands->process && fds[1].revents)
+		commands->process_ended = true;
+}
+
+static unsigned poll_command(
+    const struct commands *commands, const struct command *command, struct pollfd *fds)
+{
+	unsigned n = commands->carrier ? commands->carrier->poll(command, fds) : 0;
+
+	if (command->fd >= 0)
+		fds[n++] = (struct pollfd){.fd = command->fd,
+		    .events = (short)(POLLIN | (command->out_len ? POLLOUT : 0))};
+	return n;
+}
+
 /* Sleeps until there is something to do, at most timeout ms (-1: for ever). */
 static void sleep_now(struct commands *commands, int timeout)
 {
-	struct pollfd fds[2 + CLIENTS_MAX] = {{.fd = commands->cancel.event_fd, .events = POLLIN}};
+	struct pollfd fds[POLLS_MAX] = {{.fd = commands->cancel.event_fd, .events = POLLIN}};
 	struct command *command;
 	bool busy = !TAILQ_EMPTY(&commands->list);
-	int n = 2;
+	unsigned n = 3;
 
-	fds[1].fd = -1;
 	if (atomic_load(&commands->stop)) /* it stays readable */
 		fds[0].fd = -1;
-	if (commands->connection && busy) {
-		fds[1].fd = ssh_socket(commands->connection);
-		fds[1].events = ssh_poll_events(commands->connection);
-	}
-	if (commands->connection && !busy && timeout < 0) {
+	poll_session(commands, busy, fds + 1);
+	if (commands->carrier && !busy && timeout < 0) {
 		uint64_t idle = ssh_now() - commands->idle_ms;
 
 		timeout = idle < KEEP_MS ? (int)(KEEP_MS - idle) : 0;
 	}
 	TAILQ_FOREACH (command, &commands->list, link) {
-		if (command->fd < 0 || n == 2 + CLIENTS_MAX)
-			continue;
-		fds[n].fd = command->fd;
-		fds[n++].events = (short)(POLLIN | (command->out_len ? POLLOUT : 0));
+		if (n + COMMAND_POLLS + 1 > POLLS_MAX)
+			break;
+		n += poll_command(commands, command, fds + n);
+		/* the queue of ssh's control socket was full */
+		if (commands->process && command->state == COMMAND_OPENING && timeout < 0)
+			timeout = AGAIN_MS;
 	}
 	if (poll(fds, (nfds_t)n, timeout) < 0 && errno != EINTR)
 		log_debug("poll: %s", strerror(errno));
-	if (commands->connection)
-		ssh_readable(commands->connection);
-	if (!busy && commands->connection && ssh_now() - commands->idle_ms >= KEEP_MS)
+	hear_session(commands, fds + 1);
+	if (!busy && commands->carrier && ssh_now() - commands->idle_ms >= KEEP_MS)
 		drop_session(commands, "");
 }
 
@@ -197,7 +279,7 @@ static void *thread_main(void *arg)
 	pthread_setname_np(pthread_self(), "vastfs-command");
 	while (!atomic_load(&commands->stop)) {
 		take_incoming(commands);
-		if (!commands->connection && wants_session(commands))
+		if (!commands->carrier && wants_session(commands))
 			dial(commands);
 		if (!turn(commands))
 			sleep_now(commands, -1);
@@ -209,7 +291,7 @@ static void *thread_main(void *arg)
 		command->left = true;
 	}
 	/* The programs learn it too, as far as there is time. */
-	while (!TAILQ_EMPTY(&commands->list) && commands->connection && ssh_now() < until) {
+	while (!TAILQ_EMPTY(&commands->list) && commands->carrier && ssh_now() < until) {
 		if (!turn(commands))
 			sleep_now(commands, (int)(until - ssh_now()));
 	}
@@ -294,7 +376,6 @@ static void free_list(struct command_list *list)
 
 	while ((command = TAILQ_FIRST(list))) {
 		TAILQ_REMOVE(list, command, link);
-		command->channel = NULL;
 		command_free(command);
 	}
 }

@@ -6,13 +6,14 @@
  * A client is a connected stream socket, which is handed over. Both sides send frames: type (1
  * byte), length (4 bytes, big-endian, at most COMMANDS_FRAME_MAX), payload. From the client:
  *
- *	C  JSON: {"exec": "…", "pty": false, "term": "…", "rows": n, "cols": n}; first
+ *	C  JSON: {"exec": "…", "stays": false, "pty": false, "term": "…", "rows": n, "cols": n};
+ *	   first
  *	I  standard input; at most COMMANDS_CREDIT bytes not yet in an A
  *	E  its end
  *	W  rows, cols (4 bytes each)
  *	S  name of a signal to send ("INT")
  *
- * and to it, where Q, K, N and F are the end:
+ * and to it, where Q, K and F are the end:
  *
  *	R  ready: now send C
  *	G  it runs: now I may be sent
@@ -21,13 +22,14 @@
  *	A  count (4 bytes) of bytes of I that have gone on
  *	Q  exit status (4 bytes)
  *	K  name of the signal that ended it
- *	N  only ssh(1) can run it
+ *	N  ssh(1) will run it, which does not tell of signals: now send C with "stays"
  *	F  text: why it could not be run, or is lost
  *
- * "exec" is what the login shell there reads; quoting is the client's. Without a pty it must print
- * its process id on a line of its own first, which is kept here and not shown, so that signals can
- * be sent: libssh2 1.10 has no call for them. When the client closes its socket the program gets
- * SIGHUP.
+ * "exec" is what the login shell there reads; quoting is the client's. With "stays" the program's
+ * shell waits for it, and ends with 128 and the number of the signal that ended it. Without a
+ * pty it must print its process id on a line of its own first, which is kept here and not shown, so
+ * that signals can be sent: libssh2 1.10 has no call for them. When the client closes its socket
+ * the program gets SIGHUP.
  *
  * Any thread may call; commands_new and _free belong to one.
  */

@@ -1,15 +1,17 @@
 /*
  * Between the files of commands*.c, all on the commands' thread but for the handle's functions:
  *
- *	commands.c         the thread and the session
- *	command.c          one client's program and its channel
- *	command_frames.c   the client's socket
+ *	commands.c          the thread and the session
+ *	command.c           one client's program
+ *	command_channel.c   what carries it: a channel of libssh2's
+ *	command_process.c   or a session of an ssh process, over pipes
+ *	command_frames.c    the client's socket
  *
  * A program's way:
  *
  *	GREETED --C--> WAITING --> OPENING --> PTY --> STARTING --> RUNNING --> ENDED
- *	                  ^          |  session lost
- *	                  +----------+  (once, if it was an old one)
+ *	   ^              |  ^        |  session lost
+ *	   +-- N: ssh ----+  +--------+  (once, if it was an old one)
  *
  * It is freed when all is sent, or the client is gone.
  */
@@ -34,6 +36,32 @@ enum command_state {
 	COMMAND_ENDED,
 };
 
+struct command;
+struct command_pipes;
+struct pollfd;
+
+/*
+ * What carries programs. Calls do what can be done now: 1 (or bytes) something moved, 0 nothing,
+ * -1 the session is lost. A program that is refused is failed by them (command_fail).
+ */
+struct command_carrier {
+	/* Steps towards COMMAND_RUNNING (command_runs). */
+	int (*open)(struct command *command);
+	ssize_t (*read)(struct command *command, bool errors, void *bytes, size_t size);
+	/* How many bytes are done with: taken, or nobody reads them. */
+	ssize_t (*write)(struct command *command, const void *bytes, size_t len);
+	bool (*end_input)(struct command *command); /* false: not yet */
+	bool (*resize)(struct command *command);    /* the same */
+	/* Tells the client how the program ended, once it has and all is read. */
+	int (*end)(struct command *command);
+	/* Lets go of it; false: not yet. lost: the session is, and all of its own with it. */
+	bool (*forget)(struct command *command, bool lost);
+	/* What to sleep on besides the session: at most COMMAND_POLLS; how many. */
+	unsigned (*poll)(const struct command *command, struct pollfd *fds);
+};
+#define COMMAND_POLLS 4
+extern const struct command_carrier command_channel, command_process;
+
 struct command {
 	TAILQ_ENTRY(command) link;
 	struct commands *owner;
@@ -42,8 +70,10 @@ struct command {
 	bool left; /* the client is gone before the end */
 	bool retried;
 	LIBSSH2_CHANNEL *channel;
+	struct command_pipes *pipes; /* in place of the channel, with a process */
 
 	char *text; /* to run */
+	bool stays; /* its shell waits for it, so that ssh(1) can tell how it ended */
 	bool pty, resize;
 	char term[64];
 	unsigned rows, cols;
@@ -74,8 +104,12 @@ struct commands {
 	_Atomic bool stop;
 
 	/* The thread's. */
-	struct ssh_connection *connection;
-	bool used; /* it has served a program before */
+	const struct command_carrier *carrier; /* NULL: there is no session */
+	struct ssh_connection *connection;     /* of libssh2, or */
+	struct sshproc *process;	       /* that of ssh */
+	bool process_only;		       /* libssh2 can't do what the key or server needs */
+	bool process_ended;
+	bool used; /* the session has served a program before */
 	struct command_list list;
 	struct command *opening; /* libssh2 opens one channel at a time */
 	uint64_t idle_ms;	 /* since when there is none */
@@ -88,6 +122,8 @@ void command_free(struct command *command);
 int command_serve(struct command *command);
 /* The session is lost; why. Whether it can wait for the next one. */
 bool command_lost(struct command *command, const char *why);
+/* The far side runs it. */
+void command_runs(struct command *command);
 /* Tells the client, and nothing more will come. */
 void command_fail(struct command *command, const char *why);
 

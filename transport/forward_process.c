@@ -25,17 +25,13 @@
 
 bool forward_by_process(const struct forwards *forwards)
 {
-	const struct profile *profile = forwards->target.profile;
-
-	return profile->transport == TRANSPORT_SSH ||
-	       (profile->transport == TRANSPORT_AUTO &&
-		   (forwards->process_only || profile->n_ssh_options || profile->needs_ssh));
+	return forwards->process_only || ssh_needs_process(forwards->target.profile);
 }
 
 bool forward_needs_process(struct forwards *forwards, enum ssh_failure kind)
 {
 	if (forwards->target.profile->transport != TRANSPORT_AUTO || forward_by_process(forwards) ||
-	    (kind != SSH_NO_ALGORITHM && kind != SSH_KEY_UNUSABLE && kind != SSH_NO_KEY))
+	    !ssh_is_beyond_library(kind))
 		return false;
 	forwards->process_only = true;
 	return true;

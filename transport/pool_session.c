@@ -252,24 +252,11 @@ static bool wants_process(const struct pool_session *session)
 {
 	const struct pool *pool = session->pool;
 
-	switch (pool->target->profile->transport) {
-	case TRANSPORT_SSH:
+	if (pool->process_only || ssh_needs_process(pool->target->profile))
 		return true;
-	case TRANSPORT_LIBSSH2:
-		return false;
-	case TRANSPORT_AUTO:
-		break;
-	}
-	return pool->process_only || pool->target->profile->n_ssh_options ||
-	       pool->target->profile->needs_ssh ||
-	       (session->index && pool->process_failures < PROCESS_TRIES &&
-		   !pool->target->profile->putty_keys && pool_near(pool));
-}
-
-static bool beyond_library(const struct ssh_error *error)
-{
-	return error->kind == SSH_NO_ALGORITHM || error->kind == SSH_KEY_UNUSABLE ||
-	       error->kind == SSH_NO_KEY;
+	return pool->target->profile->transport == TRANSPORT_AUTO && session->index &&
+	       pool->process_failures < PROCESS_TRIES && !pool->target->profile->putty_keys &&
+	       pool_near(pool);
 }
 
 /* The dial failed: is there another way to be tried at once? */
@@ -280,7 +267,7 @@ static bool other_way(struct pool_session *session, const struct ssh_error *erro
 	if (pool->target->profile->transport != TRANSPORT_AUTO || error->kind == SSH_CANCELLED)
 		return false;
 	if (!pool->told) {
-		if (pool->process_only || !beyond_library(error))
+		if (pool->process_only || !ssh_is_beyond_library(error->kind))
 			return false;
 		log_verbose("%s; trying the ssh command", error->text);
 		pool->library_error = *error;

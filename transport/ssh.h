@@ -82,6 +82,19 @@ void ssh_cancel_fini(struct ssh_cancel *cancel);
 
 struct ssh_connection; /* socket, LIBSSH2_SESSION and the two I/O queues; one thread's */
 
+/* Do the profile's sessions have to be made by ssh(1)? */
+static inline bool ssh_needs_process(const struct profile *profile)
+{
+	return profile->transport == TRANSPORT_SSH ||
+	       (profile->transport == TRANSPORT_AUTO &&
+		   (profile->n_ssh_options || profile->needs_ssh));
+}
+/* Such a failure is none of ssh(1)'s. */
+static inline bool ssh_is_beyond_library(enum ssh_failure kind)
+{
+	return kind == SSH_NO_ALGORITHM || kind == SSH_KEY_UNUSABLE || kind == SSH_NO_KEY;
+}
+
 /* 0, or a negative errno with *error filled in. The connection is owned by the caller. */
 int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
     struct ssh_connection **out, struct ssh_error *error);

@@ -122,10 +122,15 @@ int mux_ask(struct channel *channel, struct pipe_pair *pair);
 int mux_answer(struct channel *channel, char *words, size_t size);
 
 /*
- * Other requests, for the core of the forwards; each has a connection of its own to the control
+ * Other requests, for forwards and programs; each has a connection of its own to the control
  * socket, which is returned (the caller's), or a negative errno. What it says is read with
  * mux_read.
  */
+/* A program there, with fds as its input, output and errors (borrowed). term: the type of a
+ * terminal, of which fds[0] is one that has its modes and size; after SIGWINCH ssh looks at the
+ * size again. It ends when the returned connection is closed. */
+int mux_ask_program(
+    const struct sshproc *process, const char *command, const char *term, const int fds[3]);
 /* A connection of the server's to the host and port, over the pair's other ends. It lasts as long
  * as the returned one. */
 int mux_ask_connection(
@@ -139,6 +144,8 @@ int mux_ask_socket(const struct sshproc *process, bool listens, const char *path
 /* The same for a connection that was asked for; memory of calloc. As mux_answer. */
 struct mux_answer *mux_answer_new(void);
 int mux_read(int fd, struct mux_answer *answer, char *words, size_t size);
+/* How the program ended, once that is known. */
+bool mux_exit_status(const struct mux_answer *answer, uint32_t *status);
 
 /* --- the host key, in sshproc_pin.c --- */
 

@@ -4,7 +4,7 @@
  *
  *	we                                    ssh
  *	HELLO version 4                       HELLO version 4
- *	NEW_SESSION subsystem "sftp", or a command
+ *	NEW_SESSION subsystem "sftp", or a command, with a terminal or without
  *	a byte with stdin, one with stdout,
  *	one with stderr (SCM_RIGHTS)          SESSION_OPENED, or FAILURE reason
  *	                                      EXIT_MESSAGE status
@@ -38,11 +38,13 @@
 struct mux_answer {
 	uint8_t bytes[ANSWER_MAX];
 	size_t len;
+	bool ended;
+	uint32_t exit_status;
 };
 
 struct message {
 	struct wire wire;
-	uint8_t bytes[1024];
+	uint8_t bytes[34 * 1024]; /* a command is the longest that is asked for */
 };
 
 #define FORWARD_LOCAL_TYPE 1u
@@ -84,17 +86,18 @@ static size_t begin(struct message *message, uint32_t type)
 	return at;
 }
 
-static void compose(struct message *message, const char *command)
+/* term NULL: no terminal. */
+static void compose(struct message *message, const char *command, const char *term)
 {
 	size_t at = begin(message, MUX_NEW_SESSION);
 
-	add_string(message, "");      /* reserved */
-	add_u32(message, 0);	      /* no terminal */
+	add_string(message, ""); /* reserved */
+	add_u32(message, term != NULL);
 	add_u32(message, 0);	      /* no X11 */
 	add_u32(message, 0);	      /* no agent */
 	add_u32(message, !command);   /* a subsystem */
 	add_u32(message, 0xffffffff); /* no escape character */
-	add_string(message, "");      /* no terminal type */
+	add_string(message, term ? term : "");
 	add_string(message, command ? command : "sftp");
 	seal(message, at);
 }
@@ -158,12 +161,21 @@ int mux_ask(struct channel *channel, struct pipe_pair *pair)
 	channel->answer = mux_answer_new();
 	if (!channel->answer)
 		return -ENOMEM;
-	compose(&message, channel->command);
+	compose(&message, channel->command, NULL);
 	fd = ask(process, &message, fds, 3);
 	if (fd < 0)
 		return fd;
 	channel->mux = fd;
 	return 0;
+}
+
+int mux_ask_program(
+    const struct sshproc *process, const char *command, const char *term, const int fds[3])
+{
+	struct message message;
+
+	compose(&message, command, term);
+	return ask(process, &message, fds, 3);
 }
 
 int mux_ask_connection(
@@ -211,8 +223,14 @@ struct mux_answer *mux_answer_new(void)
 	return calloc(1, sizeof(struct mux_answer));
 }
 
+bool mux_exit_status(const struct mux_answer *answer, uint32_t *status)
+{
+	*status = answer->exit_status;
+	return answer->ended;
+}
+
 /* One whole message. As mux_answer. */
-static int understand(struct span answer, char *words, size_t size)
+static int understand(struct mux_answer *to, struct span answer, char *words, size_t size)
 {
 	uint32_t type, request, status;
 	struct span text;
@@ -229,7 +247,11 @@ static int understand(struct span answer, char *words, size_t size)
 			snprintf(words, size, "%.*s", (int)text.len, (const char *)text.data);
 		return -EACCES;
 	case MUX_EXIT:
-		if (wire_get_u32(&answer, &request) && wire_get_u32(&answer, &status) && status)
+		if (!wire_get_u32(&answer, &request) || !wire_get_u32(&answer, &status))
+			return 0;
+		to->ended = true;
+		to->exit_status = status;
+		if (status)
 			snprintf(words, size, " (exit status %u)", status);
 		return 0;
 	default:
@@ -263,7 +285,7 @@ int mux_read(int fd, struct mux_answer *answer, char *words, size_t size)
 			return -EPROTO;
 		if (rest.len < len)
 			break;
-		one = understand((struct span){rest.data, len}, words, size);
+		one = understand(answer, (struct span){rest.data, len}, words, size);
 		if (one)
 			result = one;
 		answer->len = rest.len - len;

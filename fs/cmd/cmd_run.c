@@ -4,13 +4,10 @@
 #include "fs/cmd/commands.h"
 #include "fs/cmd/far.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define FAILED 255
@@ -47,68 +44,36 @@ static bool parse(int argc, char **argv, struct options *out)
 	return i < argc;
 }
 
-/* What is to be read there; --on ID, or a path: its own folder if it lies in the mount. */
-static char *make_line(const struct client_mount *mount, const struct options *options, bool pid)
+/* --on ID, or a path: its own folder if it lies in the mount. Owned; NULL: no memory. */
+static char *choose_folder(const struct client_mount *mount, const char *on)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
-	char *path = options->on ? bounded_realpath(options->on, BOUNDED_LOOK_MS) : getcwd(NULL, 0);
-	char *folder = far_folder(mount->status, path ? path : mountpoint), *line;
+	char *path = on ? bounded_realpath(on, BOUNDED_LOOK_MS) : getcwd(NULL, 0);
+	char *folder = far_folder(mount->status, path ? path : mountpoint);
 
 	if (!folder)
 		folder = far_folder(mount->status, mountpoint);
 	free(path);
-	line = folder ? far_line(folder, options->words, pid) : NULL;
-	free(folder);
-	return line;
-}
-
-/* By ssh, in a process of its own: there is something to do behind it. */
-static int run_by_ssh(
-    const struct client_mount *mount, const char *line, bool pty, struct conf_error *error)
-{
-	pid_t parent = getpid(), child;
-	int status = 0;
-
-	fflush(NULL);
-	child = fork();
-	if (child == 0) {
-		if (!prctl(PR_SET_PDEATHSIG, SIGTERM) && getppid() == parent)
-			far_mount_by_ssh(mount->status, line, pty, error);
-		if (error->text[0])
-			command_fail("run", error);
-		_exit(FAILED);
-	}
-	if (child < 0) {
-		conf_fail(error, errno, "fork: %s", strerror(errno));
-		return FAILED;
-	}
-	signal(SIGINT, SIG_IGN); /* the terminal's reach ssh too */
-	signal(SIGQUIT, SIG_IGN);
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return folder;
 }
 
 static int run(
     const struct options *options, const struct client_mount *mount, struct conf_error *error)
 {
-	bool pty = options->pty < 0 ? isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) : options->pty;
-	char *line = make_line(mount, options, !pty);
+	char *folder = choose_folder(mount, options->on);
+	const struct far_program program = {.folder = folder,
+	    .words = options->words,
+	    .pty = options->pty < 0 ? isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) : options->pty};
 	struct conf_error ignored = {.text = ""};
 	int status = FAILED;
 
-	if (!line)
+	if (!folder)
 		conf_fail(error, ENOMEM, "out of memory");
 	else if (client_call(mount->socket, "sync", NULL, error))
 		fprintf(stderr, "vastfs run: not all that was written here could be sent\n");
 	else
-		status = far_run(mount->socket, line, pty, error);
-	if (status == FAR_BY_SSH) {
-		free(line);
-		line = make_line(mount, options, false);
-		status = line ? run_by_ssh(mount, line, pty, error) : FAILED;
-	}
-	free(line);
+		status = far_run(mount->socket, &program, error);
+	free(folder);
 	/* What it made and changed is looked at next. */
 	(void)client_call(mount->socket, "doubt", NULL, &ignored);
 	return status;

@@ -12,42 +12,33 @@
 
 #define FAILED 255
 
-static char *make_line(const struct client_mount *mount, const char *which, bool pid)
+static char *choose_folder(const struct client_mount *mount, const char *which)
 {
 	const char *mountpoint = json_string_value(json_object_get(mount->status, "mountpoint"));
 	char *path = bounded_realpath(which, BOUNDED_LOOK_MS);
-	char *folder = path ? far_folder(mount->status, path) : NULL, *line;
+	char *folder = path ? far_folder(mount->status, path) : NULL;
 
 	if (!folder)
 		folder = far_folder(mount->status, mountpoint);
 	free(path);
-	line = folder ? far_line(folder, NULL, pid) : NULL;
-	free(folder);
-	return line;
+	return folder;
 }
 
 static int shell(const struct client_mount *mount, const char *which, struct conf_error *error)
 {
-	bool pty = isatty(STDIN_FILENO);
-	char *line = make_line(mount, which, !pty);
+	char *folder = choose_folder(mount, which);
+	const struct far_program program = {.folder = folder, .pty = isatty(STDIN_FILENO)};
 	int status;
 
-	if (!line)
+	if (!folder)
 		return conf_fail(error, ENOMEM, "out of memory"), FAILED;
 	/* What was saved here is there; a shell opens even if not. */
 	if (client_call(mount->socket, "sync", NULL, error))
 		fprintf(stderr, "vastfs ssh: not all that was written here could be sent: %s\n",
 		    error->text);
 	error->text[0] = '\0';
-	status = far_run(mount->socket, line, pty, error);
-	if (status == FAR_BY_SSH) {
-		free(line);
-		line = make_line(mount, which, false);
-		if (line)
-			far_mount_by_ssh(mount->status, line, pty, error);
-		status = FAILED;
-	}
-	free(line);
+	status = far_run(mount->socket, &program, error);
+	free(folder);
 	return status;
 }
 
@@ -62,7 +53,7 @@ static int without_mount(char *id, struct conf_error *error)
 		    error, EINVAL, "%s is not mounted, and the profile has no address for it", id);
 	else
 		far_become_ssh(profile, profile->host, profile->port_given ? profile->port : 0,
-		    isatty(STDIN_FILENO), NULL, error);
+		    isatty(STDIN_FILENO), error);
 	profile_free(profile);
 	return FAILED;
 }

@@ -44,11 +44,14 @@ char *far_folder(const json_t *status, const char *path)
 
 /*
  * The login shell there may be any; what it reads is "exec /bin/sh -c SCRIPT sh FOLDER WORD…" with
- * each part in quotes, and SCRIPT is one of these, which hold no word of the user's.
+ * each part in quotes, and SCRIPT is one of these, which hold no word of the user's. The shell that
+ * stays does not end by the signals that are meant for the program.
  */
-char *far_line(const char *folder, char *const *words, bool pid)
+static char *make_line(const struct far_program *program, bool pid, bool stays)
 {
-	static const char program[] = "cd -- \"$1\" || exit 126; shift; exec \"$@\"";
+	static const char becomes[] = "cd -- \"$1\" || exit 126; shift; exec \"$@\"";
+	static const char waits[] = "trap : INT TERM HUP QUIT USR1 USR2 ALRM; "
+				    "cd -- \"$1\" || exit 126; shift; (exec \"$@\"); exit $?";
 	static const char shell[] =
 	    "cd -- \"$1\" || cd; SHELL=${SHELL:-/bin/sh}; exec \"$SHELL\" -l";
 	char *out = NULL;
@@ -60,11 +63,11 @@ char *far_line(const char *folder, char *const *words, bool pid)
 	fputs("exec /bin/sh -c '", to);
 	if (pid)
 		fputs("echo \"$$\"; ", to);
-	fprintf(to, "%s' sh ", words ? program : shell);
-	shquote(to, folder);
-	for (; words && *words; words++) {
+	fprintf(to, "%s' sh ", !program->words ? shell : stays ? waits : becomes);
+	shquote(to, program->folder);
+	for (char *const *word = program->words; word && *word; word++) {
 		putc(' ', to);
-		shquote(to, *words);
+		shquote(to, *word);
 	}
 	return fclose(to) ? (free(out), NULL) : out;
 }
@@ -131,6 +134,7 @@ static int watch_signals(void)
 
 struct far {
 	int fd;
+	const struct far_program *program;
 	bool pty;
 	uint8_t in[HEAD + COMMANDS_FRAME_MAX];
 	size_t in_len;
@@ -213,6 +217,33 @@ static void end(struct far *far, int status)
 	far->status = status;
 }
 
+/* Says what is to be run. False, with the error: it can't be said. */
+static bool start(struct far *far, bool stays)
+{
+	struct winsize size = {.ws_row = 24, .ws_col = 80};
+	const char *term = getenv("TERM");
+	char *line = make_line(far->program, !far->pty, stays), *text;
+	json_t *json;
+
+	if (far->pty)
+		ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	json = line ? json_pack("{s:s, s:b, s:b, s:s, s:i, s:i}", "exec", line, "stays", stays,
+			  "pty", far->pty, "term", term ? term : "dumb", "rows", (int)size.ws_row,
+			  "cols", (int)size.ws_col)
+		    : NULL;
+	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	json_decref(json);
+	free(line);
+	if (!text)
+		conf_fail(far->error, EINVAL, "the command is no text (UTF-8)");
+	else if (strlen(text) > COMMANDS_FRAME_MAX)
+		conf_fail(far->error, E2BIG, "the command is too long; put it into a script");
+	else
+		tell(far, 'C', text, strlen(text));
+	free(text);
+	return !far->error->text[0];
+}
+
 static void take(struct far *far, char type, const uint8_t *payload, size_t len)
 {
 	switch (type) {
@@ -235,7 +266,8 @@ static void take(struct far *far, char type, const uint8_t *payload, size_t len)
 		far->started = true;
 		break;
 	case 'N':
-		end(far, FAR_BY_SSH);
+		if (!start(far, true))
+			end(far, FAILED);
 		break;
 	case 'F':
 		conf_fail(far->error, EIO, "%.*s", (int)len, (const char *)payload);
@@ -351,31 +383,7 @@ static int greet(struct far *far)
 	return head[0] == 'R' ? 0 : -EIO;
 }
 
-static int start(struct far *far, const char *line)
-{
-	struct winsize size = {.ws_row = 24, .ws_col = 80};
-	const char *term = getenv("TERM");
-	json_t *json;
-	char *text;
-
-	if (far->pty)
-		ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-	json = json_pack("{s:s, s:b, s:s, s:i, s:i}", "exec", line, "pty", far->pty, "term",
-	    term ? term : "dumb", "rows", (int)size.ws_row, "cols", (int)size.ws_col);
-	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	json_decref(json);
-	if (!text)
-		return -EINVAL;
-	if (strlen(text) > COMMANDS_FRAME_MAX) {
-		free(text);
-		return -E2BIG;
-	}
-	tell(far, 'C', text, strlen(text));
-	free(text);
-	return 0;
-}
-
-int far_run(const char *socket, const char *line, bool pty, struct conf_error *error)
+int far_run(const char *socket, const struct far_program *program, struct conf_error *error)
 {
 	struct far *far = calloc(1, sizeof(*far));
 	int err = far ? watch_signals() : -ENOMEM, status = FAILED;
@@ -383,17 +391,14 @@ int far_run(const char *socket, const char *line, bool pty, struct conf_error *e
 	if (err)
 		return free(far), conf_fail(error, -err, "%s", strerror(-err)), FAILED;
 	far->fd = client_connect(socket);
-	far->pty = pty;
+	far->program = program;
+	far->pty = program->pty;
 	far->error = error;
 	err = far->fd < 0 ? far->fd : greet(far);
 	if (err) {
 		conf_fail(error, EIO, "the mount's daemon does not take it");
-	} else if ((err = start(far, line))) {
-		conf_fail(error, -err,
-		    err == -E2BIG ? "the command is too long; put it into a script"
-				  : "the command is no text (UTF-8)");
-	} else {
-		if (pty)
+	} else if (start(far, false)) {
+		if (far->pty)
 			make_raw();
 		loop(far);
 		restore();

@@ -14,20 +14,19 @@
  * it does not lie there. */
 char *far_folder(const json_t *status, const char *path);
 
-/* What the login shell there has to read to run the words (NULL-terminated) in the folder; without
- * words, a login shell. Owned; NULL when memory is out. pid: prints its process id first. */
-char *far_line(const char *folder, char *const *words, bool pid);
+/* What is to be run; all borrowed. */
+struct far_program {
+	const char *folder; /* there */
+	char *const *words; /* NULL-terminated; NULL: a login shell */
+	bool pty;
+};
 
-/* Runs it. The exit status of the program as a shell would give it, 255 with the reason, or
- * FAR_BY_SSH: the daemon can't, ssh(1) may. */
-#define FAR_BY_SSH (-1)
-int far_run(const char *socket, const char *line, bool pty, struct conf_error *error);
+/* Runs it. The exit status of the program as a shell would give it, or 255 with the reason. */
+int far_run(const char *socket, const struct far_program *program, struct conf_error *error);
 
-/* Becomes ssh(1), which runs the line there (NULL: a login shell). port 0: as ssh knows it. Returns
- * only when that fails, with the reason. */
+/* Becomes ssh(1) with a login shell there. port 0: as ssh knows it. Returns only when that fails,
+ * with the reason. */
 void far_become_ssh(const struct profile *profile, const char *host, unsigned port, bool pty,
-    const char *line, struct conf_error *error);
-/* The same for the mount's instance, where its status says that it is; profile by its ID. */
-void far_mount_by_ssh(const json_t *status, const char *line, bool pty, struct conf_error *error);
+    struct conf_error *error);
 
 #endif

@@ -1,6 +1,4 @@
-/* Where the mount's daemon can't run programs itself (transport=ssh, a key that libssh2 can't use),
- * and for instances that are not mounted: ssh(1) in our place. */
-#include "fs/cmd/commands.h"
+/* For instances that are not mounted: ssh(1) in our place. */
 #include "fs/cmd/far.h"
 #include "transport/ssh_hostkey.h"
 #include <errno.h>
@@ -23,7 +21,7 @@ __attribute__((format(printf, 3, 4))) static void add(char **words, int *n, cons
 }
 
 void far_become_ssh(const struct profile *profile, const char *host, unsigned port, bool pty,
-    const char *line, struct conf_error *error)
+    struct conf_error *error)
 {
 	char *words[WORDS_MAX] = {NULL}, alias[1024];
 	int n = 0;
@@ -41,24 +39,9 @@ void far_become_ssh(const struct profile *profile, const char *host, unsigned po
 		add(words, &n, "-i%s", profile->keys[i]);
 	add(words, &n, "--");
 	add(words, &n, "%s", host);
-	if (line)
-		add(words, &n, "%s", line);
 	fflush(NULL);
 	execvp("ssh", words);
 	conf_fail(error, errno, "ssh: %s; install the package openssh-client", strerror(errno));
 	for (int i = 0; i < n; i++)
 		free(words[i]);
-}
-
-void far_mount_by_ssh(const json_t *status, const char *line, bool pty, struct conf_error *error)
-{
-	char *id = (char *)json_string_value(json_object_get(status, "id"));
-	const char *host = json_string_value(json_object_get(status, "host"));
-	struct profile *profile;
-
-	if (!id || !host || command_profile(1, &id, &profile, error))
-		return;
-	far_become_ssh(profile, host, (unsigned)json_integer_value(json_object_get(status, "port")),
-	    pty, line, error);
-	profile_free(profile);
 }

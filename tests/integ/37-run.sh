@@ -1,7 +1,6 @@
 #!/bin/bash
 # vastfs run and vastfs ssh: programs on the instance, in the same folder, after what was saved here.
 . "$(dirname "$0")/../lib.sh"
-unset TRANSPORT # with ssh(1) each program has a login of its own, and ends as ssh ends; the last check is for it
 [[ $MOUNT_WITH == vastfs ]] || { skip "vastfs run" "not for $MOUNT_WITH"; finish; }
 setup
 V=$BUILD/vastfs
@@ -99,6 +98,7 @@ signals() {
 	env --default-signal=INT "$V" run sh -c '(echo ready; exec sleep 987); true' >"$W/int.out" 2>&1 & # sleep: there
 	pid=$!
 	wait_for 10 grep -q ready "$W/int.out"
+	wait_for 10 a_program "^sleep 987" # sleep: a shell that is about to become it may lose a signal
 	kill -INT "$pid"
 	wait "$pid" || eq $? 130 "status"
 	wait_for 10 no_program "sleep 987" # sleep: there
@@ -252,9 +252,10 @@ results() {
 }
 by_ssh() {
 	umount_fs
-	write_profile "transport = ssh"
+	write_profile "$1"
 	mount_fs
 	cd "$MNT"
+	rm -f by-ssh.made
 	echo "echo saved by ssh; exit 3" >"$MNT/by-ssh.sh"
 	rc_is 3 "$V" run sh by-ssh.sh
 	has "$OUT" "saved by ssh"
@@ -263,11 +264,8 @@ by_ssh() {
 	test -e by-ssh.made
 	eq "$("$V" run printf '%s|' "it's" 'x y')" "it's|x y|"
 	eq "$(echo in | "$V" run cat)" in
-	rc_is 4 "$PYTHON" "$W/shell.py" "$V" ssh
-	cd "$W"
-	umount_fs
-	write_profile
-	mount_fs
+	rc_is 255 "$V" run sh -c "$(printf '%32000s' x)"
+	has "$OUT" "put it into a script"
 }
 
 check "the same folder; words as they are" same_folder
@@ -285,5 +283,13 @@ check "a lost link" lost_link
 check "unmount ends them" unmounted_meanwhile
 check "vastfs ssh without a mount" shell_without_mount
 mount_fs
-check "transport = ssh: by ssh(1)" by_ssh
+check "with ssh(1)'s options: by ssh(1)" by_ssh "ssh_option = LogLevel=INFO"
+if [[ ${TRANSPORT:-} != ssh ]]; then
+	check "transport = ssh: by ssh(1)" by_ssh "transport = ssh"
+	check "by ssh(1): exit status" exit_status
+	check "by ssh(1): signals" signals
+	check "by ssh(1): on a terminal" on_terminal
+	check "by ssh(1): vastfs ssh" a_shell
+	check "by ssh(1): one session for all" session_kept
+fi
 finish
