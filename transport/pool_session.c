@@ -15,6 +15,7 @@
 #define WAIT_PAUSE_MS 3000
 #define WAIT_DENIED_MS 10000
 #define STAGGER_MS 200
+#define STAGGER_NEAR_MS 1500
 #define BACKOFF_MAX_MS 30000
 #define REFUSED_PAUSE_MS 60000
 /* While a program waits for the link: where nobody answers nobody minds; an sshd that turns us away
@@ -384,13 +385,20 @@ void pool_session_dial(struct pool_session *session)
 	session->next_try = uv_now(pool->loop) + backoff(session);
 }
 
+/* Near the instance the processor is what bounds. A copy often begins right after the mount: its
+ * connection comes at once, and no other login takes from it meanwhile. */
+static uint64_t stagger(const struct pool *pool, unsigned index)
+{
+	return pool_near(pool) ? (index - 1) * STAGGER_NEAR_MS : index * STAGGER_MS;
+}
+
 void pool_dial_others(struct pool *pool)
 {
 	uint64_t now = uv_now(pool->loop);
 
 	for (unsigned i = 1; i < pool->n_sessions; i++) {
 		struct pool_session *session = &pool->sessions[i];
-		uint64_t soonest = now + i * STAGGER_MS;
+		uint64_t soonest = now + stagger(pool, i);
 
 		if (session->state == POOL_WAITING &&
 		    (session->next_try < soonest || session->next_try == POOL_NEVER))

@@ -94,8 +94,14 @@ static void told_what_to_use(void **unused)
 static void near_bulk_goes_by_processes(void **unused)
 {
 	setup_pool(TRANSPORT_AUTO, NULL);
-	UNTIL(is_up(0) && is_up(1) && is_up(2));
+	UNTIL(t.readies);
 	assert_true(pool_near(t.pool));
+	/* The first of them at once, the second when a copy may well be done. */
+	fake_run(&t.loop);
+	fake_run(&t.loop);
+	assert_int_equal(fake.n_sessions, 2);
+	UNTIL(is_up(0) && is_up(1) && is_up(2));
+	assert_true(fake.sessions[2]->dialled_ms - fake.sessions[1]->dialled_ms >= 1000);
 	assert_false(by_process(0));
 	assert_true(by_process(1) && by_process(2));
 	/* And again, when it is lost. */
