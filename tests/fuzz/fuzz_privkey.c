@@ -24,8 +24,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		memcpy(text, data, size);
 	text[size] = '\0';
-	cheap = !strncmp(text, "PuTTY", 5) && number(text, "Argon2-Memory: ") <= 1024 &&
-		number(text, "Argon2-Passes: ") <= 2 && number(text, "Argon2-Parallelism: ") <= 2;
+	cheap = !strncmp(text, "PuTTY", 5) && !strstr(text, "-----BEGIN") &&
+		number(text, "Argon2-Memory: ") <= 1024 && number(text, "Argon2-Passes: ") <= 2 &&
+		number(text, "Argon2-Parallelism: ") <= 2;
 	if (!privkey_parse(text, size, cheap ? "geheim wort" : NULL, &key, why)) {
 		uint8_t *sig;
 		size_t len;
