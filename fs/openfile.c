@@ -298,8 +298,9 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 	uint64_t expected = inode->attr.size;
 
 	open->refreshing = false;
-	if (inode->changed_tick > refresh->tick && !err) {
-		openfile_refresh_after_write(open, refresh->file); /* asks again */
+	if ((inode->changed_tick > refresh->tick || inode->pending) && !err) {
+		/* Asks again: a mode or a time that was set here may not be there yet. */
+		openfile_refresh_after_write(open, refresh->file);
 	} else if (!content_dirty(open->content)) {
 		open->wrote = false;
 		inode->checked_ms = 0;
