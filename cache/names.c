@@ -296,7 +296,7 @@ static void forget_names(struct names *names, struct inode *inode, bool but_firs
 		struct inode *folder = dentry->parent;
 
 		next = LIST_NEXT(dentry, same);
-		if (dentry->pending)
+		if (dentry->pending || dentry->flying)
 			continue;
 		names->events.name_gone(names->arg, folder, dentry->name, inode);
 		folder->folder->complete = false;
@@ -362,7 +362,7 @@ static struct dentry *reported_dentry(struct names *names, struct inode *folder,
 		return NULL;
 	}
 	dentry->generation = folder->folder->generation;
-	if (dentry->pending || dentry->tick > sent_tick)
+	if (dentry->pending || dentry->flying || dentry->tick > sent_tick)
 		return NULL;
 	return dentry_checked_ms(dentry) > sent_ms ? NULL : dentry;
 }
@@ -460,7 +460,7 @@ void names_listing_end(
 
 	for (dentry = TAILQ_FIRST(&dir->children); dentry; dentry = next) {
 		next = TAILQ_NEXT(dentry, sibling);
-		if (dentry->generation == dir->generation || dentry->pending ||
+		if (dentry->generation == dir->generation || dentry->pending || dentry->flying ||
 		    dentry->tick > sent_tick || is_seen_since(dentry, sent_ms))
 			continue;
 		if (dentry->inode)

@@ -78,6 +78,7 @@ struct inode {
 	uint32_t pins;	       /* ours: open handles, requests under way */
 	uint32_t ahead;	       /* fs/ahead.c: for whom it was fetched ahead; 0: for nobody */
 	uint32_t pending;      /* changes of it that the instance does not have yet */
+	uint32_t flying;       /* that it was asked for, and may have, or not */
 	uint32_t asked_ms;     /* fs/refresh.c: asked for behind a caller, low bits of loop time */
 	struct folder *folder; /* NULL for all but folders */
 	void *open;	       /* fs/openfile.c: content and handles, or NULL */
@@ -94,6 +95,7 @@ struct dentry {
 	uint32_t hash;
 	uint32_t generation; /* the listing that last had it */
 	uint32_t pending;    /* changes of the name that the instance does not have yet */
+	uint32_t flying;     /* that it was asked for, and may have, or not */
 	char name[];
 };
 
@@ -187,6 +189,15 @@ void names_settle(struct names *names, struct inode *folder, const char *name, s
 /* The same for attributes alone. */
 void names_pend_inode(struct inode *inode);
 void names_settle_inode(struct names *names, struct inode *inode);
+/* A change was sent to the instance whose answer the caller waits for: until it has landed, what
+ * the instance says of the name may be from before it or from after it, and does not count. The
+ * inode is the one that the name leads to, or NULL, and is pinned; it is returned, for names_land.
+ */
+struct inode *names_fly(struct names *names, struct inode *folder, const char *name);
+void names_land(struct names *names, struct inode *folder, const char *name, struct inode *inode);
+/* The same for attributes alone. */
+void names_fly_inode(struct inode *inode);
+void names_land_inode(struct names *names, struct inode *inode);
 /* There are other names in the folder than those known. */
 void names_incomplete(struct names *names, struct inode *folder);
 /* The inodes that were used last, the last one first, at most that many; visit changes no names. */

@@ -219,6 +219,42 @@ void names_settle(struct names *names, struct inode *folder, const char *name, s
 		names_settle_inode(names, inode);
 }
 
+/* --- while it is on its way --- */
+
+void names_fly_inode(struct inode *inode)
+{
+	names_pin(inode);
+	inode->flying++;
+}
+
+void names_land_inode(struct names *names, struct inode *inode)
+{
+	inode->flying--;
+	names_unpin(names, inode);
+}
+
+struct inode *names_fly(struct names *names, struct inode *folder, const char *name)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (!dentry)
+		return NULL;
+	dentry->flying++;
+	if (dentry->inode)
+		names_fly_inode(dentry->inode);
+	return dentry->inode;
+}
+
+void names_land(struct names *names, struct inode *folder, const char *name, struct inode *inode)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (dentry && dentry->flying)
+		dentry->flying--;
+	if (inode)
+		names_land_inode(names, inode);
+}
+
 void names_doubt(struct names *names, struct inode *folder, const char *name)
 {
 	unsure(names, folder, name);

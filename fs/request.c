@@ -1,6 +1,7 @@
 #include "fs/request.h"
 #include "conf/log.h"
 #include "fs/notify.h"
+#include "fs/turn.h"
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -118,6 +119,8 @@ static void request_free(struct request *request)
 	struct names *names = request->fs->names;
 	int i;
 
+	if (request->turn)
+		turn_land(request->turn);
 	notify_answered(request->fs);
 	request->fs->requests_alive--;
 	for (i = 0; i < 4 && request->pinned[i]; i++)

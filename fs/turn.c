@@ -15,6 +15,46 @@ static bool is_lock(const struct turn *turn)
 						(turn->to_name && burst_is_lock(turn->to_name)));
 }
 
+static struct inode *fly(struct names *names, struct inode *inode, const char *name)
+{
+	if (name)
+		return names_fly(names, inode, name);
+	names_fly_inode(inode);
+	return inode;
+}
+
+static void land(struct names *names, struct inode *inode, const char *name, struct inode *flying)
+{
+	if (name)
+		names_land(names, inode, name, flying);
+	else
+		names_land_inode(names, flying);
+}
+
+/* The inodes are pinned by the request. */
+static void take_off(struct turn *turn)
+{
+	struct names *names = turn->request->fs->names;
+
+	turn->flies = true;
+	turn->flying = fly(names, turn->inode, turn->name);
+	if (turn->to_inode)
+		turn->to_flying = fly(names, turn->to_inode, turn->to_name);
+	turn->request->turn = turn;
+}
+
+void turn_land(struct turn *turn)
+{
+	struct names *names = turn->request->fs->names;
+
+	if (!turn->flies)
+		return;
+	turn->flies = false;
+	land(names, turn->inode, turn->name, turn->flying);
+	if (turn->to_inode)
+		land(names, turn->to_inode, turn->to_name, turn->to_flying);
+}
+
 static void look(void *arg, int err)
 {
 	struct turn *turn = arg;
@@ -43,6 +83,8 @@ static void look(void *arg, int err)
 		err = waits;
 	if (!err)
 		request_sent(turn->request);
+	if (!err && turn->kind != OUTBOX_READ && !turn->flies)
+		take_off(turn);
 	turn->go(turn->request, err);
 }
 

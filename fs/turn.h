@@ -20,9 +20,15 @@ struct turn {
 	 * answered meanwhile (a signal, the timeout): then nothing is to be done. */
 	void (*go)(struct request *request, int err);
 	char path[PATH_MAX], to_path[PATH_MAX]; /* as they are when it is its turn */
+	/* While the instance is asked for the change: what reports about do not count (names_fly).
+	 */
+	bool flies;
+	struct inode *flying, *to_flying;
 };
 
 /* Calls go, now or later. */
 void turn_take(struct turn *turn);
+/* For request.c: the request has ended, and what came of it is known. */
+void turn_land(struct turn *turn);
 
 #endif

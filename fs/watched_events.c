@@ -18,7 +18,7 @@ static bool is_same(const struct attr *attr, const struct attr_report *report)
 /* Has it been changed here since what is told may have been seen? */
 static bool is_ours(const struct fs *fs, const struct inode *inode)
 {
-	return inode->pending || openfile_dirty(inode) ||
+	return inode->pending || inode->flying || openfile_dirty(inode) ||
 	       inode->changed_tick > fs->watched->proof_tick ||
 	       (inode->folder && inode->folder->changing);
 }
@@ -28,6 +28,13 @@ static void doubt(struct fs *fs, struct inode *inode)
 {
 	inode->doubted_ms = fs_now_ms(fs);
 	fs->watched->aside++;
+}
+
+/* A count of names that was seen before a change of ours, or after one whose answer is on its way.
+ */
+static bool is_other_count(const struct inode *inode, const struct attr_report *report)
+{
+	return !inode->folder && report->nlink && report->nlink != inode->attr.nlink;
 }
 
 /* It is as it was known to be. */
@@ -62,7 +69,7 @@ static void in_flux(struct fs *fs, struct inode *inode, bool ours)
 static void take_inode(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint32_t bits, bool ours)
 {
-	if (is_same(&inode->attr, report)) {
+	if (is_same(&inode->attr, report) && !(ours && is_other_count(inode, report))) {
 		if (!(bits & WATCHER_MORE))
 			confirm(fs, inode, report);
 		if ((bits & (WATCHER_CONTENT | WATCHER_NAME)) && !ours)
@@ -142,7 +149,7 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 		take_shared(fs, dentry);
 	else if (inode && (inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
 		take_inode(fs, inode, &report, message->bits,
-		    is_ours(fs, inode) || dentry->pending ||
+		    is_ours(fs, inode) || dentry->pending || dentry->flying ||
 			dentry->tick > fs->watched->proof_tick);
 	else if (dentry || folder->folder->complete)
 		take_name(fs, watch, message);

@@ -227,6 +227,28 @@ static void test_missing_report_of_a_made_name(void **state)
 	assert_int_equal(rig->freed, 1);
 }
 
+/* A rename was sent and not answered: what was asked later may be answered before it. */
+static void test_reports_of_a_name_on_its_way(void **state)
+{
+	struct rig *rig = *state;
+	struct inode *inode = seen(rig, rig->root, "a", &file, 10), *flying;
+
+	flying = names_fly(rig->names, rig->root, "a");
+	assert_ptr_equal(flying, inode);
+	assert_null(names_fly(rig->names, rig->root, "b"));
+	names_report_missing(rig->names, rig->root, "a", names_tick(rig->names), 20);
+	names_listing_begin(rig->names, rig->root);
+	names_listing_end(rig->names, rig->root, names_tick(rig->names), 30);
+	assert_ptr_equal(inode_at(rig, rig->root, "a"), inode);
+	names_renamed(rig->names, rig->root, "a", rig->root, "b", 40);
+	names_land(rig->names, rig->root, "b", NULL);
+	names_land(rig->names, rig->root, "a", flying);
+	assert_ptr_equal(inode_at(rig, rig->root, "b"), inode);
+	assert_int_equal(inode->flying, 0);
+	names_report_missing(rig->names, rig->root, "b", names_tick(rig->names), 50);
+	assert_true(is_negative(rig, rig->root, "b"));
+}
+
 static void test_other_type_under_the_name(void **state)
 {
 	struct rig *rig = *state;
@@ -919,6 +941,7 @@ int main(void)
 	    TEST(test_reports_out_of_order),
 	    TEST(test_report_of_a_removed_name),
 	    TEST(test_missing_report_of_a_made_name),
+	    TEST(test_reports_of_a_name_on_its_way),
 	    TEST(test_replaced_while_open),
 	    TEST(test_other_type_under_the_name),
 	    TEST(test_listing_drops_what_vanished),
