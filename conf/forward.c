@@ -123,7 +123,7 @@ static int parse_target(const char *text, const struct field *f, int n, struct f
 	if (n != 2)
 		return bad(error, text, "write 8080, 8080:localhost:8080 or 8080:/path/of/socket");
 	if (is_path(&f[1]))
-		return bad(error, text, "a socket on the instance has no host; write 8080:/path");
+		return bad(error, text, "a Unix socket has no host; write 8080:/path");
 	rc = take_host(text, f, &out->host, error);
 	return rc ? rc : parse_port(text, &f[1], &out->port, error);
 }
@@ -153,12 +153,9 @@ static int parse_fields(const char *text, const struct field *f, int n, struct f
 
 	if (out->kind == FORWARD_SOCKS)
 		return parse_socks(text, f, n, out, error);
-	if (out->kind == FORWARD_REMOTE && is_path(&f[n - 1]))
-		return bad(error, text, "a Unix socket here can't be forwarded to; write a port");
 	if (is_path(&f[0]))
-		return bad(error, text,
-		    "listening on a local Unix socket is not supported; "
-		    "write a local port first");
+		return bad(
+		    error, text, "listening on a Unix socket is not supported; write a port first");
 	if (named) {
 		rc = take_host(text, f, &out->listen_host, error);
 		if (rc)
@@ -228,8 +225,9 @@ const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_
 		return buf;
 	}
 	if (spec->socket_path) {
-		snprintf(buf, size, "%s%s%s:%u -> %s", lb, spec->listen_host, rb, spec->listen_port,
-		    spec->socket_path);
+		snprintf(buf, size, "%s%s%s:%u %s %s%s", lb, spec->listen_host, rb,
+		    spec->listen_port, spec->kind == FORWARD_REMOTE ? "there ->" : "->",
+		    spec->socket_path, spec->kind == FORWARD_REMOTE ? " here" : "");
 		return buf;
 	}
 	hb = strchr(spec->host, ':') ? "[" : "";

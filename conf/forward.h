@@ -8,6 +8,7 @@
  *	8080:/run/jupyter.sock          to a Unix socket on the instance
  *	*:8080:localhost:8080           listening on all addresses (never the default)
  *	-R 9000:localhost:9000          port 9000 of the instance to port 9000 here
+ *	-R 9000:/run/app.sock           to a Unix socket here
  *	-D 1080                         a SOCKS server here, through which the instance connects
  *
  * Leaf; any thread. A parsed forward owns its strings.
@@ -29,7 +30,7 @@ struct forward_spec {
 	uint16_t listen_port; /* 1 to 65535 */
 	char *host;	      /* NULL when socket_path is set, and with FORWARD_SOCKS */
 	uint16_t port;	      /* 1 to 65535; 0 where host is NULL */
-	char *socket_path;    /* absolute path of a Unix socket on the instance, or NULL */
+	char *socket_path;    /* absolute path of a Unix socket, on the side of host, or NULL */
 };
 
 /* Parses text into *out (owned by the caller, forward_spec_fini). 0 or -EINVAL with the reason. */

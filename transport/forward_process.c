@@ -23,6 +23,11 @@
 
 #define BACKLOG 16
 
+static bool is_remote(const struct forward *forward)
+{
+	return forward->spec->kind == FORWARD_REMOTE;
+}
+
 bool forward_by_process(const struct forwards *forwards)
 {
 	return forwards->process_only || ssh_needs_process(forwards->target.profile);
@@ -130,8 +135,8 @@ static bool socket_failed(struct forward_link *link, struct forward_conn *conn)
 {
 	char *why = link->process->says.open_failed;
 
-	if (!conn->forward->spec->socket_path || conn->moved || !conn->pipe ||
-	    !forward_pipe_ends_empty(conn->pipe))
+	if (is_remote(conn->forward) || !conn->forward->spec->socket_path || conn->moved ||
+	    !conn->pipe || !forward_pipe_ends_empty(conn->pipe))
 		return false;
 	sshsays_read(link->process);
 	if (!why[0])
@@ -229,11 +234,6 @@ static int listen_here(struct forward_link *link, struct forward *forward)
 	uv_poll_start(forward->listener_poll, UV_READABLE, on_connection);
 	forward->listener_fd = fd;
 	return 0;
-}
-
-static bool is_remote(const struct forward *forward)
-{
-	return forward->spec->kind == FORWARD_REMOTE;
 }
 
 /* That it listens, or no more. The request's connection, or a negative errno. */

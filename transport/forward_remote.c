@@ -1,15 +1,32 @@
 /*
  * Remote forwards (-R): sshd on the instance listens, and each connection that it takes comes as a
- * channel; we connect it to a port here. libssh2 asks for one listener at a time. They belong to
- * a session and are asked for again on the next one.
+ * channel; we connect it to a port or Unix socket here. libssh2 asks for one listener at a time.
+ * They belong to a session and are asked for again on the next one.
  */
 #include "conf/log.h"
 #include "transport/forward_pipe.h"
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+static void warn_nobody(struct forward *forward, int status)
+{
+	const struct forward_spec *spec = forward->spec;
+
+	if (spec->socket_path)
+		forward_warn(forward, TROUBLE_FAR,
+		    "closed a connection: nobody listens on %s here: %s", spec->socket_path,
+		    uv_strerror(status));
+	else
+		forward_warn(forward, TROUBLE_FAR,
+		    "closed a connection: nobody listens on %s:%u here: %s", spec->host, spec->port,
+		    uv_strerror(status));
+}
 
 static void on_connected(uv_connect_t *connect, int status)
 {
@@ -17,11 +34,32 @@ static void on_connected(uv_connect_t *connect, int status)
 
 	if (status == 0 || conn->state != CONN_OPEN)
 		return;
-	forward_warn(conn->forward, TROUBLE_FAR,
-	    "closed a connection: nobody listens on %s:%u here: %s", conn->forward->spec->host,
-	    conn->forward->spec->port, uv_strerror(status));
+	warn_nobody(conn->forward, status);
 	conn->broken = true;
 	conn->link->dirty = true;
+}
+
+/* To a socket it is made at once, or not: one whose queue is full counts as not listening. */
+static int reach_socket(struct forward_conn *conn)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *path = conn->forward->spec->socket_path;
+	int fd, err = 0;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return UV_ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		err = -errno;
+	/* to libuv one stream is as the other */
+	if (!err)
+		err = uv_tcp_open(&conn->tcp, fd);
+	if (err)
+		close(fd);
+	return err;
 }
 
 /* Connects to the port here; bytes may be given to libuv at once. 0 or a negative errno. */
@@ -32,6 +70,8 @@ static int reach(struct forward_conn *conn)
 	char port[8];
 	int err = UV_EADDRNOTAVAIL;
 
+	if (spec->socket_path)
+		return reach_socket(conn);
 	snprintf(port, sizeof(port), "%u", spec->port);
 	if (getaddrinfo(spec->host, port, &hints, &list))
 		return err;
@@ -77,8 +117,7 @@ void forward_remote_take(
 	forward_conn_opened(conn);
 	if (err) {
 		conn->broken = true;
-		forward_warn(forward, TROUBLE_FAR, "closed a connection: %s:%u: %s",
-		    forward->spec->host, forward->spec->port, uv_strerror(err));
+		warn_nobody(forward, err);
 	}
 	link->dirty = owner->again = true;
 }

@@ -110,12 +110,33 @@ remote() {
 	wait_for 10 tcp_open "$port"
 	wait_for 10 complained
 	"$V" forward gpu remove "$port"
+	# a Unix socket here: first nobody, then a server
+	"$V" forward gpu add -R "$port:$W/here.sock"
+	has "$(lists)" "localhost:$port there -> $W/here.sock here"
+	wait_for 10 tcp_open "$port"
+	wait_for 10 no_socket
+	"$PYTHON" - "$W/here.sock" <<-'END' &
+		import http.server, socketserver, sys
+		class Handler(http.server.BaseHTTPRequestHandler):
+		    def do_GET(self):
+		        self.send_response(200)
+		        self.end_headers()
+		        self.wfile.write(b"x" * 1000000)
+		    def address_string(self):
+		        return "-"
+		socketserver.ThreadingUnixStreamServer(sys.argv[1], Handler).serve_forever()
+	END
+	wait_for 10 test -S "$W/here.sock"
+	for _ in 1 2 3; do eq "$(curl -s "http://127.0.0.1:$port/" | wc -c)" 1000000; done
+	"$V" forward gpu remove "$port"
+	wait_for 10 closed "$port"
 	# a port that is taken there
 	"$V" forward gpu add -R "127.0.0.1:$SSHD_PORT:localhost:$HTTP"
 	wait_for 10 taken
 	"$V" forward gpu remove "$SSHD_PORT"
 }
 closed() { ! tcp_open "$1"; }
+no_socket() { lists | grep -q "nobody listens on $W/here.sock here"; }
 complained() { lists | grep -q "nobody listens on localhost:1 here"; }
 taken() { lists | grep -q "it is taken there"; }
 from_profile() {
@@ -165,7 +186,7 @@ words() {
 	rc_is 1 "$V" forward gpu add nonsense:
 	has "$OUT" "nonsense"
 	rc_is 1 "$V" forward gpu add -D 1:2:3
-	rc_is 1 "$V" forward gpu add -R 80:/run/x
+	rc_is 1 "$V" forward gpu add -R /run/x:80
 	rc_is 1 "$V" forward gpu remove 1
 	has "$OUT" "no such forward"
 }

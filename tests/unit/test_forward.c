@@ -124,7 +124,7 @@ static void test_messages_and_short_buffer(void **state)
 	    "forward \"8080:localhost:70000\": \"70000\" is not a port; "
 	    "write a number from 1 to 65535");
 	forward_spec_parse("/a:1", &spec, &error);
-	assert_non_null(strstr(error.text, "local Unix socket"));
+	assert_non_null(strstr(error.text, "listening on a Unix socket"));
 	forward_spec_parse("8080:a\nb:1", &spec, &error);
 	assert_null(strchr(error.text, '\n'));
 	assert_int_equal(forward_spec_parse("8080", &spec, NULL), 0);
@@ -143,11 +143,12 @@ static void test_kinds(void **state)
 	    {"-R 9000:localhost:9001", "localhost:9000 there -> localhost:9001 here",
 		FORWARD_REMOTE},
 	    {"-R9000", "localhost:9000 there -> localhost:9000 here", FORWARD_REMOTE},
+	    {"-R 1:/run/x", "localhost:1 there -> /run/x here", FORWARD_REMOTE},
 	    {"-R *:1:[::1]:2", "*:1 there -> [::1]:2 here", FORWARD_REMOTE},
 	    {"-D 1080", "127.0.0.1:1080 -> SOCKS", FORWARD_SOCKS},
 	    {"-D[::1]:1080", "[::1]:1080 -> SOCKS", FORWARD_SOCKS}};
 	static const char *const wrong[] = {
-	    "-D 1080:h:1", "-D", "-R", "-R 1:/run/x", "-X 80", "-D x"};
+	    "-D 1080:h:1", "-D", "-R", "-R /run/x:1", "-X 80", "-D x"};
 	struct conf_error error;
 	struct forward_spec spec;
 	char buf[128];
