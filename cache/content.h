@@ -81,6 +81,11 @@ struct content_pool *content_pool_new(
  * loop has closed the pool's handles, so the loop must still turn. */
 void content_pool_free(struct content_pool *pool);
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out);
+/* The contents that are dirty, the one that is so for longest first: through which file the oldest
+ * of that is written, and how many bytes are to go of a size. each must change none; false: enough.
+ */
+void content_pool_each_dirty(const struct content_pool *pool,
+    bool (*each)(void *arg, void *file, uint64_t dirty, uint64_t size), void *arg);
 /* What is accepted from now on lies in the spool (borrowed) until it is acknowledged. */
 void content_pool_set_spool(struct content_pool *pool, struct spool *spool);
 /* The link to the instance came or went: without it nothing is sent, and what is written goes into

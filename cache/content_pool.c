@@ -145,6 +145,18 @@ void content_pool_free(struct content_pool *pool)
 	uv_close((uv_handle_t *)&pool->keep_timer, closed);
 }
 
+void content_pool_each_dirty(const struct content_pool *pool,
+    bool (*each)(void *arg, void *file, uint64_t dirty, uint64_t size), void *arg)
+{
+	const struct content *content;
+
+	TAILQ_FOREACH (content, &pool->writer.dirty_contents, writer.dirty_link) {
+		if (!each(arg, TAILQ_FIRST(&content->writer.unacked)->file, content->writer.dirty,
+			content->size))
+			return;
+	}
+}
+
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out)
 {
 	const struct content *content;

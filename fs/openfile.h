@@ -67,6 +67,10 @@ struct openfile *openfile_of(struct fs *fs, struct inode *inode);
 /* For names_events: the inode is going away. */
 void openfile_free(struct inode *inode);
 bool openfile_dirty(const struct inode *inode);
+/* The files that are so, the one for longest first: path on the instance, bytes to go, and size.
+ * false of each: enough. */
+void openfile_each_dirty(const struct fs *fs,
+    bool (*each)(void *arg, const char *path, uint64_t dirty, uint64_t size), void *arg);
 /* A handle for a file just opened; takes file. Counted, and pins the inode while it lives, so that
  * the file can be opened again by the inode's path after a lost link. NULL: memory is out, file was
  * put. */

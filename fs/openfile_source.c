@@ -3,6 +3,7 @@
 #include "fs/behind.h"
 #include "fs/openfile.h"
 #include "fs/replaced.h"
+#include <limits.h>
 #include <stdlib.h>
 
 struct handle_read *handle_read_new(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
@@ -91,6 +92,30 @@ static bool source_appends(void *file)
 	const struct handle *handle = file;
 
 	return handle->append;
+}
+
+struct dirty_walk {
+	bool (*each)(void *arg, const char *path, uint64_t dirty, uint64_t size);
+	void *arg;
+};
+
+static bool each_dirty(void *arg, void *file, uint64_t dirty, uint64_t size)
+{
+	const struct dirty_walk *walk = arg;
+	const struct handle *handle = file;
+	char path[PATH_MAX];
+
+	/* what was removed is nobody's concern */
+	return names_path(handle->open->fs->names, handle->open->inode, path, sizeof(path)) ||
+	       walk->each(walk->arg, path, dirty, size);
+}
+
+void openfile_each_dirty(const struct fs *fs,
+    bool (*each)(void *arg, const char *path, uint64_t dirty, uint64_t size), void *arg)
+{
+	struct dirty_walk walk = {each, arg};
+
+	content_pool_each_dirty(fs->contents, each_dirty, &walk);
 }
 
 static bool source_place(void *file, char *path, size_t size, struct spool_record *record)

@@ -76,8 +76,19 @@ static json_t *cache(struct fs *fs)
 	    "files_read_ahead_used", (json_int_t)ahead.used);
 }
 
+#define SENDING_MAX 8
+
+static bool add_sending(void *arg, const char *path, uint64_t dirty, uint64_t size)
+{
+	json_array_append_new(
+	    arg, json_pack("{s:o, s:I, s:I}", "path", status_string(path), "unsent_bytes",
+		     (json_int_t)dirty, "size", (json_int_t)size));
+	return json_array_size(arg) < SENDING_MAX;
+}
+
 static json_t *behind(struct fs *fs)
 {
+	json_t *sending = json_array();
 	json_t *list = json_array();
 	const struct failure *failure;
 	struct content_figures figures;
@@ -88,10 +99,11 @@ static json_t *behind(struct fs *fs)
 		    list, json_pack("{s:I, s:s, s:o, s:s}", "time", (json_int_t)failure->when,
 			      "change", failure->what, "path", status_string(failure->path),
 			      "error", strerror(-failure->err)));
-	return json_pack("{s:I, s:I, s:I, s:f, s:I, s:o}", "changes",
+	openfile_each_dirty(fs, add_sending, sending);
+	return json_pack("{s:I, s:I, s:I, s:f, s:o, s:I, s:o}", "changes",
 	    (json_int_t)outbox_count(fs->outbox), "files", (json_int_t)behind_files(fs),
 	    "sent_bytes", (json_int_t)figures.acked_bytes, "oldest_seconds",
-	    (double)outbox_age_ms(fs->outbox, fs_now_ms(fs)) / 1000.0, "failed",
+	    (double)outbox_age_ms(fs->outbox, fs_now_ms(fs)) / 1000.0, "sending", sending, "failed",
 	    (json_int_t)fs->failed, "failures", list);
 }
 

@@ -219,6 +219,31 @@ static void draw_cache(struct view *view, const json_t *status)
 	    number(cache, "names"));
 }
 
+/* The files, and how much of each the instance has. */
+static void draw_sending(struct view *view, const json_t *status)
+{
+	const json_t *behind = json_object_get(status, "behind"), *each;
+	const json_t *files = json_object_get(behind, "sending");
+	const char *root = word(status, "path");
+	size_t len = strcmp(root, "/") ? strlen(root) : 0, i;
+
+	json_array_foreach(files, i, each)
+	{
+		double size = (double)number(each, "size");
+		double there = size - (double)number(each, "unsent_bytes");
+		const char *path = word(each, "path");
+
+		if (!strncmp(path, root, len) && path[len] == '/')
+			path += len + 1;
+
+		if (there < 0)
+			there = 0;
+		line(view, "             %s %3.0f %% of %10s  %s",
+		    bar(view, size > 0 ? there / size : 0), size > 0 ? 100 * there / size : 0,
+		    bytes(size), path);
+	}
+}
+
 /* The backlog: how much of the most that it was has gone by now. */
 static void draw_unsent(struct view *view, const json_t *status)
 {
@@ -236,6 +261,7 @@ static void draw_unsent(struct view *view, const json_t *status)
 		line(view, "  sending    %s %s to go, %lld changes of names",
 		    bar(view, series && series->peak > 0 ? 1 - dirty / series->peak : 0),
 		    bytes(dirty), number(behind, "changes"));
+	draw_sending(view, status);
 	if (number(behind, "failed"))
 		line(view, "  FAILED     %lld changes could not be made; vastfs status names them",
 		    number(behind, "failed"));

@@ -6,6 +6,8 @@ setup
 command -v tmux >/dev/null || { skip "status --watch" "no tmux"; finish; }
 V=$BUILD/vastfs
 PORT=$(free_port)
+proxy_start
+write_profile
 mount_fs -L "$PORT:localhost:$SSHD_PORT" || finish
 
 tm() { tmux -L vastfs-test -S "$W/tmux.sock" "$@"; }
@@ -25,6 +27,17 @@ view() {
 	exec 9<>"/dev/tcp/127.0.0.1/$PORT"
 	wait_for 10 shows "1 open +1 so far" || die "$(screen)"
 	exec 9<&-
+}
+each_file() {
+	proxy rate 1M
+	cp "$W/local/big" "$MNT/one file" &
+	wait_for 20 shows "[█░]+ +[0-9]+ % of +[0-9.]+ MiB +one file" || die "$(screen)"
+	"$V" status --json "$MNT" | jq -e '.behind.sending[0] | .unsent_bytes > 0 and .size >= .unsent_bytes'
+	proxy rate 0
+	wait $!
+	"$V" sync "$MNT"
+	wait_for 10 shows "nothing waits"
+	fails shows "% of .*one file"
 }
 small_window() {
 	tm resize-window -t w -x 50 -y 8
@@ -53,6 +66,7 @@ ends() {
 }
 
 check "sessions with rates, cache, forwards, live" view
+check "the files that are being sent" each_file
 check "a small window" small_window
 check "the link goes and comes" no_link
 check "q ends it, the terminal is as before" ends
