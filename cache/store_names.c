@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #define SUM 8u
+#define TARGET_FIXED 12u
 #define FIXED 33u /* of an entry, before the name */
 /* So many changes of the index may wait before listings are not saved any more. */
 #define OPS_BUSY 2000
@@ -121,6 +122,36 @@ int store_entries_next(const uint8_t *bytes, size_t len, size_t *at, struct stor
 	out->name[n] = '\0';
 	*at += FIXED + n;
 	return 1;
+}
+
+/* --- targets of links --- */
+
+int store_target_make(struct store_entries *record, uint32_t mtime, const char *target)
+{
+	size_t len = strlen(target);
+
+	if (make_room(record, SUM + TARGET_FIXED + len))
+		return -ENOMEM;
+	put(record->bytes + record->len, UINT64_MAX, 8);
+	put(record->bytes + record->len + 8, mtime, 4);
+	memcpy(record->bytes + record->len + TARGET_FIXED, target, len);
+	record->len += TARGET_FIXED + len;
+	store_entries_seal(record);
+	return 0;
+}
+
+int store_target_read(const uint8_t *bytes, size_t len, uint32_t mtime, char *buf, size_t size)
+{
+	const uint8_t *at = bytes + SUM;
+
+	if (len < SUM + TARGET_FIXED || take(at, 8) != UINT64_MAX || take(at + 8, 4) != mtime)
+		return -ENOENT;
+	len -= SUM + TARGET_FIXED;
+	if (!len || len >= size || memchr(at + TARGET_FIXED, '\0', len))
+		return -EBADMSG;
+	memcpy(buf, at + TARGET_FIXED, len);
+	buf[len] = '\0';
+	return 0;
 }
 
 /* --- in the index ---------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include "fs/openfile.h"
 #include "fs/ownlinks.h"
 #include "fs/spooling.h"
+#include "fs/targets.h"
 #include "fs/walk.h"
 #include "fs/watched.h"
 #include "transport/commands.h"
@@ -169,6 +170,7 @@ static void on_inode_freed(void *arg, struct inode *inode)
 	held_forget(fs->held, inode);
 	watched_forget(fs, inode);
 	ownlinks_forget(fs, inode);
+	targets_forget(fs, inode);
 	openfile_free(inode);
 }
 
@@ -418,6 +420,7 @@ static void free_caches(struct fs *fs, bool late)
 	names_free(fs->names);
 	fs->names = NULL;
 	held_free(fs->held);
+	targets_free(fs);
 	fs->held = NULL;
 	if (fs->contents)
 		content_pool_free(fs->contents);

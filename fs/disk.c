@@ -4,6 +4,7 @@
 #include "conf/log.h"
 #include "conf/paths.h"
 #include "fs/openfile.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,74 @@ void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries 
 	}
 	folder->folder->saved = sum;
 	store_save_folder(fs->store, path, entries->bytes, entries->len);
+}
+
+/* --- names alone --- */
+
+/* Below the name itself, so that it goes and moves with that. */
+static int name_key(struct fs *fs, struct inode *folder, const char *name, char *path, size_t size)
+{
+	int err = names_child_path(fs->names, folder, name, path, size);
+	size_t len = err ? 0 : strlen(path);
+
+	if (!err && len + 3 > size)
+		err = -ENAMETOOLONG;
+	if (!err)
+		memcpy(path + len, "/.", 3);
+	return err;
+}
+
+void disk_save_name(
+    struct fs *fs, struct inode *folder, const char *name, const struct attr_report *report)
+{
+	struct store_entries entries = {NULL, 0, 0};
+	char path[PATH_MAX];
+
+	if (!fs->store || name_key(fs, folder, name, path, sizeof(path)))
+		return;
+	if (store_entries_add(&entries, name, report) || !store_entries_seal(&entries))
+		free(entries.bytes);
+	else
+		store_save_folder(fs->store, path, entries.bytes, entries.len);
+}
+
+struct find_name {
+	disk_name_done *done;
+	void *arg;
+	char name[];
+};
+
+static void on_name(void *arg, const uint8_t *bytes, size_t len)
+{
+	struct find_name *find = arg;
+	struct store_entry entry;
+	size_t at = 0;
+	bool found = bytes && store_entries_next(bytes, len, &at, &entry) > 0 &&
+		     !strcmp(entry.name, find->name);
+
+	find->done(find->arg, found ? &entry.report : NULL);
+	free(find);
+}
+
+int disk_find_name(
+    struct fs *fs, struct inode *folder, const char *name, disk_name_done *done, void *arg)
+{
+	struct find_name *find;
+	char path[PATH_MAX];
+	int err = fs->store ? name_key(fs, folder, name, path, sizeof(path)) : -ENOENT;
+
+	if (err)
+		return err;
+	find = malloc(sizeof(*find) + strlen(name) + 1);
+	if (!find)
+		return -ENOMEM;
+	find->done = done;
+	find->arg = arg;
+	strcpy(find->name, name);
+	err = store_find_folder(fs->store, path, on_name, find);
+	if (err)
+		free(find);
+	return err;
 }
 
 void disk_leave(struct fs *fs)

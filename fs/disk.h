@@ -39,6 +39,13 @@ bool disk_answers(const struct fs *fs);
 /* The folder's listing, complete; takes the bytes. */
 struct store_entries;
 void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries *entries);
+/* A name in a folder whose listing is not known; so it is found by its path alone. */
+void disk_save_name(
+    struct fs *fs, struct inode *folder, const char *name, const struct attr_report *report);
+/* done is called once, later, with what was saved, or NULL. 0; or a negative errno. */
+typedef void disk_name_done(void *arg, const struct attr_report *report);
+int disk_find_name(
+    struct fs *fs, struct inode *folder, const char *name, disk_name_done *done, void *arg);
 void disk_removed(struct fs *fs, struct inode *parent, const char *name);
 void disk_renamed(struct fs *fs, struct inode *parent, const char *name, struct inode *to_parent,
     const char *to_name);

@@ -9,6 +9,7 @@
  *	*_ops.c lookup.c open.c statfs.c    the handlers
  *	listing.c refresh.c walk.c    folders and attributes, up to date and ahead
  *	held.c         listings that the kernel keeps
+ *	readlink.c targets.c    where links lead
  *	ahead*.c       small files fetched before they are opened
  *	burst.c behind*.c failures.c   write-behind: what is answered early, sent, failed
  *	turn.c         changes that wait behind what was answered early
@@ -77,6 +78,7 @@ struct fs {
 	struct notifier *notifier;
 	struct control *control;
 	struct ownlinks *ownlinks; /* NULL: none */
+	struct targets *targets;   /* NULL: none yet */
 	struct watched *watched;   /* NULL: nobody tells of changes there (fs/watched.h) */
 	char *mountpoint;
 	uid_t local_uid; /* whose the login user's files are here */

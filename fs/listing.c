@@ -19,6 +19,7 @@ struct waiter {
 	STAILQ_ENTRY(waiter) link;
 	listing_done *done;
 	void *arg;
+	bool here; /* does not wait for the link */
 };
 
 struct entry {
@@ -233,6 +234,25 @@ static bool take_from_disk(struct listing *listing, const uint8_t *bytes, size_t
 	return false;
 }
 
+/* Those who do not want to wait for the link are told. Whether others are left. */
+static bool others_wait(struct listing *listing)
+{
+	STAILQ_HEAD(, waiter) all = STAILQ_HEAD_INITIALIZER(all);
+	struct waiter *waiter;
+
+	STAILQ_CONCAT(&all, &listing->waiters);
+	while ((waiter = STAILQ_FIRST(&all))) {
+		STAILQ_REMOVE_HEAD(&all, link);
+		if (!waiter->here) {
+			STAILQ_INSERT_TAIL(&listing->waiters, waiter, link);
+			continue;
+		}
+		waiter->done(waiter->arg, -ENODATA);
+		free(waiter);
+	}
+	return listing->ahead || !STAILQ_EMPTY(&listing->waiters);
+}
+
 static void on_disk_listing(void *arg, const uint8_t *bytes, size_t len)
 {
 	struct listing *listing = arg;
@@ -246,7 +266,9 @@ static void on_disk_listing(void *arg, const uint8_t *bytes, size_t len)
 		on_done(listing, 0, NULL);
 		return;
 	}
-	err = names_path(listing->fs->names, listing->folder, path, sizeof(path));
+	err = others_wait(listing) ? 0 : -ENODATA;
+	if (!err)
+		err = names_path(listing->fs->names, listing->folder, path, sizeof(path));
 	if (err)
 		on_done(listing, err, NULL);
 	else
@@ -315,7 +337,7 @@ static int begin(struct fs *fs, struct inode *folder, bool ahead)
 	return 0;
 }
 
-int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *arg)
+static int join(struct fs *fs, struct inode *folder, bool here, listing_done *done, void *arg)
 {
 	struct waiter *waiter = malloc(sizeof(*waiter));
 	struct listing *listing;
@@ -328,10 +350,20 @@ int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *
 		return err;
 	}
 	listing = folder->folder->listing;
-	*waiter = (struct waiter){.done = done, .arg = arg};
+	*waiter = (struct waiter){.done = done, .arg = arg, .here = here};
 	STAILQ_INSERT_TAIL(&listing->waiters, waiter, link);
 	listing->ahead = false;
 	return 0;
+}
+
+int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *arg)
+{
+	return join(fs, folder, false, done, arg);
+}
+
+int listing_wait_here(struct fs *fs, struct inode *folder, listing_done *done, void *arg)
+{
+	return join(fs, folder, true, done, arg);
 }
 
 bool listing_ahead(struct fs *fs, struct inode *folder)

@@ -13,6 +13,9 @@ typedef void listing_done(void *arg, int err);
 /* Joins the listing under way, or starts one. 0: done is called once, later; or a negative errno.
  */
 int listing_wait(struct fs *fs, struct inode *folder, listing_done *done, void *arg);
+/* The same where there is no link (disk_answers), but when the disk cache has none either, done is
+ * called with -ENODATA, instead of waiting for the link. */
+int listing_wait_here(struct fs *fs, struct inode *folder, listing_done *done, void *arg);
 /* Starts a listing that nobody waits for (walk.c, ahead.c). False when one is under way already or
  * none could be started. */
 bool listing_ahead(struct fs *fs, struct inode *folder);

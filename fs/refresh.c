@@ -27,6 +27,7 @@ struct refresh {
 	unsigned pending; /* LSTAT, listing or both */
 	unsigned repeated;
 	bool told;
+	bool listed; /* the folder is, with all its names */
 	char name[];
 };
 
@@ -48,6 +49,18 @@ static void end(struct refresh *refresh, int err)
 	if (refresh->inode)
 		names_unpin(refresh->fs->names, refresh->inode);
 	free(refresh);
+}
+
+/* What no listing has told is kept for when there is no link. */
+static void keep(
+    const struct refresh *refresh, const struct dentry *known, const struct attr_report *report)
+{
+	const struct attr *attr = known && known->inode ? &known->inode->attr : NULL;
+
+	if (!refresh->folder->folder->complete &&
+	    (!attr || !known->inode->checked_ms || attr->mode != report->mode ||
+		attr->mtime_there != report->mtime || attr->size != report->size))
+		disk_save_name(refresh->fs, refresh->folder, refresh->name, report);
 }
 
 static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
@@ -73,6 +86,7 @@ static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 		report = fs_report(attr, 0);
 		if (known && known->inode)
 			fs_keep_unsent(known->inode, &report);
+		keep(refresh, known, &report);
 		if (attr->flags || !known || !known->inode)
 			names_report(fs->names, refresh->folder, refresh->name, &report,
 			    refresh->tick, refresh->sent_ms);
@@ -125,11 +139,42 @@ static void ask_lstat(void *arg, int err)
 		send_lstat(refresh, path);
 }
 
+/* There is no link, and no listing has the name: has the disk cache it alone? Else it is missing
+ * where a listing will do (cheapest), or it waits. */
+static void on_disk_name(void *arg, const struct attr_report *report)
+{
+	struct refresh *refresh = arg;
+	struct fs *fs = refresh->fs;
+
+	if (!report && refresh->listed) {
+		end(refresh, 0);
+		return;
+	}
+	if (!report) {
+		ask_lstat(refresh, 0);
+		return;
+	}
+	names_report(fs->names, refresh->folder, refresh->name, report, names_tick(fs->names), 0);
+	end(refresh, 0);
+}
+
+static bool is_still_missing(const struct refresh *refresh)
+{
+	return disk_answers(refresh->fs) && !refresh->inode && refresh->pending == 1 &&
+	       !names_find(refresh->fs->names, refresh->folder, refresh->name);
+}
+
 /* Who may not list a folder may still know a name in it. */
 static void on_listed(void *arg, int err)
 {
 	struct refresh *refresh = arg;
 
+	refresh->listed = !err;
+	if ((err == -ENODATA || (!err && is_still_missing(refresh))) &&
+	    !disk_find_name(refresh->fs, refresh->folder, refresh->name, on_disk_name, refresh))
+		return;
+	if (err == -ENODATA)
+		err = -EACCES;
 	if (err == -EACCES && refresh->pending == 1 && !refresh->told)
 		ask_lstat(refresh, 0);
 	else
@@ -152,7 +197,8 @@ static int ask(struct fs *fs, struct inode *folder, const char *name, struct ino
 	strcpy(refresh->name, name);
 	err = way == LISTING ? 0 : refresh_path(refresh, path, sizeof(path));
 	if (!err && way != ONE_LSTAT)
-		err = listing_wait(fs, folder, on_listed, refresh);
+		err = disk_answers(fs) && !inode ? listing_wait_here(fs, folder, on_listed, refresh)
+						 : listing_wait(fs, folder, on_listed, refresh);
 	if (err) {
 		free(refresh);
 		return err;
@@ -162,6 +208,9 @@ static int ask(struct fs *fs, struct inode *folder, const char *name, struct ino
 		names_pin(folder);
 	if (inode)
 		names_pin(inode);
+	if (way == ONE_LSTAT && !inode && disk_answers(fs) &&
+	    !disk_find_name(fs, folder, name, on_disk_name, refresh))
+		return 0;
 	if (way != LISTING)
 		ask_lstat(refresh, 0);
 	return 0;

@@ -1,4 +1,4 @@
-/* LINK, RENAME, READLINK. */
+/* LINK, RENAME. */
 #include "cache/spool.h"
 #include "fs/change.h"
 #include "fs/nameless.h"
@@ -212,92 +212,4 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	change->turn.to_inode = change->to_folder;
 	change->turn.to_name = change->to_name;
 	change_alone(change, go_rename, true);
-}
-
-/* --- readlink --- */
-
-struct readlink {
-	struct request request;
-	struct turn turn;
-};
-
-/* How deep the folder of a link lies; a link with several names may be met by any of them. */
-static int link_depth(const struct names *names, const struct inode *inode)
-{
-	const struct dentry *dentry;
-	int depth, least = -ESTALE;
-
-	LIST_FOREACH (dentry, &inode->names, same) {
-		depth = names_depth(names, dentry->parent);
-		if (depth < 0)
-			return depth;
-		if (least < 0 || depth < least)
-			least = depth;
-	}
-	return least;
-}
-
-/* S2: what of a link's target programs here may see. */
-static int contain(const struct fs *fs, const struct inode *inode, const char *target, char *buf)
-{
-	int depth = link_depth(fs->names, inode);
-
-	if (depth < 0)
-		return depth;
-	if (!symlink_enter(target, fs->mountpoint, buf, PATH_MAX))
-		return 0;
-	return symlink_contain(target, remote_root(fs->remote), depth, buf, PATH_MAX);
-}
-
-void change_note_target(struct fs *fs, const struct inode *inode, const char *target)
-{
-	char inside[PATH_MAX];
-
-	if (fs->profile->symlinks != SYMLINKS_RAW &&
-	    (contain(fs, inode, target, inside) || strcmp(inside, target)))
-		ownlinks_note(fs, inode, target);
-}
-
-static void on_target(void *arg, int err, const char *target)
-{
-	struct request *request = arg;
-	struct fs *fs = request->fs;
-	const struct inode *inode = request->pinned[0];
-	char inside[PATH_MAX];
-
-	if (!err && (fs->profile->symlinks == SYMLINKS_RAW || ownlinks_made(fs, inode, target))) {
-		request_end_readlink(request, target);
-		return;
-	}
-	if (!err)
-		err = contain(fs, inode, target, inside);
-	if (err)
-		request_end(request, err);
-	else
-		request_end_readlink(request, inside);
-}
-
-static void go_readlink(struct request *request, int err)
-{
-	struct readlink *readlink = (struct readlink *)request;
-
-	if (err)
-		request_end(request, err);
-	else
-		remote_readlink(request->fs->remote, readlink->turn.path, on_target, request);
-}
-
-void fs_readlink(fuse_req_t req, fuse_ino_t node)
-{
-	struct fs *fs = fuse_req_userdata(req);
-	struct readlink *readlink = request_new(req, sizeof(*readlink), "readlink");
-
-	if (!readlink)
-		return;
-	readlink->turn = (struct turn){.request = &readlink->request,
-	    .kind = OUTBOX_READ,
-	    .inode = fs_inode(fs, node),
-	    .go = go_readlink};
-	request_pin(&readlink->request, readlink->turn.inode);
-	turn_take(&readlink->turn);
 }

@@ -6,6 +6,8 @@
 
 #define FRESH_MS 1000
 #define KNOWN_MS 30000
+/* However much is changed: programs that walk a tree (fts: grep, rm, chmod) ask in each folder. */
+#define ENOUGH_MS 100
 
 void statfs_forget(struct fs *fs)
 {
@@ -17,11 +19,13 @@ static bool is_known(const struct fs *fs)
 {
 	const struct space *space = &fs->space;
 	uint64_t most = fs_attr_max_ms(fs) < KNOWN_MS ? fs_attr_max_ms(fs) : KNOWN_MS;
+	uint64_t age = fs_now_ms(fs) - space->known_ms;
 	struct content_figures figures;
 
+	if (fs_offline(fs) || (space->known_ms && age < ENOUGH_MS))
+		return true;
 	content_pool_figures(fs->contents, &figures);
-	return space->known_ms && (fs_now_ms(fs) - space->known_ms < most || fs_offline(fs)) &&
-	       space->known_changes == space->changes &&
+	return space->known_ms && age < most && space->known_changes == space->changes &&
 	       space->known_acked == figures.acked_bytes && !figures.dirty_bytes &&
 	       !outbox_count(fs->outbox);
 }
@@ -73,13 +77,15 @@ static void ask(struct fs *fs, struct request *request)
 void fs_statfs(fuse_req_t req, fuse_ino_t node)
 {
 	struct fs *fs = fuse_req_userdata(req);
+	const struct statvfs nothing = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
 	struct space *space = &fs->space;
 	struct request *request;
 
 	(void)node;
 	if (is_known(fs)) {
-		fuse_reply_statfs(req, &space->st);
-		if (!space->asking && fs_now_ms(fs) - space->known_ms > FRESH_MS)
+		/* Never known, and no link (R5): a walk must not wait for that in each folder. */
+		fuse_reply_statfs(req, space->known_ms ? &space->st : &nothing);
+		if (!space->asking && !fs_offline(fs) && fs_now_ms(fs) - space->known_ms > FRESH_MS)
 			ask(fs, NULL);
 		return;
 	}

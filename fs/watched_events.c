@@ -3,6 +3,7 @@
 #include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
+#include "fs/targets.h"
 #include "fs/watched_impl.h"
 #include <errno.h>
 
@@ -51,6 +52,7 @@ static void confirm(struct fs *fs, struct inode *inode, const struct attr_report
 /* The same attributes, but other bytes (a second change within the second), or another file. */
 static void other_content(struct fs *fs, struct inode *inode)
 {
+	targets_forget(fs, inode);
 	if (!S_ISREG(inode->attr.mode))
 		return;
 	inode->version_ms = fs_now_ms(fs);

@@ -93,10 +93,87 @@ lost_later() {
 	echo 1 >"$MNT/a/back"
 	umount_fs
 }
+# What programs say of a tree: all of it, with where links lead.
+names_and_words() { # FOLDER
+	(cd "$1" && LC_ALL=C ls -lR . | sed 's/^total .*//' && grep -rc needle . | sort)
+}
+account() { # FOLDER
+	names_and_words "$1"
+	git --no-optional-locks -c safe.directory="*" -C "$1" status --porcelain
+	git -c safe.directory='*' -C "$1" log --format=%s
+}
+repository() {
+	mkdir -p "$REMOTE/repo/src/deep" "$REMOTE/repo/links"
+	for i in $(seq 20); do echo "needle $i" | tee "$REMOTE/repo/src/$i" >"$REMOTE/repo/src/deep/$i"; done
+	for i in $(seq 20); do ln -s "../src/$i" "$REMOTE/repo/links/$i"; done
+	git -C "$REMOTE/repo" init -q
+	git -C "$REMOTE/repo" add -A
+	git -C "$REMOTE/repo" -c user.name=x -c user.email=x@example.org commit -qm first
+	echo changed >"$REMOTE/repo/src/3"
+	touch "$REMOTE/repo/src/new"
+	find "$REMOTE/repo" -exec touch -h -d '1 hour ago' {} +
+}
+# Also when the link goes under a mount that has not looked at it yet; but then names that are missing wait for the link,
+# and git asks for many.
+as_it_was() {
+	repository
+	mount_fs
+	account "$MNT/repo" >"$W/account"
+	has "$(cat "$W/account")" "?? src/new"
+	has "$(cat "$W/account")" "-> ../src/7"
+	umount_fs
+	sshd_kill
+	mount_fs -o offline,timeout=5
+	same_file "$W/account" <(account "$MNT/repo")
+	eq "$(readlink "$MNT/repo/links/7")" ../src/7
+	eq "$(cat "$MNT/repo/links/8")" "needle 8"
+	umount_fs
+	sshd_start "$PORT"
+	mount_fs -o timeout=5
+	sshd_kill
+	wait_for 20 is .connected false
+	same_file <(names_and_words "$MNT/repo") <(head -n "$(names_and_words "$REMOTE/repo" | wc -l)" "$W/account")
+	umount_fs
+}
+# Only what was opened, and no folder ever listed.
+looked_up() {
+	mkdir -p "$REMOTE/only/x/y"
+	echo deep >"$REMOTE/only/x/y/file"
+	ln -s y/file "$REMOTE/only/x/link"
+	find "$REMOTE/only" -exec touch -h -d '1 hour ago' {} +
+	"$V" cache clear gpu
+	mount_fs
+	eq "$(cat "$MNT/only/x/link")" deep
+	umount_fs
+	sshd_kill
+	mount_fs -o offline,timeout=3
+	eq "$(cat "$MNT/only/x/link")" deep
+	eq "$(cat "$MNT/only/x/y/file")" deep
+	eq "$(readlink "$MNT/only/x/link")" y/file
+	fails cat "$MNT/only/x/other"
+	umount_fs
+}
+# A link that is replaced, there or here, leads where it leads.
+links_change() {
+	mount_fs -o attr_timeout=1
+	eq "$(readlink "$MNT/a/link")" b/1
+	ln -sfn b/22 "$REMOTE/a/link"
+	leads() { [[ $(readlink "$MNT/a/link") == "$1" ]]; }
+	wait_for 5 leads b/22
+	ln -sfn b/3 "$MNT/a/link"
+	leads b/3
+	rm "$MNT/a/link"
+	mv "$MNT/repo/links/4" "$MNT/a/link"
+	leads ../src/4
+	umount_fs
+}
 
 check "an instance that was never mounted can't be mounted offline" anew unknown
 check "with the instance there, offline changes nothing" anew as_usual
 check "a mount without the instance: lists, reads, refuses changes, and then is as usual" anew comes_up
 check "the link goes: folders that only an earlier mount has seen" anew lost_later
+check "ls -lR, grep and git status without a link say what they said" anew as_it_was
+check "files and links that were opened, in folders never listed" anew looked_up
+check "links that are replaced" anew links_change
 umount_all
 finish
