@@ -192,6 +192,9 @@ bool content_whole(const struct content *content);
 /* Brings all of a small file from the disk cache into memory, if it is there, and calls done,
  * later. False: it is not there. The content stays until done is called. */
 bool content_load(struct content *content, void (*done)(void *arg), void *arg);
+/* Has the disk cache all of a file, in this version? done is called once, later, unless that can't
+ * be found out now (false). The content stays until then. */
+bool content_look_kept(struct content *content, void (*done)(void *arg, bool whole), void *arg);
 /* All len bytes of the file, read by somebody who knows that they are of the present version, and
  * that no other one can pass for it; what is there or under way already stays as it is. 0, -ESTALE
  * when the size is another one or something was written, -ENOMEM. */

@@ -154,6 +154,38 @@ bool content_load(struct content *content, void (*done)(void *arg), void *arg)
 	return true;
 }
 
+struct look {
+	struct call call;
+	struct content *content;
+	void (*done)(void *arg, bool whole);
+	void *arg;
+};
+
+static void look_run(struct content_pool *pool, struct call *call)
+{
+	struct look *look = (struct look *)call;
+	const struct content *content = look->content;
+
+	look->done(look->arg,
+	    content->kept && kept_is_known(content) && (!content->size || is_on_disk(content)));
+	free(look);
+}
+
+bool content_look_kept(struct content *content, void (*done)(void *arg, bool whole), void *arg)
+{
+	struct look *look = content->kept ? calloc(1, sizeof(*look)) : NULL;
+
+	if (!look)
+		return false;
+	*look =
+	    (struct look){.call = {.run = look_run}, .content = content, .done = done, .arg = arg};
+	if (kept_is_known(content))
+		pool_call(content->pool, &look->call);
+	else
+		kept_wait(content, &look->call);
+	return true;
+}
+
 /* --- read ahead of any open(2) -------------------------------------------------------- */
 
 static int fill_block(struct content *content, struct block *block, const uint8_t *data, size_t len)

@@ -80,6 +80,7 @@ struct inode {
 	uint32_t pending;      /* changes of it that the instance does not have yet */
 	uint32_t flying;       /* that it was asked for, and may have, or not */
 	uint32_t asked_ms;     /* fs/refresh.c: asked for behind a caller, low bits of loop time */
+	uint32_t kept_version; /* fs/pinned.c: what was seen to be in the disk cache whole */
 	struct folder *folder; /* NULL for all but folders */
 	void *open;	       /* fs/openfile.c: content and handles, or NULL */
 };

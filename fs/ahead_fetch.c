@@ -146,16 +146,6 @@ static int read_all(struct ahead_fetch *fetch)
 	return 0;
 }
 
-/* What was read of the file while it was too young may not be mixed with what is read now. */
-static void drop_suspect(struct openfile *open)
-{
-	if (!open->suspect)
-		return;
-	content_invalidate(open->content);
-	open->suspect = false;
-	open->kernel_stale = true;
-}
-
 static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
 {
 	const uint32_t needed = SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_ACMODTIME;
@@ -170,7 +160,7 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 		end(fetch);
 		return;
 	}
-	drop_suspect(inode->open);
+	openfile_drop_suspect(inode->open);
 	fetch->attr = *attr;
 	if (read_all(fetch))
 		end(fetch);

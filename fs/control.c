@@ -4,6 +4,7 @@
 #include "conf/paths.h"
 #include "fs/doubt.h"
 #include "fs/drain.h"
+#include "fs/pinned.h"
 #include "fs/spooling.h"
 #include "transport/commands.h"
 #include <errno.h>
@@ -245,6 +246,7 @@ static void order_cache(struct client *client, const json_t *request)
 	client->waiting = true;
 	if (!strcmp(op, "clear")) {
 		content_pool_drop(client->fs->contents);
+		pinned_anew(client->fs);
 		store_clear(store, on_cleared, client);
 	} else if (path && (!strcmp(op, "pin") || !strcmp(op, "unpin"))) {
 		store_pins(store, op[0] == 'p' ? STORE_PIN : STORE_UNPIN, path, on_pins, client);

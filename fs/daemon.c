@@ -13,6 +13,7 @@
 #include "fs/notify.h"
 #include "fs/openfile.h"
 #include "fs/ownlinks.h"
+#include "fs/pinned.h"
 #include "fs/spooling.h"
 #include "fs/targets.h"
 #include "fs/walk.h"
@@ -73,6 +74,7 @@ static void leave(struct daemon *daemon)
 	fuse_loop_destroy(&daemon->fs);
 	control_stop(&daemon->fs);
 	watched_stop(&daemon->fs);
+	pinned_stop(&daemon->fs);
 	spooling_quiet(&daemon->fs);
 	for (i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&daemon->signals[i], NULL);
@@ -417,6 +419,7 @@ static void free_caches(struct fs *fs, bool late)
 	ahead_free(fs->ahead);
 	fs->ahead = NULL;
 	disk_leave(fs);
+	pinned_free(fs);
 	names_free(fs->names);
 	fs->names = NULL;
 	held_free(fs->held);

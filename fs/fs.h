@@ -15,6 +15,7 @@
  *	turn.c         changes that wait behind what was answered early
  *	openfile*.c replaced.c    open files: handles, content, versions
  *	watched*.c     what is valid because the instance tells of changes
+ *	pinned.c       pinned paths, kept fresh
  *	notify.c       tells the kernel what changed behind it
  *	control.c status.c    the control socket of `vastfs`
  */
@@ -79,6 +80,7 @@ struct fs {
 	struct control *control;
 	struct ownlinks *ownlinks; /* NULL: none */
 	struct targets *targets;   /* NULL: none yet */
+	struct pinned *pinned;	   /* NULL: nothing to do yet */
 	struct watched *watched;   /* NULL: nobody tells of changes there (fs/watched.h) */
 	char *mountpoint;
 	uid_t local_uid; /* whose the login user's files are here */

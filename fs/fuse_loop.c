@@ -3,6 +3,7 @@
 #include "fs/behind.h"
 #include "fs/held.h"
 #include "fs/openfile.h"
+#include "fs/pinned.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -117,6 +118,7 @@ static void on_second(uv_timer_t *timer)
 {
 	requests_handle_timeouts(timer->data);
 	handles_ask_late(timer->data);
+	pinned_tick(timer->data);
 	behind_take_up(timer->data, UINT_MAX);
 }
 

@@ -6,6 +6,15 @@
 /* Larger files are opened on the instance, whoever has written them. */
 #define OWN_MOST (8u << 20)
 
+void openfile_drop_suspect(struct openfile *open)
+{
+	if (!open->suspect)
+		return;
+	content_invalidate(open->content);
+	open->suspect = false;
+	open->kernel_stale = true;
+}
+
 bool openfile_is_whole(const struct inode *inode)
 {
 	const struct openfile *open = inode->open;

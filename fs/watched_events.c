@@ -3,6 +3,7 @@
 #include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
+#include "fs/pinned.h"
 #include "fs/targets.h"
 #include "fs/watched_impl.h"
 #include <errno.h>
@@ -328,6 +329,7 @@ void watched_message(struct fs *fs, const struct watcher_message *message)
 	} else if (message->type == WATCHER_CHANGED && watch->state == WATCH_ON) {
 		watched->events++;
 		take_changed(fs, watch, message);
+		pinned_soon(fs);
 	}
 	names_unpin(fs->names, folder);
 }

@@ -167,6 +167,38 @@ links_change() {
 	leads ../src/4
 	umount_fs
 }
+# What is pinned is fetched when it changes, though nobody reads it.
+written() { [[ $(json .disk_cache.written_bytes) -ge $1 ]]; }
+changes() { # NAME BYTES
+	head -c "$2" /dev/urandom >"$REMOTE/pinned/deep/$1"
+	touch -d '1 minute ago' "$REMOTE/pinned/deep/$1"
+}
+pins_stay_fresh() {
+	mkdir -p "$REMOTE/pinned/deep"
+	changes 1 400000
+	changes 2 3000000
+	mount_fs
+	"$V" cache pin "$MNT/pinned" >/dev/null
+	wait_for 10 written 3400000
+	umount_fs
+	changes 1 410000 # while nothing is mounted
+	changes 3 500000
+	mount_fs -o watch=no
+	wait_for 20 written 910000
+	umount_fs
+	mount_fs
+	wait_for 20 is .watch.state python3
+	changes 2 3100000
+	wait_for 50 written 3100000
+	echo mine >"$MNT/pinned/deep/mine"
+	touch -d '1 minute ago' "$MNT/pinned/deep/mine"
+	wait_for 50 written 3104000 # whole pages
+	umount_fs
+	sshd_kill
+	mount_fs -o offline,timeout=3
+	for i in 1 2 3 mine; do same_file "$REMOTE/pinned/deep/$i" "$MNT/pinned/deep/$i"; done
+	umount_fs
+}
 
 check "an instance that was never mounted can't be mounted offline" anew unknown
 check "with the instance there, offline changes nothing" anew as_usual
@@ -175,5 +207,6 @@ check "the link goes: folders that only an earlier mount has seen" anew lost_lat
 check "ls -lR, grep and git status without a link say what they said" anew as_it_was
 check "files and links that were opened, in folders never listed" anew looked_up
 check "links that are replaced" anew links_change
+check "what is pinned stays fresh" anew pins_stay_fresh
 umount_all
 finish
