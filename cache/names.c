@@ -81,7 +81,7 @@ struct dentry *dentry_new(struct names *names, struct inode *folder, const char 
 
 static void tell_changed(struct names *names, struct inode *folder)
 {
-	if (folder->folder->held && names->events.listing_changed)
+	if ((folder->folder->held || folder->folder->complete) && names->events.listing_changed)
 		names->events.listing_changed(names->arg, folder);
 }
 

@@ -47,17 +47,21 @@ struct folder {
 	uint64_t before_ms;  /* the folder's checked_ms before that */
 	uint32_t changing;   /* pending changes of names in it */
 	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
-	bool complete;	     /* children holds every name */
-	bool ours;	     /* made here, and nobody else was seen to make names in it */
-	bool lossy;	     /* names were forgotten since the listing began */
-	bool queued;	     /* stands in the walk's queue */
-	bool ahead;	     /* listed ahead and not yet looked at */
-	bool refused;	     /* the last listing was refused: names in it can still be looked up */
-	bool order_old;	     /* names came since it was sorted */
-	bool held;	     /* fs/held.c: the kernel may keep its listing */
-	bool held_old;	     /* and what it keeps may be wrong */
+	uint64_t
+	    unsaved_ms; /* fs/disk_listings.c: since when it has changed, while it is unsaved */
+	bool complete;	/* children holds every name */
+	bool ours;	/* made here, and nobody else was seen to make names in it */
+	bool lossy;	/* names were forgotten since the listing began */
+	bool queued;	/* stands in the walk's queue */
+	bool ahead;	/* listed ahead and not yet looked at */
+	bool refused;	/* the last listing was refused: names in it can still be looked up */
+	bool order_old; /* names came since it was sorted */
+	bool held;	/* fs/held.c: the kernel may keep its listing */
+	bool held_old;	/* and what it keeps may be wrong */
 	uint8_t held_in;
+	bool unsaved;
 	TAILQ_ENTRY(folder) holding;
+	TAILQ_ENTRY(folder) unsaved_link;
 	struct names_order *order; /* cache/names_order.h, or NULL */
 	void *listing;		   /* the listing under way (fs/listing.c), or NULL */
 	void *watch;		   /* fs/watched.c, or NULL */
@@ -107,8 +111,8 @@ struct names;
 struct names_events {
 	void (*version_changed)(void *arg, struct inode *inode);
 	void (*name_gone)(void *arg, struct inode *parent, const char *name, struct inode *inode);
-	/* A name came or went, or leads to another inode, in a folder that is `held`. May be NULL.
-	 */
+	/* A name came or went, or leads to another inode, in a folder that is `held` or complete.
+	 * May be NULL. */
 	void (*listing_changed)(void *arg, struct inode *folder);
 	/* A change made here, before names follows it: the name goes away, or gets another place.
 	 * May be NULL. */

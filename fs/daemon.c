@@ -136,7 +136,7 @@ static void on_signal(uv_signal_t *signal, int number)
 
 static void on_version_changed(void *arg, struct inode *inode)
 {
-	(void)arg;
+	disk_attr_changed(arg, inode);
 	openfile_version_changed(inode);
 }
 
@@ -150,7 +150,9 @@ static void on_listing_changed(void *arg, struct inode *folder)
 {
 	struct fs *fs = arg;
 
-	held_changed(fs->held, folder);
+	if (folder->folder->held)
+		held_changed(fs->held, folder);
+	disk_listing_changed(fs, folder);
 }
 
 static void on_removed(void *arg, struct inode *parent, const char *name)
@@ -170,6 +172,7 @@ static void on_inode_freed(void *arg, struct inode *inode)
 
 	walk_forget(fs, inode);
 	held_forget(fs->held, inode);
+	disk_forget_listing(fs, inode);
 	watched_forget(fs, inode);
 	ownlinks_forget(fs, inode);
 	targets_forget(fs, inode);
@@ -381,6 +384,7 @@ static int begin(struct daemon *daemon)
 	TAILQ_INIT(&fs->interrupted);
 	TAILQ_INIT(&fs->signalled);
 	walk_init(fs);
+	TAILQ_INIT(&fs->unsaved);
 	fs->mountpoint = strdup(daemon->options->mountpoint);
 	fs->locator = locator_new(fs->profile);
 	if (!fs->mountpoint || !fs->locator || spooling_start(fs))
@@ -418,6 +422,7 @@ static void free_caches(struct fs *fs, bool late)
 	}
 	ahead_free(fs->ahead);
 	fs->ahead = NULL;
+	disk_save_listings(fs, true);
 	disk_leave(fs);
 	pinned_free(fs);
 	names_free(fs->names);

@@ -228,6 +228,7 @@ void disk_changed(struct fs *fs, struct inode *inode)
 
 	if (!fs->store)
 		return;
+	disk_attr_changed(fs, inode);
 	if (open && content_is_kept(open->content))
 		content_unkeep(open->content);
 	else if (!names_path(fs->names, inode, path, sizeof(path)))

@@ -39,6 +39,12 @@ bool disk_answers(const struct fs *fs);
 /* The folder's listing, complete; takes the bytes. */
 struct store_entries;
 void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries *entries);
+/* disk_listings.c: names in the folder, or attributes of the inode, are not those that were saved
+ * with the listing: that is saved again, a few seconds later, or now (leaving). */
+void disk_listing_changed(struct fs *fs, struct inode *folder);
+void disk_attr_changed(struct fs *fs, const struct inode *inode);
+void disk_save_listings(struct fs *fs, bool leaving);
+void disk_forget_listing(struct fs *fs, struct inode *inode);
 /* A name in a folder whose listing is not known; so it is found by its path alone. */
 void disk_save_name(
     struct fs *fs, struct inode *folder, const char *name, const struct attr_report *report);

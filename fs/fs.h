@@ -35,6 +35,7 @@
 
 struct request;
 TAILQ_HEAD(request_list, request);
+TAILQ_HEAD(folder_list, folder);
 
 /* A thread that changes names (fs/burst.c). */
 struct burst {
@@ -69,9 +70,10 @@ struct fs {
 	struct remote *remote;
 	struct locator *locator; /* where the instance is */
 	struct content_pool *contents;
-	struct store *store;   /* the disk cache, or NULL */
-	const char *store_off; /* why there is none */
-	struct spool *spool;   /* or NULL */
+	struct store *store;	    /* the disk cache, or NULL */
+	const char *store_off;	    /* why there is none */
+	struct folder_list unsaved; /* whose listing there is out of date */
+	struct spool *spool;	    /* or NULL */
 	struct spooling *spooling;
 	struct names *names;	   /* NULL until the remote is ready */
 	struct forwards *forwards; /* or NULL */

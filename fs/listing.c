@@ -129,6 +129,7 @@ static void save(const struct listing *listing)
 			return;
 		}
 	}
+	disk_forget_listing(listing->fs, listing->folder);
 	disk_save_folder(listing->fs, listing->folder, &entries);
 }
 

@@ -122,7 +122,8 @@ void openfile_version_changed(struct inode *inode);
 bool openfile_keeps_cache(struct fs *fs, struct inode *inode);
 /* The instance let us open the file for reading. */
 void openfile_opened(struct inode *inode);
-/* What was read of the file while it was too young may not be mixed with what is read from now on. */
+/* What was read of the file while it was too young may not be mixed with what is read from now on.
+ */
 void openfile_drop_suspect(struct openfile *open);
 /* Is all of a small file here that an open for reading would bring: permitted, of the version that
  * is known, and trusted? */

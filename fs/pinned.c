@@ -1,4 +1,5 @@
 #include "fs/pinned.h"
+#include "cache/outbox.h"
 #include "cache/store.h"
 #include "conf/log.h"
 #include "fs/disk.h"
@@ -148,8 +149,9 @@ static void on_looked(void *arg, bool whole)
 	struct rfile_owner owner = openfile_owner(fs, job->inode);
 	char path[PATH_MAX];
 
+	/* While folders are renamed, its path may lead elsewhere. */
 	if (whole || job->pinned->stopped || fs_offline(fs) || !owner.arg ||
-	    names_path(fs->names, job->inode, path, sizeof(path))) {
+	    outbox_count(fs->outbox) || names_path(fs->names, job->inode, path, sizeof(path))) {
 		job_end(job, whole);
 		return;
 	}

@@ -57,7 +57,7 @@ static void keep(
 {
 	const struct attr *attr = known && known->inode ? &known->inode->attr : NULL;
 
-	if (!refresh->folder->folder->complete &&
+	if (!refresh->folder->folder->complete && (report->mode & S_IFMT) &&
 	    (!attr || !known->inode->checked_ms || attr->mode != report->mode ||
 		attr->mtime_there != report->mtime || attr->size != report->size))
 		disk_save_name(refresh->fs, refresh->folder, refresh->name, report);

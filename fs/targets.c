@@ -1,4 +1,5 @@
 #include "fs/targets.h"
+#include "cache/outbox.h"
 #include "cache/store.h"
 #include "cache/store_names.h"
 #include "fs/disk.h"
@@ -246,7 +247,7 @@ void targets_ahead(struct fs *fs, struct inode *inode)
 	second = targets->folder == folder && now - targets->folder_ms < SECOND_MS;
 	targets->folder = folder;
 	targets->folder_ms = now;
-	if (!second || folder->pending || folder->folder->changing || fs_offline(fs))
+	if (!second || fs_offline(fs) || outbox_count(fs->outbox)) /* paths may lead elsewhere */
 		return;
 	for (looks = 0; looks < LOOK_AT && targets->ahead < AHEAD_MOST; looks++) {
 		struct asked *asked;

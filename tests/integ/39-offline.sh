@@ -190,13 +190,16 @@ pins_stay_fresh() {
 	wait_for 20 is .watch.state python3
 	changes 2 3100000
 	wait_for 50 written 3100000
+	# what was written here too
+	head -c 420000 /dev/urandom >"$MNT/pinned/deep/1"
+	touch -d '1 minute ago' "$MNT/pinned/deep/1"
+	wait_for 50 written 3520000
 	echo mine >"$MNT/pinned/deep/mine"
-	touch -d '1 minute ago' "$MNT/pinned/deep/mine"
-	wait_for 50 written 3104000 # whole pages
 	umount_fs
 	sshd_kill
 	mount_fs -o offline,timeout=3
-	for i in 1 2 3 mine; do same_file "$REMOTE/pinned/deep/$i" "$MNT/pinned/deep/$i"; done
+	for i in 1 2 3; do same_file "$REMOTE/pinned/deep/$i" "$MNT/pinned/deep/$i"; done
+	has "$(ls -l "$MNT/pinned/deep/mine")" " 5 "
 	umount_fs
 }
 

@@ -857,10 +857,34 @@ static void test_map(void **state)
 	assert_int_equal(map.bytes, 0);
 }
 
+static void target_of_a_link(void **state)
+{
+	struct store_entries record = {NULL, 0, 0};
+	struct store_entry entry;
+	char text[16];
+	size_t at = 0;
+
+	(void)state;
+	assert_int_equal(store_target_make(&record, 1700000000, "../a b"), 0);
+	assert_true(store_entries_check(record.bytes, record.len));
+	assert_int_equal(
+	    store_target_read(record.bytes, record.len, 1700000000, text, sizeof(text)), 0);
+	assert_string_equal(text, "../a b");
+	/* of another version; too long; no listing; cut */
+	assert_int_equal(
+	    store_target_read(record.bytes, record.len, 1700000001, text, sizeof(text)), -ENOENT);
+	assert_int_equal(
+	    store_target_read(record.bytes, record.len, 1700000000, text, 6), -EBADMSG);
+	assert_int_equal(store_entries_next(record.bytes, record.len, &at, &entry), -EBADMSG);
+	assert_int_equal(store_target_read(record.bytes, 19, 1700000000, text, 16), -ENOENT);
+	free(record.bytes);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(target_of_a_link),
 	    TEST(test_kept_over_a_remount),
 	    TEST(test_private),
 	    TEST(test_pages_are_added),
