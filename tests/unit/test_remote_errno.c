@@ -116,14 +116,15 @@ static void test_errnos_of_opens(void **unused)
 /* --- file systems ------------------------------------------------------------------------ */
 
 /* Mounts something in the sshd's own mount namespace. */
+/* -r: in a chroot, too, the server's root is ours. */
 static void mount_there(const char *name, const char *type, const char *options)
 {
 	char pid[32];
 
 	assert_int_equal(mkdir(at(name), 0755), 0);
 	snprintf(pid, sizeof(pid), "%d", (int)t.sshd.pid);
-	test_run(
-	    "nsenter", "-t", pid, "-m", "mount", "-t", type, "-o", options, "none", at(name), NULL);
+	test_run("nsenter", "-t", pid, "-m", "-r", "mount", "-t", type, "-o", options, "none",
+	    at(name), NULL);
 }
 
 static void fill(const char *name)
@@ -132,8 +133,8 @@ static void fill(const char *name)
 
 	snprintf(pid, sizeof(pid), "%d", (int)t.sshd.pid);
 	snprintf(of, sizeof(of), "of=%s", at(name));
-	test_run("nsenter", "-t", pid, "-m", "dd", "status=none", "if=/dev/zero", of, "bs=64k",
-	    "count=1", NULL);
+	test_run("nsenter", "-t", pid, "-m", "-r", "dd", "status=none", "if=/dev/zero", of,
+	    "bs=64k", "count=1", NULL);
 }
 
 static void test_errnos_of_file_systems(void **unused)
