@@ -264,6 +264,8 @@ static char *resolve(const char *which)
 	if (slash)
 		*slash = '\0';
 	dir = bounded_realpath(slash ? (slash == copy ? "/" : copy) : ".", BOUNDED_LOOK_MS);
+	if (!dir && errno == ETIMEDOUT && slash && which[0] == '/') /* as it is written, then */
+		dir = strdup(slash == copy ? "/" : copy);
 	if (dir &&
 	    asprintf(&out, "%s/%s", strcmp(dir, "/") ? dir : "", slash ? slash + 1 : copy) < 0)
 		out = NULL;
