@@ -72,6 +72,32 @@ within_one_file() {
 	END
 	eq "$(cat "$REMOTE/one")" 01234567890123456789
 }
+# 100 GB (sparse there; the copy is not), given up in the middle.
+ctrl_c() {
+	local size
+	truncate -s 100G "$REMOTE/huge"
+	touch -d '1 hour ago' "$REMOTE/huge"
+	traffic setsid -w "$PYTHON" - "$MNT" "$REMOTE/huge.copy" <<-'END'
+		import os, signal, subprocess, sys, time
+		mnt, there = sys.argv[1:]
+		cp = subprocess.Popen(["cp", f"{mnt}/huge", f"{mnt}/huge.copy"], start_new_session=True)
+		deadline = time.monotonic() + 50
+		while not os.path.exists(there) or os.path.getsize(there) < 100_000_000:
+		    assert cp.poll() is None and time.monotonic() < deadline
+		    time.sleep(0.01)  # sleep: polls
+		os.stat(f"{mnt}/checkpoint")
+		begin = time.monotonic()
+		os.killpg(cp.pid, signal.SIGINT)
+		assert cp.wait(20) == -signal.SIGINT
+		print(f"{time.monotonic() - begin:.2f} s after Ctrl-C it has ended, {os.path.getsize(there)} bytes are copied")
+	END
+	le $((UP + DOWN)) 2000000 "bytes on the link"
+	size=$(stat -c %s "$REMOTE/huge.copy")
+	le "$size" 20000000000
+	rm "$MNT/huge.copy" "$MNT/huge"
+	"$BUILD/vastfs" sync "$MNT"
+	[[ ! -e $REMOTE/huge.copy ]]
+}
 read_once() {
 	cat "$MNT/checkpoint" >/dev/null
 	traffic cat "$MNT/checkpoint" >/dev/null
@@ -98,6 +124,7 @@ check_vastfs "cp inside the mount moves no data over the link" cp_inside
 check "copy_file_range of a part, to an offset, and past the end" copy_part
 check "copy_file_range of data that is not sent yet" copy_unsent
 check "copy_file_range within one file" within_one_file
+check_vastfs "Ctrl-C in the middle of a copy of 100 GB" ctrl_c
 check_vastfs "a file read twice crosses the link once" read_once
 check_vastfs "a file written crosses the link once" written_then_read
 check_vastfs "reading 4 KiB of a large file" small_overhead
