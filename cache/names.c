@@ -96,7 +96,7 @@ void dentry_bind(struct names *names, struct dentry *dentry, struct inode *inode
 	dentry->parent->folder->order_old = true;
 	tell_changed(names, dentry->parent);
 	dentry->inode = inode;
-	LIST_INSERT_HEAD(&inode->names, dentry, same);
+	table_add_name(inode, dentry);
 }
 
 /* Takes the inode away from the name, which becomes negative. */

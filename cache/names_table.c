@@ -144,3 +144,15 @@ void table_remove_inode(struct names *names, struct inode *inode)
 	*slot = inode->hash_next;
 	names->n_inodes--;
 }
+
+void table_add_name(struct inode *inode, struct dentry *dentry)
+{
+	struct dentry *at, *last = NULL;
+
+	LIST_FOREACH (at, &inode->names, same)
+		last = at;
+	if (last)
+		LIST_INSERT_AFTER(last, dentry, same);
+	else
+		LIST_INSERT_HEAD(&inode->names, dentry, same);
+}

@@ -32,6 +32,8 @@ struct dentry *table_find_dentry(struct names *names, struct inode *folder, cons
 /* Changes inode->ino when the number is taken (or 0). */
 void table_add_inode(struct names *names, struct inode *inode);
 void table_remove_inode(struct names *names, struct inode *inode);
+/* The last of the inode's names: the oldest stays the first, by which it is known there. */
+void table_add_name(struct inode *inode, struct dentry *dentry);
 
 /* --- names.c --- */
 

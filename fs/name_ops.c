@@ -37,6 +37,28 @@ void change_pin_there(struct change *change, struct inode *folder, const char *n
 	change->held = nameless_hold(change->there, false);
 }
 
+static void on_there_flushed(void *arg, int err)
+{
+	struct change *change = arg;
+	struct openfile *open = change->there->open;
+
+	/* It is told to who wrote it. */
+	if (err && !open->error && !LIST_EMPTY(&open->handles))
+		open->error = err;
+	change->go(change);
+}
+
+void change_there_first(struct change *change, void (*go)(struct change *change))
+{
+	struct openfile *open = change->there ? change->there->open : NULL;
+
+	change->go = go;
+	if (open && openfile_goes_first(change->there))
+		content_flush(open->content, on_there_flushed, change);
+	else
+		go(change);
+}
+
 static void fail(struct change *change, int err)
 {
 	free(change->target);
@@ -251,15 +273,20 @@ static void on_removed(void *arg, int err)
 	request_end(&change->request, err);
 }
 
-static void go_remove(struct change *change)
+static void on_data_there(struct change *change)
 {
 	struct remote *remote = change->request.fs->remote;
 
-	change_pin_there(change, change->folder, change->name);
 	if (change->rmdir)
 		remote_rmdir(remote, change->turn.path, on_removed, change);
 	else
 		remote_unlink(remote, change->turn.path, on_removed, change);
+}
+
+static void go_remove(struct change *change)
+{
+	change_pin_there(change, change->folder, change->name);
+	change_there_first(change, on_data_there);
 }
 
 /* Are all names in it known, and is there none? */
@@ -285,7 +312,7 @@ static bool may_remove(const struct change *change)
 	    !burst_ground_removed(fs, change->folder))
 		return false;
 	return change->rmdir ? dentry->inode->folder && is_empty(fs, dentry->inode)
-			     : !dentry->inode->folder;
+			     : !dentry->inode->folder && !openfile_goes_first(dentry->inode);
 }
 
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, bool rmdir)

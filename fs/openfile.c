@@ -49,6 +49,14 @@ bool openfile_dirty(const struct inode *inode)
 	return open && (open->wrote || content_dirty(open->content));
 }
 
+bool openfile_goes_first(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+	const struct dentry *name = LIST_FIRST(&inode->names);
+
+	return open && content_dirty(open->content) && name && LIST_NEXT(name, same);
+}
+
 bool openfile_no_path(void *arg, char *buf, size_t size)
 {
 	(void)arg;

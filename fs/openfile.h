@@ -71,6 +71,10 @@ bool openfile_dirty(const struct inode *inode);
  * false of each: enough. */
 void openfile_each_dirty(const struct fs *fs,
     bool (*each)(void *arg, const char *path, uint64_t dirty, uint64_t size), void *arg);
+/* It has several names, and data that is not sent. The outbox and a replay go by names: before one
+ * of them changes the data has to be there, or what is written later by another name could be
+ * overtaken. */
+bool openfile_goes_first(const struct inode *inode);
 /* A handle for a file just opened; takes file. Counted, and pins the inode while it lives, so that
  * the file can be opened again by the inode's path after a lost link. NULL: memory is out, file was
  * put. */

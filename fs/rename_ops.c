@@ -112,6 +112,13 @@ static void on_renamed(void *arg, int err)
 	request_end(&change->request, err);
 }
 
+static void on_both_there(struct change *change)
+{
+	note_move(change);
+	remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
+	    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
+}
+
 /* W2: a file's data is there before its new name is. */
 static void on_data_there(void *arg, int err)
 {
@@ -122,9 +129,7 @@ static void on_data_there(void *arg, int err)
 		return;
 	}
 	change_pin_there(change, change->to_folder, change->to_name);
-	note_move(change);
-	remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
-	    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
+	change_there_first(change, on_both_there);
 }
 
 static void go_rename(struct change *change)
@@ -142,7 +147,13 @@ static bool may_move(const struct change *change)
 {
 	const struct fs *fs = change->request.fs;
 
-	return change->folder == change->to_folder || fs_login_may(fs, change->inode, 2);
+	return !change->inode->folder || change->folder == change->to_folder ||
+	       fs_login_may(fs, change->inode, 2);
+}
+
+static bool may_replace(const struct inode *inode, const struct inode *there)
+{
+	return !inode->folder && !there->folder && there != inode && !openfile_goes_first(there);
 }
 
 /* What is no folder, over nothing or over another such; a folder, over nothing. Where a rename
@@ -155,9 +166,8 @@ static bool may_rename(const struct change *change)
 	return change->inode && !change->flags && remote_features(fs->remote)->posix_rename &&
 	       burst_on(fs, change->request.pid) && burst_ground_removed(fs, change->folder) &&
 	       burst_ground(fs, change->to_folder, change->to_name) &&
-	       (change->inode->folder
-		       ? may_move(change) && (!to || !to->inode)
-		       : !to || !to->inode || (!to->inode->folder && to->inode != change->inode));
+	       !openfile_goes_first(change->inode) && may_move(change) &&
+	       (!to || !to->inode || may_replace(change->inode, to->inode));
 }
 
 /* The data that was written so far goes first. */

@@ -370,6 +370,27 @@ def order():
                 eq(get(there("moved", "into", f"d{n}", name)), b"%d" % n * 1000)
             eq(get(there("moved", f"tmp{n}", "c")), b"after")
 
+    @test("a file with several names: what was written to it is there before one of them goes")
+    def _():
+        clean("several")
+        with open(m("several", "a"), "wb", 0) as f:
+            for name in ("b", "c", "d"):
+                os.link(m("several", "a"), m("several", name))
+            put(m("several", "new"), b"new")
+            burst(m("several"))
+            os.pwrite(f.fileno(), b"one", 0)
+            os.unlink(m("several", "a"))
+            eq(get(there("several", "d")), b"one")
+            os.pwrite(f.fileno(), b"two", 0)
+            os.rename(m("several", "b"), m("several", "e"))
+            eq(get(there("several", "e")), b"two")
+            os.pwrite(f.fileno(), b"six", 0)
+            os.rename(m("several", "new"), m("several", "c"))
+            eq(get(there("several", "e")), b"six")
+            eq(get(m("several", "c")), b"new")
+        synced()
+        eq(get(there("several", "c")), b"new")
+
     @test("times that were set let what was written be told from what follows")
     def _():
         clean("dated")
