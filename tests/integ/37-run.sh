@@ -88,6 +88,7 @@ slow_reader() {
 signals() {
 	local pid
 	cd "$MNT"
+	rm -f "$W"/{sig,int,kill}.out # an earlier round's "ready" would come too soon
 	"$V" run sh -c 'trap "echo got TERM; exit 5" TERM; echo ready; while :; do sleep 0.1; done' >"$W/sig.out" 2>&1 & # sleep: on the far side
 	pid=$!
 	wait_for 10 grep -q ready "$W/sig.out"

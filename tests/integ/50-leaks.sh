@@ -61,9 +61,12 @@ warm() {
 	fds >"$W/fds"
 }
 steady() {
+	local more=4
+	# over ssh(1) each further channel has three
+	[[ ${TRANSPORT:-} != ssh ]] || more=16
 	work "$1"
 	handles_closed
-	le "$(fds)" $(($(cat "$W/fds") + 4)) "descriptors of the daemon"
+	le "$(fds)" $(($(cat "$W/fds") + more)) "descriptors of the daemon"
 	le "$(threads)" $(($(cat "$W/threads") + 4)) "threads of the daemon"
 	le "$(rss)" $(($(cat "$W/rss") + 12000)) "KiB of the daemon"
 }
