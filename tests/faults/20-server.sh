@@ -15,14 +15,20 @@ server_restarts() {
 }
 # The instance has moved: its address in the profile is edited while the mount looks for it at the old one.
 address_changes() {
+	local old=$SSHD_PORT
 	work_start
 	sshd_kill
 	wait_for 10 not_connected
 	sshd_start # on another port
 	write_profile "timeout = $LIMIT"
 	work_goes_on
-	work_end
 	eq "$(status .port)" "$SSHD_PORT" "the port in use:"
+	# and back, where the other checks look for it
+	sshd_kill
+	sshd_start "$old"
+	write_profile "timeout = $LIMIT"
+	work_goes_on
+	work_end
 }
 # One sftp-server after the other is killed; the connection stays.
 processes_die() {
