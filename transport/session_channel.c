@@ -4,8 +4,9 @@
  *	OPENING ──► STARTING ──► RUNNING ──► FREEING ──► DEAD ──► (stream_close) forgotten
  *	    └───────────┴── refused, late, closed ──┘
  *
- * libssh2 opens one channel at a time (session->opening), and an opening that was begun must be
- * carried to its end even if nobody wants the channel any more.
+ * libssh2 opens one channel at a time (session->opening), and starts one (session->starting): when
+ * it reads the answer to another's request it gives up on the one it waits for. What was begun must
+ * be carried to its end even if nobody wants the channel any more.
  */
 #include "transport/session_internal.h"
 #include <errno.h>
@@ -79,16 +80,27 @@ static void refuse(struct channel *channel)
 
 static bool serve_starting(struct channel *channel)
 {
+	struct session *session = channel->session;
 	int rc;
 
-	if (channel->closing || channel->reported) {
-		channel->state = CHANNEL_FREEING;
-		return true;
+	if (session->starting != channel) {
+		if (channel->closing || channel->reported) {
+			channel->state = CHANNEL_FREEING;
+			return true;
+		}
+		if (session->starting)
+			return channel_fail_late(channel);
+		session->starting = channel;
 	}
 	rc = channel->command ? libssh2_channel_exec(channel->raw, channel->command)
 			      : libssh2_channel_subsystem(channel->raw, "sftp");
 	if (rc == LIBSSH2_ERROR_EAGAIN)
 		return channel_fail_late(channel);
+	session->starting = NULL;
+	if (!rc && (channel->closing || channel->reported)) {
+		channel->state = CHANNEL_FREEING;
+		return true;
+	}
 	if (!rc) {
 		channel->state = CHANNEL_RUNNING;
 		channel->is_open = true;

@@ -128,9 +128,9 @@ struct session {
 	struct ssh_connection *connection; /* libssh2's, or NULL */
 	struct sshproc *process;	   /* or NULL */
 	struct channel_list channels;
-	struct channel *opening; /* libssh2 opens one channel at a time */
-	size_t written;		 /* or dropped: to be taken off out_bytes */
-	bool broken;		 /* error holds why */
+	struct channel *opening, *starting; /* one at a time, says session_channel.c */
+	size_t written;			    /* or dropped: to be taken off out_bytes */
+	bool broken;			    /* error holds why */
 	struct ssh_error error;
 };
 
