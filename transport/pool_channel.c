@@ -9,6 +9,7 @@
 #include "conf/log.h"
 #include "transport/pool_internal.h"
 #include <stdlib.h>
+#include <string.h>
 
 #define WINDOW_SMALL (2u * 1024 * 1024)
 #define WINDOW_BULK (32u * 1024 * 1024)
@@ -177,12 +178,19 @@ static struct stream *open_stream(void *opener, const struct stream_events *even
 	    channel->lane == LANE_NAMES ? WINDOW_SMALL : WINDOW_BULK, events, arg);
 }
 
+/* ProFTPD's mod_sftp (1.3.8 of Debian 12) takes requests of several channels that arrive in pieces
+ * for one another's: data is damaged, and acknowledged. So it gets one channel in each session. */
+static unsigned most_channels(const struct pool *pool)
+{
+	return strstr(pool->peer, "mod_sftp") ? 1 : POOL_CHANNELS_MAX;
+}
+
 struct pool_channel *pool_channel_open(struct pool_session *session, enum lane lane)
 {
 	struct pool *pool = session->pool;
 	struct pool_channel *channel;
 
-	if (session->n_channels == POOL_CHANNELS_MAX)
+	if (session->n_channels >= most_channels(pool))
 		return NULL;
 	channel = calloc(1, sizeof(*channel));
 	if (!channel)
