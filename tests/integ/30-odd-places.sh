@@ -53,7 +53,8 @@ several_mounts() {
 	eq "$("$BUILD/vastfs" status --json "$MNT/d/inner/d" | grep -c "\"pid\": $inner")" 1
 	eq "$("$BUILD/vastfs" status --json "$MNT/d" | grep -c "\"pid\": $outer")" 1
 	kill -STOP "$inner"
-	timed "$BUILD/vastfs" status --json >"$W/status.out"
+	timed "$BUILD/vastfs" status --json >"$W/status.out" 2>"$W/status.err" || eq $? 1 "status"
+	has "$(cat "$W/status.err")" "process $inner, does not answer"
 	le "$MS_TAKEN" 8000 "milliseconds"
 	kill -CONT "$inner"
 	has "$(cat "$W/status.out")" "\"pid\": $outer"
