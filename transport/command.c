@@ -174,9 +174,9 @@ static int serve_left(struct command *command)
 		snprintf(command->signal, sizeof(command->signal), "HUP");
 		send_signal(command);
 	}
-	/* An open under way has to be carried to its end: libssh2 has no other, and ssh(1) dies
+	/* What is under way has to be carried to its end: libssh2 has no other, and ssh(1) dies
 	 * when nobody is there to be answered. */
-	if ((command->state == COMMAND_OPENING && command->owner->opening == command) ||
+	if (command->owner->opening == command || command->owner->starting == command ||
 	    (command->state == COMMAND_STARTING && command->pipes))
 		return command->owner->carrier->open(command);
 	command->state = COMMAND_ENDED;

@@ -18,14 +18,23 @@ static int judge(struct command *command, int rc, const char *why)
 	return -1;
 }
 
+/* libssh2 opens one channel at a time; and when it reads the answer to another channel's request,
+ * it gives up on the one it waits for, so there is one of those, too. */
+static bool take_turn(struct command **turn, struct command *command)
+{
+	if (*turn && *turn != command)
+		return false;
+	*turn = command;
+	return true;
+}
+
 static int open_channel(struct command *command)
 {
 	struct commands *owner = command->owner;
 	int rc;
 
-	if (owner->opening && owner->opening != command)
+	if (!take_turn(&owner->opening, command))
 		return 0;
-	owner->opening = command;
 	command->channel = libssh2_channel_open_session(ssh_session(owner->connection));
 	rc = command->channel ? 0 : libssh2_session_last_errno(ssh_session(owner->connection));
 	if (rc == LIBSSH2_ERROR_EAGAIN)
@@ -62,14 +71,17 @@ static int start(struct command *command)
 
 static int channel_open(struct command *command)
 {
-	switch (command->state) {
-	case COMMAND_OPENING:
+	struct commands *owner = command->owner;
+	int moved;
+
+	if (command->state == COMMAND_OPENING)
 		return open_channel(command);
-	case COMMAND_PTY:
-		return ask_pty(command);
-	default:
-		return start(command);
-	}
+	if (!take_turn(&owner->starting, command))
+		return 0;
+	moved = command->state == COMMAND_PTY ? ask_pty(command) : start(command);
+	if (moved)
+		owner->starting = NULL;
+	return moved;
 }
 
 static ssize_t channel_read(struct command *command, bool errors, void *bytes, size_t size)

@@ -33,7 +33,7 @@ static void drop_session(struct commands *commands, const char *why)
 		return;
 	TAILQ_FOREACH (command, &commands->list, link)
 		(void)command_lost(command, why);
-	commands->opening = NULL;
+	commands->opening = commands->starting = NULL;
 	if (commands->connection)
 		ssh_close(commands->connection);
 	sshproc_master_free(commands->process);

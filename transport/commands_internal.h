@@ -111,8 +111,8 @@ struct commands {
 	bool process_ended;
 	bool used; /* the session has served a program before */
 	struct command_list list;
-	struct command *opening; /* libssh2 opens one channel at a time */
-	uint64_t idle_ms;	 /* since when there is none */
+	struct command *opening, *starting; /* whose turn it is (command_channel.c); or NULL */
+	uint64_t idle_ms;		    /* since when there is none */
 };
 
 /* command.c */
