@@ -47,17 +47,16 @@ struct folder {
 	uint64_t before_ms;  /* the folder's checked_ms before that */
 	uint32_t changing;   /* pending changes of names in it */
 	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
-	uint64_t
-	    unsaved_ms; /* fs/disk_listings.c: since when it has changed, while it is unsaved */
-	bool complete;	/* children holds every name */
-	bool ours;	/* made here, and nobody else was seen to make names in it */
-	bool lossy;	/* names were forgotten since the listing began */
-	bool queued;	/* stands in the walk's queue */
-	bool ahead;	/* listed ahead and not yet looked at */
-	bool refused;	/* the last listing was refused: names in it can still be looked up */
-	bool order_old; /* names came since it was sorted */
-	bool held;	/* fs/held.c: the kernel may keep its listing */
-	bool held_old;	/* and what it keeps may be wrong */
+	uint64_t unsaved_ms; /* fs/disk_listings.c: the last change, while it is unsaved */
+	bool complete;	     /* children holds every name */
+	bool ours;	     /* made here, and nobody else was seen to make names in it */
+	bool lossy;	     /* names were forgotten since the listing began */
+	bool queued;	     /* stands in the walk's queue */
+	bool ahead;	     /* listed ahead and not yet looked at */
+	bool refused;	     /* the last listing was refused: names in it can still be looked up */
+	bool order_old;	     /* names came since it was sorted */
+	bool held;	     /* fs/held.c: the kernel may keep its listing */
+	bool held_old;	     /* and what it keeps may be wrong */
 	uint8_t held_in;
 	bool unsaved;
 	TAILQ_ENTRY(folder) holding;

@@ -121,8 +121,6 @@ void writer_flush(struct content *content, void (*done)(void *arg, int err), voi
 bool writer_spooled(const struct content *content);
 /* The file has no name any more: what is not sent need not outlive the mount. */
 void writer_unspool(struct content *content);
-/* As content_drop. */
-void writer_drop(struct content *content);
 /* Sends all that is pending; what overlaps bytes in flight follows them. */
 void writer_push(struct content *content);
 /* Must a fetch of [from, to) wait for acknowledgements? The instance does not have these bytes yet.

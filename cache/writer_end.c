@@ -47,7 +47,7 @@ static void drop(struct content *content, struct extents *extents, int err)
 		extents_fini(extents);
 }
 
-void writer_drop(struct content *content)
+void content_drop(struct content *content)
 {
 	struct writer *w = &content->writer;
 
@@ -56,11 +56,6 @@ void writer_drop(struct content *content)
 	drop(content, &w->sent, 0);
 	w->error = 0;
 	writer_spool_told(content);
-}
-
-void content_drop(struct content *content)
-{
-	writer_drop(content);
 }
 
 void content_fail(struct content *content, int err)

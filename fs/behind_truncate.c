@@ -19,7 +19,7 @@ static bool may_write(struct fs *fs, const struct inode *inode)
 	const struct dentry *name = LIST_FIRST(&inode->names);
 	uint32_t uid = remote_uid(fs->remote);
 
-	return S_ISREG(inode->attr.mode) && name && !LIST_NEXT(name, same) &&
+	return S_ISREG(inode->attr.mode) && name && !names_shared(inode) &&
 	       inode->attr.nlink <= 1 && burst_ground(fs, name->parent, name->name) &&
 	       (!uid || (inode->attr.uid == uid && (inode->attr.mode & 0200)));
 }

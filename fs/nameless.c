@@ -14,10 +14,9 @@ static bool is_open(const struct openfile *open)
 bool nameless_hold(struct inode *inode, bool gone)
 {
 	struct openfile *open = inode->open;
-	const struct dentry *name = LIST_FIRST(&inode->names);
 
 	if (!open || !content_dirty(open->content) || is_open(open) ||
-	    (name && (gone || LIST_NEXT(name, same))))
+	    (gone ? !LIST_EMPTY(&inode->names) : names_shared(inode)))
 		return false;
 	content_hold(open->content, true);
 	return true;

@@ -52,9 +52,8 @@ bool openfile_dirty(const struct inode *inode)
 bool openfile_goes_first(const struct inode *inode)
 {
 	const struct openfile *open = inode->open;
-	const struct dentry *name = LIST_FIRST(&inode->names);
 
-	return open && content_dirty(open->content) && name && LIST_NEXT(name, same);
+	return open && content_dirty(open->content) && names_shared(inode);
 }
 
 bool openfile_no_path(void *arg, char *buf, size_t size)

@@ -191,7 +191,7 @@ static bool is_vouched(struct fs *fs, const struct inode *inode)
 			return false;
 		if (inode == names_root(fs->names))
 			return true;
-	} else if (!dentry || LIST_NEXT(dentry, same) ||
+	} else if (!dentry || names_shared(inode) ||
 		   (S_ISREG(inode->attr.mode) && inode->attr.nlink != 1)) {
 		return false;
 	}

@@ -93,9 +93,14 @@ def leads_to(path, identity):
     return (s.st_dev, s.st_ino) == identity
 
 
-def forget(wd):
+def unname(wd):
     number = watches.pop(wd)[0]
     numbers.pop(number, None)
+    return number
+
+
+def forget(wd):
+    number = unname(wd)
     libc.inotify_rm_watch(notify, wd)
     return number
 
@@ -111,9 +116,7 @@ def add(number, wanted, path):
         if wd in watches:
             if watches[wd][1] != path and leads_to(watches[wd][1], watches[wd][2]):
                 return write(ADDED, number, struct.pack('>I', errno.EEXIST))
-            old = watches.pop(wd)[0]  # it has moved, which nobody has told yet
-            numbers.pop(old, None)
-            write(GONE, old)
+            write(GONE, unname(wd))  # it has moved, which nobody has told yet
         s = os.lstat(path)
         watches[wd], numbers[number] = [number, path, (s.st_dev, s.st_ino), None, 0], wd
         count, total, stamp = digest(path) if wanted else (0, 0, None)
