@@ -80,23 +80,14 @@ in_no_order() { # FOLDER THERE
 	END
 }
 # At first no more is fetched than is read; the rest is opened without asking.
-shuffled() {
+shuffled() { # NAME FOLDERS FILES-IN-EACH LEAST
 	local before used
-	make_tree "$REMOTE/shuffled" 1 600
-	seen "$MNT/shuffled"
+	make_tree "$REMOTE/$1" "$2" "$3"
+	seen "$MNT/$1"
 	before=$(figure files_read_ahead_used)
-	in_no_order "$MNT/shuffled" "$REMOTE/shuffled"
+	in_no_order "$MNT/$1" "$REMOTE/$1"
 	used=$(($(figure files_read_ahead_used) - before))
-	ge "$used" 360 "of 600 files, opened without asking"
-}
-scattered() {
-	local before used
-	make_tree "$REMOTE/scattered" 30 20
-	seen "$MNT/scattered"
-	before=$(figure files_read_ahead_used)
-	in_no_order "$MNT/scattered" "$REMOTE/scattered"
-	used=$(($(figure files_read_ahead_used) - before))
-	ge "$used" 300 "of 600 files in 30 folders, opened without asking"
+	ge "$used" "$4" "of $(($2 * $3)) files, opened without asking"
 }
 stops() {
 	local before
@@ -149,8 +140,8 @@ check "cp -r reads ahead, across folders" copy_tree
 check "grep -r of what is cached checks ahead" grep_tree
 check "tar reads ahead" tar_tree
 check "a folder read by name is read ahead" by_name
-check "a folder read in no order, by several threads" shuffled
-check "a tree read in no order, by several threads" scattered
+check "a folder read in no order, by several threads" shuffled one 1 600 360
+check "a tree read in no order, by several threads" shuffled many 30 20 300
 check "a program that stops is not read ahead of any further" stops
 check "what was read ahead and then changed is read again" changed_since
 check "what stays open is opened on the server" kept_open
