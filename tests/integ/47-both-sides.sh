@@ -23,9 +23,10 @@ for watch in auto no; do
 	run_py "$TESTS/integ/both_sides.py"
 	again
 	kills "${BOTH_SECONDS%.*}" >"$W/kills.out" 2>&1 &
+	killer=$! # run_py starts programs of its own
 	echo "# watch=$watch, with kills"
 	BOTH_KILLS=1 run_py "$TESTS/integ/both_sides.py"
-	wait $! || not_ok "the mount takes the place of the one killed" "$W/kills.out"
+	wait "$killer" || not_ok "the mount takes the place of the one killed" "$W/kills.out"
 	umount_fs
 done
 finish
