@@ -41,6 +41,7 @@ struct daemon {
 	enum { CONNECTING, MOUNTED, DRAINING, GONE } state;
 	struct disk_mount *offline; /* what it came up with without the instance */
 	bool late;		    /* what was under way did not come to its end */
+	bool threads_left;	    /* which use the profile */
 	int code;
 };
 
@@ -78,7 +79,8 @@ static void leave(struct daemon *daemon)
 	spooling_quiet(&daemon->fs);
 	for (i = 0; i < 3; i++)
 		uv_close((uv_handle_t *)&daemon->signals[i], NULL);
-	commands_free(daemon->fs.commands);
+	if (!commands_free(daemon->fs.commands))
+		daemon->threads_left = true;
 	daemon->fs.commands = NULL;
 	forwards_free(daemon->fs.forwards);
 	daemon->fs.forwards = NULL;
@@ -437,7 +439,7 @@ static void free_caches(struct fs *fs, bool late)
 	disk_end(fs);
 }
 
-int daemon_run(const struct daemon_options *options)
+int daemon_run(const struct daemon_options *options, bool *threads_left)
 {
 	static struct daemon daemon; /* outlives a thread that would not end in time */
 	int err;
@@ -452,7 +454,8 @@ int daemon_run(const struct daemon_options *options)
 		return EXIT_SYSTEM;
 	}
 	uv_run(&daemon.loop, UV_RUN_DEFAULT);
-	session_join_all(LEAVE_TIMEOUT_MS);
+	if (session_join_all(LEAVE_TIMEOUT_MS))
+		daemon.threads_left = true;
 	if (!daemon.late)
 		behind_stop(&daemon.fs);
 	failures_free(&daemon.fs);
@@ -465,5 +468,6 @@ int daemon_run(const struct daemon_options *options)
 	free(daemon.offline);
 	free(daemon.fs.mountpoint);
 	uv_loop_close(&daemon.loop);
+	*threads_left = daemon.threads_left;
 	return daemon.code;
 }

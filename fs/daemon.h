@@ -36,7 +36,8 @@ struct daemon_options {
 	void *arg;
 };
 
-/* Returns one of the exit codes. */
-int daemon_run(const struct daemon_options *options);
+/* Returns one of the exit codes. *threads_left: threads that could not be ended in time still use
+ * the profile, which must stay; the process should end now. */
+int daemon_run(const struct daemon_options *options, bool *threads_left);
 
 #endif

@@ -380,23 +380,24 @@ static void free_list(struct command_list *list)
 	}
 }
 
-void commands_free(struct commands *commands)
+bool commands_free(struct commands *commands)
 {
 	struct timespec until;
 
 	if (!commands)
-		return;
+		return true;
 	atomic_store(&commands->stop, true);
 	ssh_cancel_set(&commands->cancel);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += LEAVE_SECONDS;
 	if (commands->threaded && pthread_timedjoin_np(commands->thread, NULL, &until)) {
 		pthread_detach(commands->thread); /* it may still use all this */
-		return;
+		return false;
 	}
 	free_list(&commands->list);
 	free_list(&commands->incoming);
 	pthread_mutex_destroy(&commands->lock);
 	ssh_cancel_fini(&commands->cancel);
 	free(commands);
+	return true;
 }

@@ -49,7 +49,8 @@ int commands_new(struct commands **out, const struct ssh_target *target);
 int commands_add(struct commands *commands, int fd);
 /* Programs that run now. */
 unsigned commands_count(struct commands *commands);
-/* Ends the thread and all clients, and waits for it (at most two seconds). NULL is allowed. */
-void commands_free(struct commands *commands);
+/* Ends the thread and all clients, and waits for it (at most two seconds); false when it still
+ * runs, and uses the target's profile. NULL is allowed. */
+bool commands_free(struct commands *commands);
 
 #endif

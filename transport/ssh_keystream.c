@@ -21,9 +21,13 @@ typedef void free_function(EVP_CIPHER_CTX *);
 static cipher_function *openssl_cipher;
 static free_function *openssl_free;
 
-/* Before main, so that no call has to ask whether it was done. */
+/*
+ * Before main, so that no call has to ask whether it was done, and none comes first: OpenSSL would
+ * put its tables away at exit(3), while a thread that could not be ended in time still uses them.
+ */
 __attribute__((constructor)) static void find_openssl(void)
 {
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 	*(void **)&openssl_cipher = dlsym(RTLD_NEXT, "EVP_Cipher");
 	*(void **)&openssl_free = dlsym(RTLD_NEXT, "EVP_CIPHER_CTX_free");
 }

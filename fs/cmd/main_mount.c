@@ -88,14 +88,14 @@ static int wait_for(pid_t child, int fd)
 	return EXIT_SYSTEM;
 }
 
-static int run(const struct daemon_options *options, bool foreground)
+static int run(const struct daemon_options *options, bool foreground, bool *threads_left)
 {
 	struct daemon_options detached = *options;
 	int fds[2];
 	pid_t child;
 
 	if (foreground)
-		return daemon_run(options);
+		return daemon_run(options, threads_left);
 	if (pipe2(fds, O_CLOEXEC)) {
 		fprintf(stderr, "mount.vastfs: pipe: %s\n", strerror(errno));
 		return EXIT_SYSTEM;
@@ -116,7 +116,7 @@ static int run(const struct daemon_options *options, bool foreground)
 	close(fds[0]);
 	tell_fd = fds[1];
 	detached.mounted = go_background;
-	return daemon_run(&detached);
+	return daemon_run(&detached, threads_left);
 }
 
 static void set_level(const struct cmdline *cmdline)
@@ -132,8 +132,9 @@ static void set_level(const struct cmdline *cmdline)
 static int mount_it(const struct cmdline *cmdline)
 {
 	struct daemon_options options = {0};
-	struct profile *profile = NULL;
+	static struct profile *profile; /* outlives a thread that would not end in time */
 	struct conf_error error = {.text = ""};
+	bool threads_left = false;
 	char *mountpoint = NULL;
 	int code = EXIT_USAGE;
 
@@ -155,10 +156,11 @@ static int mount_it(const struct cmdline *cmdline)
 		askpass_use(options.ask);
 		if (isatty(STDERR_FILENO))
 			options.progress = show_progress;
-		code = run(&options, cmdline->foreground || cmdline->debug);
+		code = run(&options, cmdline->foreground || cmdline->debug, &threads_left);
 	}
 	free(mountpoint);
-	profile_free(profile);
+	if (!threads_left)
+		profile_free(profile);
 	return code;
 }
 

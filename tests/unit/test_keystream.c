@@ -7,8 +7,12 @@
 #include "transport/ssh_keystream.h"
 #include <cmocka.h>
 #include <openssl/evp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define SIZE 50000
 
@@ -99,9 +103,65 @@ static void test_contexts_do_not_mix(void **state)
 		check(i & 1 ? EVP_aes_128_ctr() : EVP_aes_256_ctr(), blocks, 1);
 }
 
+/* --- the end of the process --- */
+
+#define TURNS 200
+
+static atomic_uint turns; /* of the thread that outlives main */
+
+static void *worker_main(void *arg)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+
+	for (;;) {
+		unsigned len = sizeof(digest);
+		EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
+
+		if (!md || !EVP_Digest("x", 1, digest, &len, md, NULL))
+			_exit(3);
+		EVP_MD_free(md);
+		atomic_fetch_add(&turns, 1);
+	}
+	return arg;
+}
+
+static void wait_for_turns(unsigned more)
+{
+	unsigned from = atomic_load(&turns);
+
+	while (atomic_load(&turns) - from < more)
+		usleep(1000); /* sleep: until the thread has come that far */
+}
+
+/* The first to be registered is the last to run. */
+static void worker_goes_on(void)
+{
+	wait_for_turns(TURNS);
+	_exit(0);
+}
+
+static void test_exit_beside_a_thread(void **state)
+{
+	pthread_t thread;
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		if (atexit(worker_goes_on) || pthread_create(&thread, NULL, worker_main, NULL))
+			_exit(2);
+		wait_for_turns(TURNS);
+		exit(1);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_exit_beside_a_thread), /* first: OpenSSL was not used before */
 	    cmocka_unit_test(test_ctr),
 	    cmocka_unit_test(test_others_pass_through),
 	    cmocka_unit_test(test_contexts_do_not_mix),
