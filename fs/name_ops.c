@@ -315,6 +315,18 @@ static bool may_remove(const struct change *change)
 			     : !dentry->inode->folder && !openfile_goes_first(dentry->inode);
 }
 
+/* What is removed must still be what programs saw here. */
+static void note_unsettled(struct change *change)
+{
+	const struct dentry *dentry =
+	    names_find(change->request.fs->names, change->folder, change->name);
+
+	if (!dentry || !dentry->inode || !dentry->pending)
+		return;
+	change->turn.unsettled = dentry->inode;
+	request_pin(&change->request, dentry->inode);
+}
+
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, bool rmdir)
 {
 	struct change *change = change_new(req, parent, name, rmdir ? "rmdir" : "unlink");
@@ -322,11 +334,13 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, boo
 	if (!change)
 		return;
 	change->rmdir = rmdir;
-	if (may_remove(change))
+	if (may_remove(change)) {
 		request_end(&change->request,
 		    behind_remove(change->request.fs, change->folder, name, rmdir));
-	else
+	} else {
+		note_unsettled(change);
 		change_alone(change, go_remove, rmdir);
+	}
 }
 
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)

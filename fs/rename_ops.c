@@ -214,6 +214,8 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	change->inode = dentry ? dentry->inode : NULL;
 	if (change->inode)
 		request_pin(&change->request, change->inode);
+	if (change->inode && dentry->pending)
+		change->turn.unsettled = change->inode;
 	if (may_rename(change)) {
 		request_end(&change->request, rename_behind(change));
 		return;

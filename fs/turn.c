@@ -55,6 +55,17 @@ void turn_land(struct turn *turn)
 		land(names, turn->to_inode, turn->to_name, turn->to_flying);
 }
 
+/* The change by which the name led there was not done. */
+static bool is_lost(const struct turn *turn)
+{
+	const struct dentry *dentry;
+
+	if (!turn->unsettled)
+		return false;
+	dentry = names_find(turn->request->fs->names, turn->inode, turn->name);
+	return !dentry || dentry->inode != turn->unsettled;
+}
+
 static void look(void *arg, int err)
 {
 	struct turn *turn = arg;
@@ -63,6 +74,8 @@ static void look(void *arg, int err)
 
 	if (!err && !turn->request->fuse)
 		err = -EINTR;
+	if (!err && is_lost(turn))
+		err = -ESTALE;
 	if (!err)
 		err = path_of(fs, turn->inode, turn->name, turn->path, sizeof(turn->path));
 	if (!err && turn->to_inode)

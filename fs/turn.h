@@ -15,6 +15,9 @@ struct turn {
 	/* A name in a folder, or the inode itself (name NULL); the second may be missing. */
 	struct inode *inode, *to_inode;
 	const char *name, *to_name;
+	/* What the name leads to by a change that the instance does not have yet, pinned by the
+	 * caller; or NULL. If that fails the turn does too: something else may stand there. */
+	struct inode *unsettled;
 	bool waited; /* for all */
 	/* err: of the paths (-ESTALE: no name leads there any more), or -EINTR when the request was
 	 * answered meanwhile (a signal, the timeout): then nothing is to be done. */

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import MNT, REMOTE, W, clean, eq, get, m, put, raises, run, synced, test
 
@@ -444,6 +445,21 @@ def open_taken(top):
     raise AssertionError("no burst lasts")
 
 
+def taken_by_file(top):
+    """TOP/d/taken, a link made in a burst that does not know of the file of that name there. It is on its way yet."""
+    for _ in range(10):
+        clean(top)
+        os.mkdir(m(top, "d"))
+        burst(m(top, "d"))
+        put(there(top, "d", "taken"), b"theirs")
+        try:
+            os.symlink("ours", m(top, "d", "taken"))
+            return m(top, "d", "taken")
+        except FileExistsError:  # as above
+            continue
+    raise AssertionError("no burst lasts")
+
+
 def late():
     @test("what fails late is named, takes what depends on it along, and makes the next sync fail")
     def _():
@@ -481,6 +497,23 @@ def late():
         except OSError:
             pass
         synced()
+
+
+    @test("what waits for a file that then can't be made leaves alone what stands there instead")
+    def _():
+        for top, what in (("moves", os.rename), ("goes", lambda path, _: os.unlink(path))):
+            with far_away(300):
+                path = taken_by_file(top)
+                # from a thread that is in no burst: it waits for its turn
+                with ThreadPoolExecutor(1) as other:
+                    error = other.submit(what, path, path + "2").exception()
+            eq(getattr(error, "errno", error), errno.ENOENT)
+            eq(get(there(top, "d", "taken")), b"theirs")
+            assert not os.path.exists(there(top, "d", "taken2"))
+            with contextlib.suppress(OSError):
+                synced()
+            synced()
+            eq(get(m(top, "d", "taken")), b"theirs")
 
 
 def broken():
