@@ -76,6 +76,16 @@ void attr_update_after_write(struct attr *attr, const struct attr_report *report
 	attr_update(attr, report);
 }
 
+void attr_made(struct attr *attr, uint32_t atime, uint32_t mtime)
+{
+	attr->atime_there = atime;
+	attr->mtime_there = mtime;
+	if (!near(atime, attr->atime))
+		attr->atime = whole(atime);
+	if (!near(mtime, attr->mtime))
+		attr->mtime = whole(mtime);
+}
+
 void attr_touch_content(struct attr *attr, struct timespec now)
 {
 	attr->mtime = now;

@@ -49,6 +49,10 @@ bool attr_update(struct attr *attr, const struct attr_report *report);
  */
 void attr_update_after_write(struct attr *attr, const struct attr_report *report);
 
+/* Takes over what the instance says of the times of what was made here: those shown stay, as above.
+ */
+void attr_made(struct attr *attr, uint32_t atime, uint32_t mtime);
+
 /* A local change: content (mtime and ctime) or attributes (ctime only) changed at `now`. */
 void attr_touch_content(struct attr *attr, struct timespec now);
 void attr_touch_change(struct attr *attr, struct timespec now);

@@ -297,6 +297,6 @@ void behind_ended_names(struct behind *behind, int err)
 		inode->attr.uid = behind->seen.uid;
 		inode->attr.gid = behind->seen.gid;
 	}
-	inode->attr.mtime_there = behind->seen.mtime;
+	attr_made(&inode->attr, behind->seen.atime, behind->seen.mtime);
 	inode->checked_ms = behind->sent_ms;
 }

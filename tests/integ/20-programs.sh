@@ -19,6 +19,7 @@ make_tree() { # FOLDER: 40 folders of 15 small files, some links, modes and time
 		        os.chmod(name, (0o644, 0o600, 0o755)[f % 3])
 		        os.utime(name, (1.5e9 + f, 1.5e9 + d))
 		    os.symlink("file 0.txt", os.path.join(path, "link"))
+		    os.utime(os.path.join(path, "link"), (1.4e9, 1.4e9 + d), follow_symlinks=False)
 		os.link(os.path.join(top, "d0/e0/file 1.txt"), os.path.join(top, "d0/hard"))
 	END
 }

@@ -145,6 +145,26 @@ static void test_own_write_keeps_its_time(void **state)
 	}
 }
 
+static void test_made_tells_the_time_there(void **state)
+{
+	static const uint32_t there[] = {59, 60, 62, 63, 1000};
+	struct attr attr;
+	size_t i;
+
+	for (i = 0; i < sizeof(there) / sizeof(there[0]); i++) {
+		bool near = there[i] <= 62;
+
+		attr_init(&attr, &first);
+		attr.atime = attr.mtime = (struct timespec){.tv_sec = 60, .tv_nsec = 5};
+		attr_made(&attr, there[i], there[i]);
+		assert_int_equal(attr.mtime_there, there[i]);
+		assert_int_equal(attr.atime_there, there[i]);
+		assert_int_equal(attr.mtime.tv_sec, near ? 60 : there[i]);
+		assert_int_equal(attr.mtime.tv_nsec, near ? 5 : 0);
+		assert_int_equal(attr.atime.tv_sec, near ? 60 : there[i]);
+	}
+}
+
 static void test_touch(void **state)
 {
 	struct attr attr;
@@ -220,6 +240,7 @@ int main(void)
 	    cmocka_unit_test(test_folder_size_is_no_version),
 	    cmocka_unit_test(test_nanoseconds_stay),
 	    cmocka_unit_test(test_own_write_keeps_its_time),
+	    cmocka_unit_test(test_made_tells_the_time_there),
 	    cmocka_unit_test(test_touch),
 	    cmocka_unit_test(test_own_name_keeps_its_time),
 	    cmocka_unit_test(test_lifetime),
