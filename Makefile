@@ -98,11 +98,13 @@ bench: all tools
 
 # --- install -------------------------------------------------------------
 
-# mount(8) looks for helpers in /sbin only, whatever PREFIX is; with PREFIX=/usr that may be one folder.
+# Users have no sbin in their PATH. mount(8) looks for helpers in /sbin only, whatever PREFIX is; these may be one folder.
 install: all
-	install -D -m 755 $B/mount.vastfs $(DESTDIR)$(PREFIX)/sbin/mount.vastfs
+	install -D -m 755 $B/mount.vastfs $(DESTDIR)$(PREFIX)/bin/mount.vastfs
 	install -D -m 755 $B/vastfs $(DESTDIR)$(PREFIX)/bin/vastfs
-	install -d $(DESTDIR)/sbin
+	install -d $(DESTDIR)/sbin $(DESTDIR)$(PREFIX)/sbin
+	[ $(DESTDIR)$(PREFIX)/bin -ef $(DESTDIR)$(PREFIX)/sbin ] || \
+		ln -sfr $(DESTDIR)$(PREFIX)/bin/mount.vastfs $(DESTDIR)$(PREFIX)/sbin/mount.vastfs
 	[ $(DESTDIR)/sbin -ef $(DESTDIR)$(PREFIX)/sbin ] || \
 		ln -sfr $(DESTDIR)$(PREFIX)/sbin/mount.vastfs $(DESTDIR)/sbin/mount.vastfs
 	install -D -m 644 doc/mount.vastfs.8 $(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8
@@ -119,7 +121,7 @@ install: all
 	chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/user/vastfs@.service'
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/mount.vastfs $(DESTDIR)$(PREFIX)/bin/vastfs \
+	rm -f $(DESTDIR)$(PREFIX)/sbin/mount.vastfs $(DESTDIR)$(PREFIX)/bin/mount.vastfs $(DESTDIR)$(PREFIX)/bin/vastfs \
 		$(DESTDIR)/sbin/mount.vastfs \
 		$(DESTDIR)$(PREFIX)/share/man/man8/mount.vastfs.8 \
 		$(DESTDIR)$(PREFIX)/share/man/man1/vastfs.1 \

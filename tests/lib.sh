@@ -501,6 +501,8 @@ umount_all() {
 cleanup() {
 	local status=$? pid child
 	[[ -n $W ]] || return
+	# all of it, also in a script that ends at its first error
+	set +e
 	umount_all
 	for pid in $(cat "$W/pids" 2>/dev/null); do
 		for child in $(descendants "$pid") "$pid"; do kill -KILL "$child" 2>/dev/null; done

@@ -85,6 +85,12 @@ static bool make_message(struct forward_link *link, struct forward_conn *conn)
 
 /* --- one open ------------------------------------------------------------------ */
 
+/* The server's words do not tell a name without an address from a port without a program. */
+static bool is_name(const struct forward_spec *spec, const char *host)
+{
+	return !spec->socket_path && host[strspn(host, "0123456789abcdefABCDEF:.")];
+}
+
 void forward_far_failed(struct forward_conn *conn, int error, const char *why)
 {
 	struct forward *forward = conn->forward;
@@ -108,9 +114,10 @@ void forward_far_failed(struct forward_conn *conn, int error, const char *why)
 		    target);
 	else if (strstr(why, "connect failed"))
 		forward_warn(forward, TROUBLE_FAR,
-		    "closed a connection: nobody listens on %s on the instance; start the program "
-		    "there, or correct the forward",
-		    target);
+		    "closed a connection: nobody listens on %s on the instance%s; start the "
+		    "program there, or correct the forward",
+		    target,
+		    is_name(spec, forward_conn_host(conn)) ? ", or it knows no such name" : "");
 	else
 		forward_warn(forward, TROUBLE_FAR, "closed a connection to %s: %s", target, why);
 }

@@ -3,18 +3,32 @@
 #include "conf/profile.h"
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void print(const char *key, const char *value)
 {
-	printf("%-13s= %s\n", key, value);
+	printf("%-14s = %s\n", key, value);
 }
 
 static void print_number(const char *key, unsigned value)
 {
-	printf("%-13s= %u\n", key, value);
+	printf("%-14s = %u\n", key, value);
+}
+
+/* The word for an enum's value, from the table of keys. */
+static void print_choice(const char *name, unsigned value)
+{
+	const struct profile_key *key = profile_keys();
+	const char *word;
+
+	while (strcmp(key->name, name) != 0)
+		key++;
+	for (word = key->choices; value; value--)
+		word += strcspn(word, "|") + 1;
+	printf("%-14s = %.*s\n", name, (int)strcspn(word, "|"), word);
 }
 
 static void print_keys(const struct profile *p)
@@ -27,13 +41,26 @@ static void print_keys(const struct profile *p)
 		puts("; and the keys of ssh-agent");
 }
 
-static void print_profile(const struct profile *p)
+static void print_caches(const struct profile *p)
 {
-	static const char *const policies[] = {"ask", "accept-new", "strict"};
-	static const char *const resolves[] = {"auto", "direct", "proxy", "off"};
+	if (p->cache_dir)
+		print("cache_dir", p->cache_dir);
+	else
+		puts("; cache_dir: ~/.cache/vastfs");
+	if (p->cache_size == UINT64_MAX)
+		puts("; cache_size: 10G, or a tenth of the free space");
+	else
+		printf("%-14s = %" PRIu64 "\n", "cache_size", p->cache_size);
+	if (p->spool_size_given)
+		print_number("spool_size", p->spool_size);
+	else
+		puts("; spool_size: 4096, or a tenth of the free space");
+}
+
+static void print_connection(const struct profile *p)
+{
 	char text[256];
 
-	printf("[%s]\n", p->id);
 	if (p->host_known) {
 		print("host", p->host);
 		print_number("port", p->port);
@@ -49,17 +76,27 @@ static void print_profile(const struct profile *p)
 	for (size_t i = 0; i < p->n_forwards; i++)
 		printf("; forward: %s\n", forward_spec_print(&p->forwards[i], text, sizeof(text)));
 	print("known_hosts", p->known_hosts);
-	print("host_key", policies[p->host_key]);
+	print_choice("host_key", p->host_key);
+	print_choice("transport", p->transport);
+	for (size_t i = 0; i < p->n_ssh_options; i++)
+		print("ssh_option", p->ssh_options[i]);
 	print_number("connections", p->connections);
+}
+
+static void print_profile(const struct profile *p)
+{
+	printf("[%s]\n", p->id);
+	print_connection(p);
 	print_number("timeout", p->timeout);
 	print_number("attr_timeout", p->attr_timeout);
-	if (p->spool_size_given)
-		print_number("spool_size", p->spool_size);
-	else
-		puts("; spool_size: 4096, or a tenth of the free space");
-	print("symlinks", p->symlinks == SYMLINKS_RAW ? "raw" : "inside");
-	print("resolve", resolves[p->resolve]);
-	print("idmap", p->idmap == IDMAP_NONE ? "none" : "user");
+	print_number("lag", p->lag);
+	print_caches(p);
+	print_choice("symlinks", p->symlinks);
+	print_choice("idmap", p->idmap);
+	print_choice("readahead_dirs", p->readahead_dirs);
+	print_choice("watch", p->watch);
+	print_choice("resolve", p->resolve);
+	print("api_url", p->api_url);
 }
 
 static void print_mounts(const char *id)

@@ -4,6 +4,7 @@
 #include "fs/cmd/stale.h"
 #include "fs/cmd/unsent.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -14,41 +15,66 @@
 #define BUSY_TRIES 10
 #define BUSY_PAUSE_US 50000
 
-/* Runs fusermount3 -u, for users who may not call umount(2). */
-static int fusermount(const char *mountpoint, bool quiet)
+/* Its first line of complaint, without its name; "" when it said nothing. */
+static void read_complaint(int fd, char *text, size_t size)
 {
-	pid_t child = fork();
-	int result;
+	static const char name[] = "fusermount3: ";
+	ssize_t n, len = 0;
 
-	if (child == 0) {
-		if (quiet && !freopen("/dev/null", "w", stderr))
-			_exit(127);
-		execlp("fusermount3", "fusermount3", "-u", "--", mountpoint, (char *)NULL);
-		fprintf(stderr, "vastfs umount: fusermount3: %s; install the package fuse3\n",
-		    strerror(errno));
-		_exit(127);
-	}
-	if (child < 0 || waitpid(child, &result, 0) < 0)
-		return -errno;
-	return WIFEXITED(result) && WEXITSTATUS(result) == 0 ? 0 : -EBUSY;
+	while (len < (ssize_t)size - 1 && (n = read(fd, text + len, size - 1 - (size_t)len)) > 0)
+		len += n;
+	text[len] = 0;
+	text[strcspn(text, "\n")] = 0;
+	if (!strncmp(text, name, sizeof(name) - 1))
+		memmove(text, text + sizeof(name) - 1, strlen(text) - sizeof(name) + 2);
 }
 
-static int unmount_once(const char *mountpoint, bool quiet)
+/* Runs fusermount3 -u, for users who may not call umount(2). */
+static int fusermount(const char *mountpoint, struct conf_error *error)
+{
+	char text[256];
+	int result, ends[2];
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	child = fork();
+	if (child == 0) {
+		dup2(ends[1], STDERR_FILENO);
+		execlp("fusermount3", "fusermount3", "-u", "--", mountpoint, (char *)NULL);
+		dprintf(STDERR_FILENO, "%s; install the package fuse3\n", strerror(errno));
+		_exit(127);
+	}
+	close(ends[1]);
+	read_complaint(ends[0], text, sizeof(text));
+	close(ends[0]);
+	if (child < 0 || waitpid(child, &result, 0) < 0)
+		return -errno;
+	if (WIFEXITED(result) && WEXITSTATUS(result) == 0)
+		return 0;
+	if (strcasestr(text, "busy"))
+		return -EBUSY;
+	return conf_fail(error, EPERM, "%s: fusermount3: %s%s", mountpoint, text,
+	    strstr(text, "/etc/mtab") ? "; as root: ln -s /proc/self/mounts /etc/mtab" : "");
+}
+
+static int unmount_once(const char *mountpoint, struct conf_error *error)
 {
 	int err = umount2(mountpoint, UMOUNT_NOFOLLOW) ? -errno : 0;
 
-	return err == -EPERM ? fusermount(mountpoint, quiet) : err;
+	return err == -EPERM ? fusermount(mountpoint, error) : err;
 }
 
 static int unmount(const char *mountpoint, struct conf_error *error)
 {
 	int err = -EBUSY;
 
+	error->text[0] = 0;
 	/* The kernel lets go of a file a moment after its last close. */
 	for (int tries = BUSY_TRIES; err == -EBUSY && tries; tries--) {
 		if (tries < BUSY_TRIES)
 			usleep(BUSY_PAUSE_US);
-		err = unmount_once(mountpoint, tries > 1);
+		err = unmount_once(mountpoint, error);
 	}
 	if (err == -EBUSY)
 		return conf_fail(error, EBUSY,
@@ -60,9 +86,9 @@ static int unmount(const char *mountpoint, struct conf_error *error)
 		    "%s is not mounted any more; its daemon ends with the last program that has a "
 		    "file of it open",
 		    mountpoint);
-	if (err)
+	if (err && !error->text[0])
 		return conf_fail(error, -err, "%s: %s", mountpoint, strerror(-err));
-	return 0;
+	return err;
 }
 
 static int umount_mount(const struct client_mount *mount, struct conf_error *error)

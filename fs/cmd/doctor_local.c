@@ -230,6 +230,10 @@ void doctor_local(struct doctor *doctor)
 		doctor_fail(doctor, "fusermount3",
 		    "it is not set-user-ID root, so that you can't mount",
 		    "Install it anew: sudo apt-get install --reinstall fuse3");
+	else if (geteuid() != 0 && access("/etc/mtab", R_OK))
+		doctor_fail(doctor, "fusermount3",
+		    "it can't unmount for you: there is no /etc/mtab for it to read",
+		    "As root: ln -s /proc/self/mounts /etc/mtab");
 	else
 		doctor_ok("fusermount3", "%s", program);
 	if (geteuid() != 0 && !allows_others())

@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 		printf("vastfs %s\n", VASTFS_VERSION);
 		return 0;
 	}
-	if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
 		print_usage(stdout);
 		return 0;
 	}

@@ -90,6 +90,8 @@ information() {
 	for key in host port user key path forward known_hosts host_key connections timeout attr_timeout; do
 		has "$OUT" "$key="
 	done
+	rc_is 0 "$BUILD/vastfs" help
+	has "$OUT" "vastfs umount"
 }
 config_places() {
 	cp "$INI" "$W/other.ini"
@@ -194,7 +196,8 @@ one_connection() {
 }
 installed() {
 	make -s -C "$ROOT" install "B=$BUILD" DESTDIR="$W/dest" PREFIX=/usr
-	[[ -x $W/dest/usr/bin/vastfs && -x $W/dest/usr/sbin/mount.vastfs ]]
+	[[ -x $W/dest/usr/bin/vastfs && -x $W/dest/usr/bin/mount.vastfs ]]
+	"$W/dest/usr/bin/mount.vastfs" -V
 	"$W/dest/usr/sbin/mount.vastfs" -V
 	eq "$(readlink -f "$W/dest/sbin/mount.vastfs")" "$(readlink -f "$W/dest/usr/sbin/mount.vastfs" || true)" "the helper of mount(8)" ||
 		eq "$(readlink "$W/dest/sbin/mount.vastfs")" /usr/sbin/mount.vastfs
@@ -209,6 +212,7 @@ with_mount_8() {
 		mount -t tmpfs none "$1/work"
 		mkdir "$1/work/u" "$1/work/w"
 		mount -t overlay none -o "lowerdir=$target,upperdir=$1/work/u,workdir=$1/work/w" "$target"
+		rm -f "$target/mount.vastfs"
 		cp "$3/mount.vastfs" "$target/mount.vastfs"
 		mount -t vastfs gpu "$2" -o "rw,noatime,config=$4"
 		findmnt -n -o FSTYPE "$2" | grep -qx fuse.vastfs
@@ -232,7 +236,11 @@ check "-o wins over the section, the section over [defaults]" precedence
 check "without a profile: user@host:/path, and -o host=" without_profile
 check "a folder behind the id" folder_in_id
 if [[ $(id -u) == 0 ]]; then
-	check "without path and /workspace: the login folder" login_folder
+	if [[ -e /workspace ]]; then
+		skip "without path and /workspace: the login folder" "this machine has a /workspace"
+	else
+		check "without path and /workspace: the login folder" login_folder
+	fi
 	check "idmap=none, uid=, gid= and umask=" idmap_none
 fi
 check "options of mount(8) and fstab" mount_options

@@ -20,8 +20,11 @@ from_console() {
 	rc_is 0 "$V" list
 	has_re "$OUT" "12345678 +$(id -un)@127.0.0.1:$SSHD_PORT +$MNT"
 	rc_is 0 "$V" show 12345678
-	has "$OUT" "port         = $SSHD_PORT"
+	has_re "$OUT" "port += $SSHD_PORT"
 	has "$OUT" "mounted on $MNT"
+	for key in $(sed -nE 's/^ *FILE_KEY\("([a-z_]+)".*/\1/p' "$ROOT/conf/profile_keys.c"); do
+		has_re "$OUT" $'\n'"(; )?$key( |:)"
+	done
 	umount_fs
 }
 keeps_file() {

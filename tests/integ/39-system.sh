@@ -130,6 +130,7 @@ package() {
 		/usr/bin/vastfs umount "$2"
 		dpkg -r vastfs
 		! test -e /usr/sbin/mount.vastfs
+		! test -e /usr/bin/mount.vastfs
 	' - "$W" "$MNT" "$INI"
 }
 
