@@ -99,6 +99,8 @@ bench: all tools
 # --- install -------------------------------------------------------------
 
 # Users have no sbin in their PATH. mount(8) looks for helpers in /sbin only, whatever PREFIX is; these may be one folder.
+# Where zsh looks: Debian's folder for packages, or the one for what is installed by hand.
+ZSH_FOLDER := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 install: all
 	install -D -m 755 $B/mount.vastfs $(DESTDIR)$(PREFIX)/bin/mount.vastfs
 	install -D -m 755 $B/vastfs $(DESTDIR)$(PREFIX)/bin/vastfs
@@ -112,7 +114,7 @@ install: all
 	install -D -m 644 doc/vastfs.ini.5 $(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5
 	install -D -m 644 scripts/completions/vastfs.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vastfs
 	ln -sf vastfs $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mount.vastfs
-	install -D -m 644 scripts/completions/_vastfs $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_vastfs
+	install -D -m 644 scripts/completions/_vastfs $(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_FOLDER)/_vastfs
 	install -D -m 644 scripts/completions/vastfs.fish \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vastfs.fish
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/user
@@ -128,7 +130,7 @@ uninstall:
 		$(DESTDIR)$(PREFIX)/share/man/man5/vastfs.ini.5 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vastfs \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/mount.vastfs \
-		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_vastfs \
+		$(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_FOLDER)/_vastfs \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vastfs.fish \
 		'$(DESTDIR)$(PREFIX)/lib/systemd/user/vastfs@.service'
 

@@ -27,6 +27,20 @@ static int list(const json_t *status)
 	return 0;
 }
 
+/* Is there something of that path, or, for NULL, anything, that could not be sent? */
+static bool has_failed(const json_t *status, const char *path)
+{
+	const json_t *failed = json_object_get(json_object_get(status, "spool"), "failed"), *file;
+	size_t i;
+
+	json_array_foreach(failed, i, file)
+	{
+		if (!path || !strcmp(json_string_value(json_object_get(file, "path")), path))
+			return true;
+	}
+	return false;
+}
+
 static int on_mount(struct client_mount *mount, const char *what, const char *path)
 {
 	struct conf_error error = {.text = ""};
@@ -34,6 +48,16 @@ static int on_mount(struct client_mount *mount, const char *what, const char *pa
 
 	if (!strcmp(what, "list"))
 		return list(mount->status);
+	if (!has_failed(mount->status, path)) {
+		if (!path)
+			puts("Nothing is kept back.");
+		else
+			fprintf(stderr,
+			    "vastfs spool: %s is not among what could not be sent; `vastfs spool "
+			    "%s` lists that\n",
+			    path, json_string_value(json_object_get(mount->status, "id")));
+		return path != NULL;
+	}
 	request = json_pack("{s:s, s:s}", "command", !strcmp(what, "retry") ? "retry" : "discard",
 	    "path", path ? path : "");
 	if (!client_ask(mount->socket, request, NULL, &error))

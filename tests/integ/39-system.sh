@@ -53,6 +53,12 @@ bash_completion() {
 	eq "$(bc mount.vastfs g)" gpu
 	bc mount.vastfs -o po | grep -qx "port="
 	bc mount.vastfs -o ro,po | grep -qx "ro,port="
+	# as bash parts the words
+	eq "$(bc mount.vastfs -o host_key = | xargs)" "ask accept-new strict"
+	eq "$(bc mount.vastfs -o ro,host_key = st)" strict
+	eq "$(bc mount.vastfs -o ro g)" gpu
+	eq "$(bc mount.vastfs gpu : /data "$W/m")" "$MNT"
+	eq "$(bc vastfs cache p)" pin
 	mount_fs
 	eq "$(bc vastfs umount "$W/m")" "$MNT"
 	umount_fs

@@ -38,6 +38,9 @@ retry() {
 	mount -o remount,size=8m "$REMOTE/small"
 	nsenter -t "$(pgrep -P "$(pid_of sshd)" | head -1)" -m mount -o remount,size=8m "$REMOTE/small" 2>/dev/null || true
 	"$BUILD/vastfs" spool "$MNT" retry
+	has "$("$BUILD/vastfs" spool "$MNT" retry)" "Nothing is kept back"
+	rc_is 1 "$BUILD/vastfs" spool "$MNT" discard /nothing
+	has "$OUT" "is not among"
 	eq "$(status '.spool.failed | length')" 0 "$(status .spool)"
 	"$BUILD/vastfs" sync "$MNT" || true
 	for name in $failed; do
