@@ -264,6 +264,7 @@ static bool take_report(struct names *names, struct inode *inode, const struct a
 	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
 	    !same_kind(inode, report))
 		return false;
+	inode->doubted_ms = sent_ms > inode->doubted_ms ? 0 : inode->doubted_ms;
 	if (inode->folder && inode->folder->names_tick > sent_tick) {
 		report_all_but_times(&inode->attr, report);
 		inode->checked_ms = sent_ms;

@@ -26,6 +26,7 @@
 #define STRAYS 4u	/* after that many, what looks like an order is chance, */
 #define SURE 3u		/* unless it looks so that many times in a row */
 #define BAD_ENOUGH 2u
+#define SWEPT_ENOUGH 2u /* folders read through, one after the other: a walk */
 
 struct ahead *ahead_new(struct fs *fs)
 {
@@ -350,6 +351,38 @@ static void start(
 	ahead_place_set(fs, &stream->place, folder, inode);
 }
 
+/* Were most of its small files opened? */
+static bool is_swept(const struct inode *folder, unsigned opened)
+{
+	const struct dentry *dentry;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (dentry, &folder->folder->children, sibling) {
+		const struct inode *inode = dentry->inode;
+
+		if (inode && S_ISREG(inode->attr.mode) && inode->attr.size <= AHEAD_FILE_MAX &&
+		    ++n > 2 * opened)
+			return false;
+	}
+	return true;
+}
+
+/* Does it go from folder to folder? (The kernel need not tell of folders that it has read before.)
+ */
+static void note_folder(struct fs *fs, struct ahead_stream *stream, struct inode *folder)
+{
+	struct inode *from = stream->last ? names_parent(stream->last) : NULL;
+
+	if (!from || from == folder) {
+		stream->here++;
+		return;
+	}
+	stream->swept = is_swept(from, stream->here) ? stream->swept + 1 : 0;
+	stream->here = 1;
+	if (stream->swept >= SWEPT_ENOUGH)
+		walk_read(fs, from, folder);
+}
+
 enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 {
 	struct inode *folder = names_parent(inode);
@@ -375,9 +408,11 @@ enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 	clear_ended(fs);
 	stream = by_mark(fs->ahead, inode->ahead);
 	if (stream) {
+		note_folder(fs, stream, folder);
 		guessed(fs, stream, inode, found);
 	} else {
 		stream = stream_for(fs->ahead, folder, pid);
+		note_folder(fs, stream, folder);
 		level = ahead_place_find(&stream->place, folder);
 		if (level >= 0)
 			correct(fs, stream, level, inode);

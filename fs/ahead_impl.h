@@ -76,6 +76,8 @@ struct ahead_stream {
 	unsigned astray;    /* opens that were in no order, since the last order */
 	unsigned ordered;   /* opens in a row that were in one */
 	unsigned bad;	    /* places in a row that came to nothing */
+	unsigned here;	    /* files opened in the folder of the last one */
+	unsigned swept;	    /* folders in a row of which most files were opened */
 	uint64_t listed_ms; /* when the folder was last listed for the checks */
 };
 

@@ -43,6 +43,25 @@ void walk_forget(struct fs *fs, struct inode *inode)
 		fs->walk_unread--;
 }
 
+static bool is_within(const struct inode *folder, const struct inode *above)
+{
+	while (folder && folder != above)
+		folder = names_parent(folder);
+	return folder;
+}
+
+void walk_read(struct fs *fs, const struct inode *from, struct inode *folder)
+{
+	uint64_t now = fs_now_ms(fs);
+
+	fs->walk_active_ms = now;
+	for (; folder; folder = names_parent(folder)) {
+		folder->folder->opened_ms = now;
+		if (is_within(from, folder))
+			break;
+	}
+}
+
 bool walk_active(const struct fs *fs)
 {
 	return fs->walk_active_ms && fs_now_ms(fs) - fs->walk_active_ms < WALK_ENDS_MS;

@@ -16,6 +16,9 @@
 void walk_init(struct fs *fs);
 /* A program opens the folder. */
 void walk_opened(struct fs *fs, struct inode *folder);
+/* Files of folder after folder are read, the last one in `from`: that is a walk too, whose openings
+ * the kernel may have answered from what it keeps (held.h). */
+void walk_read(struct fs *fs, const struct inode *from, struct inode *folder);
 /* Is a walk going on? */
 bool walk_active(const struct fs *fs);
 /* A listing named this folder. */

@@ -140,6 +140,18 @@ void watched_forget(struct fs *fs, struct inode *inode)
 
 /* --- what that is worth --- */
 
+static void ping(struct fs *fs)
+{
+	struct watched *watched = fs->watched;
+
+	if (watched->flying || !watched->n || watcher_state(watched->watcher) != WATCHER_UP)
+		return;
+	watched->flying = true;
+	watched->ping_ms = fs_now_ms(fs);
+	watched->ping_tick = names_tick(fs->names);
+	watcher_ping(watched->watcher, ++watched->ping);
+}
+
 /* The answer to a ping that was sent at most ms ago. */
 static bool is_proven(struct fs *fs, uint64_t ms)
 {
@@ -156,7 +168,8 @@ static bool is_doubted(const struct inode *inode)
 	return inode->doubted_ms && inode->checked_ms <= inode->doubted_ms + DOUBT_MS;
 }
 
-/* Is it, and all above it, watched? */
+/* Is it, and all above it, watched? Reports about a folder that were put aside do not matter for
+ * what is in it: one that leads elsewhere loses its watch. */
 static struct watch *watch_of(struct fs *fs, const struct inode *folder)
 {
 	struct watch *watch = folder->folder->watch, *above = watch;
@@ -164,8 +177,6 @@ static struct watch *watch_of(struct fs *fs, const struct inode *folder)
 	while (above && above->state == WATCH_ON) {
 		if (folder == names_root(fs->names))
 			return watch;
-		if (is_doubted(folder))
-			return NULL;
 		folder = names_parent(folder);
 		above = folder ? folder->folder->watch : NULL;
 	}
@@ -187,12 +198,10 @@ static bool is_vouched(struct fs *fs, const struct inode *inode)
 		return false;
 	if (inode->folder) {
 		watch = watch_of(fs, inode);
-		if (!watch || !is_held(fs, inode->checked_ms, watch->since_ms))
-			return false;
-		if (inode == names_root(fs->names))
-			return true;
-	} else if (!dentry || names_shared(inode) ||
-		   (S_ISREG(inode->attr.mode) && inode->attr.nlink != 1)) {
+		return watch && is_held(fs, inode->checked_ms, watch->since_ms);
+	}
+	if (!dentry || names_shared(inode) ||
+	    (S_ISREG(inode->attr.mode) && inode->attr.nlink != 1)) {
 		return false;
 	}
 	watch = dentry ? watch_of(fs, dentry->parent) : NULL;
@@ -201,9 +210,14 @@ static bool is_vouched(struct fs *fs, const struct inode *inode)
 
 bool watched_now(struct fs *fs, const struct inode *inode, uint64_t ms)
 {
-	if (fs->watched)
-		fs->watched->used_ms = fs_now_ms(fs);
-	return is_proven(fs, ms) && is_vouched(fs, inode);
+	if (!fs->watched)
+		return false;
+	fs->watched->used_ms = fs_now_ms(fs);
+	if (is_proven(fs, ms))
+		return is_vouched(fs, inode);
+	if (!fs->watched->closed && fs->profile->attr_timeout)
+		ping(fs); /* whoever comes next need not ask */
+	return false;
 }
 
 bool watched_attr(struct fs *fs, const struct inode *inode)
@@ -297,13 +311,8 @@ static void on_tick(uv_timer_t *timer)
 		watched->again_ms = 0;
 		watched_want_known(fs);
 	}
-	if (watched->flying || !watched->n ||
-	    now - watched->ping_ms < (busy ? TICK_MS / 2 : IDLE_PING_MS))
-		return;
-	watched->flying = true;
-	watched->ping_ms = now;
-	watched->ping_tick = names_tick(fs->names);
-	watcher_ping(watched->watcher, ++watched->ping);
+	if (now - watched->ping_ms >= (busy ? TICK_MS / 2 : IDLE_PING_MS))
+		ping(fs);
 }
 
 int watched_start(struct fs *fs)

@@ -11,13 +11,13 @@
  *
  * What the watcher vouches for. Attributes are valid if they were seen after the folder was watched
  * (or the digest matched), all folders above it are watched too (else nobody would tell of a folder
- * that was replaced), no report about them had to be put aside since, and a PING that was sent at
+ * that was replaced), no report about it had to be put aside since, and a PING that was sent at
  * most LINK_MS ago has been answered: all that had happened before it was told before. For an
- * open(2), that must be at most the second of R2. Pings go out every 400 ms while somebody profits,
- * else every 5 s. Whatever it says, nothing is believed for longer than ten minutes, because
- * inotify does not see all (watcher.h): files with several links are left to the time bounds, and
- * so are the kernel's own timeouts, which begin anew with each answer; without the watcher all is
- * as old as R1 allows, at once.
+ * open(2), that must be at most the second of R2. Pings go out every 400 ms while somebody
+ * profits, at once when somebody would have, else every 5 s. Whatever it says, nothing is believed
+ * for longer than ten minutes, because inotify does not see all (watcher.h): files with several
+ * links are left to the time bounds, and so are the kernel's own timeouts, which begin anew with
+ * each answer; without the watcher all is as old as R1 allows, at once.
  *
  * Reports race with changes made here as the instance's answers do (cache/names.h): a report counts
  * as sent when the last PING was that has been answered. Our own changes are told too: they find

@@ -32,6 +32,39 @@ static void doubt(struct fs *fs, struct inode *inode)
 	fs->watched->aside++;
 }
 
+/* The name leads to something else than what is known, as far as can be told now: what is watched
+ * there may be another folder, too. */
+static void doubt_name(struct fs *fs, struct inode *inode)
+{
+	struct watch *watch = inode->folder ? inode->folder->watch : NULL;
+
+	doubt(fs, inode);
+	if (!watch)
+		return;
+	watcher_drop(fs->watched->watcher, watch->number);
+	watched_remove(fs->watched, watch);
+	watched_want_again(fs, AGAIN_MS);
+}
+
+/* Is the folder's new time that of a change of names made here? */
+static bool is_our_time(const struct inode *folder, const struct attr_report *report)
+{
+	const struct attr *attr = &folder->attr;
+	int64_t apart = (int64_t)report->mtime - (int64_t)attr->mtime.tv_sec;
+
+	return attr->own_times && !folder->pending && !folder->folder->changing &&
+	       attr->mode == report->mode && attr->uid == report->uid && attr->gid == report->gid &&
+	       apart >= -2 && apart <= 2;
+}
+
+/* Its fractions of a second stay those of the change. */
+static void take_our_time(struct fs *fs, struct inode *folder, const struct attr_report *report)
+{
+	folder->attr.mtime_there = report->mtime;
+	folder->checked_ms = fs_now_ms(fs);
+	folder->doubted_ms = 0;
+}
+
 /* A count of names that was seen before a change of ours, or after one whose answer is on its way.
  */
 static bool is_other_count(const struct inode *inode, const struct attr_report *report)
@@ -101,7 +134,7 @@ static void take_name(struct fs *fs, struct watch *watch, const struct watcher_m
 
 	if (!inode || !is_same(&inode->attr, &report)) {
 		if (inode)
-			doubt(fs, inode);
+			doubt_name(fs, inode);
 		watch->names_ms = fs_now_ms(fs);
 	} else if (message->bits & WATCHER_MORE) {
 		in_flux(fs, inode, false);
@@ -126,7 +159,7 @@ static void take_missing(struct fs *fs, struct watch *watch, const char *name)
 	    fs->names, watch->folder, name, fs->watched->proof_tick, fs_now_ms(fs));
 	dentry = names_find(fs->names, watch->folder, name);
 	if (dentry && dentry->inode)
-		doubt(fs, dentry->inode);
+		doubt_name(fs, dentry->inode);
 }
 
 static void take_changed(struct fs *fs, struct watch *watch, const struct watcher_message *message)
@@ -135,6 +168,10 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 	struct attr_report report = fs_report(&message->attr, message->links);
 	struct dentry *dentry;
 
+	if (!message->name[0] && is_our_time(folder, &report)) {
+		take_our_time(fs, folder, &report);
+		return;
+	}
 	if (!message->name[0]) {
 		take_inode(fs, folder, &report, 0, is_ours(fs, folder));
 		return;

@@ -1,6 +1,6 @@
 # Runs on the instance, for as long as the mount does: tells what changes in the folders that it is
 # asked to watch (transport/watcher.h has the messages). Nothing is installed, written or run.
-import ctypes, errno, hashlib, os, select, struct, sys, time
+import ctypes, errno, hashlib, os, select, stat, struct, sys, time
 
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 2, 4, 8, 64, 128, 256, 512
 DELETE_SELF, MOVE_SELF, UNMOUNT, OVERFLOW, IGNORED = 0x400, 0x800, 0x2000, 0x4000, 0x8000
@@ -38,6 +38,8 @@ def attributes(s):
 
 
 def stamp_of(name, s):
+    if stat.S_ISDIR(s.st_mode):  # what happens in it is told by its own watch
+        return hash((name, s.st_mode, s.st_uid, s.st_gid, s.st_dev, s.st_ino))
     return hash((name, s.st_mode, s.st_nlink, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
 
 
@@ -50,7 +52,7 @@ def digest(path):
             if count > DIGEST_MAX:
                 return 0, 0, None
             s = entry.stat(follow_symlinks=False)
-            text = attributes(s)[:24] + entry.name
+            text = attributes(s)[:12 if stat.S_ISDIR(s.st_mode) else 24].ljust(24, b'\0') + entry.name
             total += struct.unpack('>Q', hashlib.sha256(text).digest()[:8])[0]
             stamp += stamp_of(entry.name, s)
     return count + 1, total & 0xFFFFFFFFFFFFFFFF, stamp
@@ -136,8 +138,8 @@ def gone(wd):
 
 
 def moved(wd, name):
-    """A folder got another name: so have the paths of those below it."""
-    below = watches[wd][1].rstrip(b'/') + b'/' + name
+    """A folder (in a watched one, or that itself) got another name: so have the paths of those below it."""
+    below = (watches[wd][1].rstrip(b'/') + b'/' + name).rstrip(b'/')
     for other in [w for w, x in watches.items()
                   if x[1] == below or x[1].startswith(below + b'/')]:
         gone(other)
@@ -190,6 +192,8 @@ def look():
             elif wd not in watches:
                 continue
             elif mask & SELF_GONE:
+                if mask & (MOVE_SELF | UNMOUNT):
+                    moved(wd, b'')
                 gone(wd)
             else:
                 if mask & ISDIR and mask & (MOVED_FROM | DELETE):

@@ -52,6 +52,15 @@ grep_tree() {
 	rm -rf "$W/local/tree" # its content is here: only checks are needed
 	mostly_ahead 300 grep -rc x "$MNT/tree" >/dev/null
 }
+# The kernel keeps what find has read of the folders, and tells of no opening of them any more.
+later_than() { [[ $(now_ms) -gt $1 ]]; }
+listed_before() {
+	make_tree "$REMOTE/found" 60 4
+	seen "$MNT/found"
+	find "$MNT/found" -size +1 >/dev/null
+	wait_for 10 later_than $(($(now_ms) + 2500)) # the walk is over
+	mostly_ahead 240 grep -rc x "$MNT/found" >/dev/null
+}
 tar_tree() {
 	make_tree "$REMOTE/tarred" 20 15
 	seen "$MNT/tarred"
@@ -138,6 +147,7 @@ not_in_walks() {
 
 check "cp -r reads ahead, across folders" copy_tree
 check "grep -r of what is cached checks ahead" grep_tree
+check "grep -r of what find has gone through reads ahead" listed_before
 check "tar reads ahead" tar_tree
 check "a folder read by name is read ahead" by_name
 check "a folder read in no order, by several threads" shuffled one 1 600 360

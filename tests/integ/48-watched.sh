@@ -169,6 +169,24 @@ nothing_asked() {
 	eq "$(asked)" "$before" "requests, of them before:"
 }
 check "beyond attr_timeout, nothing is asked that nobody has changed" nothing_asked
+opened() { grep -cE '> (OPEN|OPENDIR)\b' "$W/daemon.log" || true; }
+# git makes and removes a lock in .git, and goes on below it.
+change_above() {
+	local before
+	known
+	wait_for 20 old "$(watch pings)"
+	mkdir "$MNT/t/a/lock"
+	before=$(opened)
+	cat "$MNT"/t/a/b/f? >/dev/null
+	rmdir "$MNT/t/a/lock"
+	fails stat "$MNT/t/a/b/no-such-name"
+	cat "$MNT"/t/a/b/f? >/dev/null
+	# and the folders above stay watched
+	wait_for 20 old "$(watch pings)"
+	wait_for 20 old "$(watch pings)"
+	eq "$(opened)" "$before" "files and folders opened, of them before:"
+}
+check "a change made here leaves what is below the folder known" change_above
 # Opened once a second or more: R2 wants more than a ping of five seconds ago.
 ours_stay() {
 	local before
