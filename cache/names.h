@@ -45,6 +45,7 @@ struct folder {
 	uint64_t lost_tick;  /* the latest local change of a name that was forgotten */
 	uint64_t names_tick; /* the latest local change of any name in it */
 	uint64_t before_ms;  /* the folder's checked_ms before that */
+	uint32_t disk;	     /* those that have the same, not 0, are of one file system there */
 	uint32_t changing;   /* pending changes of names in it */
 	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
 	uint64_t unsaved_ms; /* fs/disk_listings.c: the last change, while it is unsaved */
@@ -178,6 +179,9 @@ void names_listing_was(struct inode *folder);
 struct inode *names_created(struct names *names, struct inode *folder, const char *name,
     const struct attr_report *report, uint64_t now_ms);
 void names_linked(struct names *names, struct inode *inode, struct inode *folder, const char *name);
+/* Would a link from one folder to the other stay on one file system, as far as is known? (It is of
+ * folders made here, and of those between which a link was made.) */
+bool names_on_same_disk(const struct inode *folder, const struct inode *other);
 void names_removed(struct names *names, struct inode *folder, const char *name, uint64_t now_ms);
 void names_renamed(struct names *names, struct inode *folder, const char *name,
     struct inode *to_folder, const char *to_name, uint64_t now_ms);

@@ -19,6 +19,23 @@ static void folder_changed(struct names *names, struct inode *folder)
 	folder->checked_ms = 0;
 }
 
+bool names_on_same_disk(const struct inode *folder, const struct inode *other)
+{
+	return folder == other ||
+	       (folder->folder->disk && folder->folder->disk == other->folder->disk);
+}
+
+static void note_same_disk(struct names *names, struct inode *folder, struct inode *other)
+{
+	if (names_on_same_disk(folder, other))
+		return;
+	if (!folder->folder->disk)
+		folder->folder->disk = other->folder->disk;
+	if (!folder->folder->disk)
+		folder->folder->disk = ++names->disks;
+	other->folder->disk = folder->folder->disk;
+}
+
 struct inode *names_created(struct names *names, struct inode *folder, const char *name,
     const struct attr_report *report, uint64_t now_ms)
 {
@@ -44,6 +61,7 @@ struct inode *names_created(struct names *names, struct inode *folder, const cha
 		inode->folder->complete = inode->folder->ours = true;
 		inode->folder->listed_ms = now_ms;
 		inode->attr.nlink = 2;
+		note_same_disk(names, folder, inode);
 		if (folder->attr.nlink >= 2)
 			folder->attr.nlink++;
 	} else if (!inode->attr.nlink) {
@@ -55,7 +73,10 @@ struct inode *names_created(struct names *names, struct inode *folder, const cha
 void names_linked(struct names *names, struct inode *inode, struct inode *folder, const char *name)
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
+	struct inode *parent = names_parent(inode);
 
+	if (parent)
+		note_same_disk(names, folder, parent);
 	if (!dentry)
 		dentry = dentry_new(names, folder, name);
 	if (!dentry) {

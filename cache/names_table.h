@@ -14,6 +14,7 @@ struct names {
 	uint64_t tick;
 	uint64_t moved_tick; /* when a folder was last renamed here */
 	uint64_t max_names;
+	uint32_t disks;	      /* the last number given for a file system there */
 	unsigned evict_pause; /* names_evict.c */
 	uint64_t seed;	      /* of the hashes; another one in each mount */
 	uint64_t n_dentries, n_inodes;

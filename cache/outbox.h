@@ -13,6 +13,7 @@
  *	                 later:   the same  beneath  a folder above
  *	earlier:                  name      it       rmdir, setattr  rename
  *	rename (either name)      answered  answered sent            answered
+ *	link (either name)        answered  sent     sent            answered
  *	file (data)               answered  -        -               answered
  *	all others                answered  sent     sent            answered
  *
@@ -25,7 +26,8 @@
  * "sent" counts for nothing: each waits for the answers of all that it depends on.
  *
  * A change that fails takes with it those that wait for it by its name or beneath it (but an
- * attribute that could not be set takes nothing with it).
+ * attribute that could not be set takes nothing with it, and a link that could not be made, of what
+ * is done to the file by its old name, only what takes that away).
  *
  * Core only; no I/O, no knowledge of inodes: paths are strings, absolute on the instance, as they
  * will be there when all earlier changes are done. Changes are embedded in their owner's structs;
@@ -50,6 +52,7 @@ enum outbox_kind {
 	OUTBOX_SETATTR,	 /* by path */
 	OUTBOX_TRUNCATE, /* by path */
 	OUTBOX_RENAME,
+	OUTBOX_LINK, /* path: the file; to: its new name */
 	/* Those below are not changes: they wait (outbox_wait). */
 	OUTBOX_READ,	/* the instance is to be asked about the path */
 	OUTBOX_ALONE,	/* a change that is not in the outbox: path, and to (or NULL) */
@@ -81,7 +84,7 @@ struct outbox_item {
 	bool after_all;
 	bool moves_folder; /* the same: OUTBOX_RENAME of one */
 	uint64_t sequence, accepted_ms;
-	char *path, *to; /* to: NULL but for OUTBOX_RENAME and those that wait */
+	char *path, *to; /* to: NULL but for OUTBOX_RENAME, OUTBOX_LINK, those that wait */
 	struct outbox_touch touches[2];
 	/* Those that wait. */
 	void (*done)(void *arg, int err);

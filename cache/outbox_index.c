@@ -267,10 +267,18 @@ static bool named(const struct outbox_item *item, const char *path, bool or_bene
 	       (or_beneath && touches_beneath(item, path));
 }
 
+static bool takes_away(const struct outbox_item *item, const char *path)
+{
+	return (item->kind == OUTBOX_UNLINK && !strcmp(item->path, path)) ||
+	       (item->kind == OUTBOX_RENAME && !strcmp(item->to, path));
+}
+
 bool outbox_depends(const struct outbox_item *item, const struct outbox_item *earlier)
 {
 	bool makes = is_names(earlier->kind);
 
+	if (earlier->kind == OUTBOX_LINK)
+		return named(item, earlier->to, false) || takes_away(item, earlier->path);
 	/* What is removed needs no data. */
 	if (earlier->kind == OUTBOX_SETATTR ||
 	    ((earlier->kind == OUTBOX_FILE || earlier->kind == OUTBOX_TRUNCATE) &&

@@ -206,7 +206,8 @@ static const char *words_for(enum outbox_kind kind)
 	    [OUTBOX_FILE] = "write",
 	    [OUTBOX_SETATTR] = "setattr",
 	    [OUTBOX_TRUNCATE] = "truncate",
-	    [OUTBOX_RENAME] = "rename"};
+	    [OUTBOX_RENAME] = "rename",
+	    [OUTBOX_LINK] = "link"};
 
 	return words[kind];
 }
@@ -248,7 +249,7 @@ static void ended(void *arg, struct outbox_item *item, int err)
 		behind_ended_file(behind, err);
 	else if (item->kind == OUTBOX_TRUNCATE)
 		behind_ended_truncate(behind, err);
-	else if (!err)
+	else
 		behind_ended_names(behind, err);
 	behind_spool_ended(behind, err);
 	if (behind->there)

@@ -54,6 +54,8 @@ bool behind_may_empty(struct fs *fs, const struct inode *inode);
 int behind_truncate(struct fs *fs, struct inode *inode, uint64_t size);
 /* The handle is the caller's. */
 int behind_empty(struct request *request, struct inode *inode, int flags, struct handle **out);
+/* Another name of a file; what was written to it is in the outbox by now. */
+int behind_link(struct fs *fs, struct inode *inode, struct inode *folder, const char *name);
 /* Attributes by path. */
 int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr);
 

@@ -145,6 +145,30 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 	return behind_add(behind, OUTBOX_RENAME, path, to);
 }
 
+int behind_link(struct fs *fs, struct inode *inode, struct inode *folder, const char *name)
+{
+	struct behind *behind = behind_new(fs, folder, name, NULL, "", inode);
+	char path[PATH_MAX], to[PATH_MAX];
+	int err = behind ? names_path(fs->names, inode, path, sizeof(path)) : -ENOMEM;
+
+	if (!err)
+		err = names_child_path(fs->names, folder, name, to, sizeof(to));
+	if (err) {
+		if (behind)
+			behind_free(behind);
+		return err;
+	}
+	behind_spool_take(behind, OUTBOX_LINK, path, to, NULL);
+	names_linked(fs->names, inode, folder, name);
+	attr_touch_change(&inode->attr, request_clock());
+	err = behind_add(behind, OUTBOX_LINK, path, to);
+	if (err)
+		names_doubt(fs->names, folder, name);
+	else if (inode->open)
+		((struct openfile *)inode->open)->linking = behind;
+	return err;
+}
+
 int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *attr)
 {
 	struct behind *behind = behind_new(fs, NULL, "", NULL, "", inode);
@@ -250,6 +274,9 @@ void behind_send_names(struct behind *behind)
 	case OUTBOX_UNLINK:
 		remote_unlink(remote, path, on_answered, behind);
 		break;
+	case OUTBOX_LINK:
+		remote_link(remote, path, behind->item.to, on_answered, behind);
+		break;
 	case OUTBOX_RENAME:
 		remote_rename(remote, path, behind->item.to, true, on_answered, behind);
 		break;
@@ -279,12 +306,25 @@ static void ended_setattr(struct behind *behind)
 		openfile_take_own(behind->fs, inode, &report, behind->sent_ms);
 }
 
+static void ended_link(struct behind *behind, int err)
+{
+	struct openfile *open = behind->inode->open;
+
+	if (open && open->linking == behind)
+		open->linking = NULL;
+	if (err && behind->inode->attr.nlink > 1)
+		behind->inode->attr.nlink--;
+}
+
 /* Done: what was guessed of a new one gives way to what it is. */
 void behind_ended_names(struct behind *behind, int err)
 {
 	struct inode *inode = behind->inode;
 
-	(void)err;
+	if (behind->item.kind == OUTBOX_LINK)
+		ended_link(behind, err);
+	if (err)
+		return;
 	if (behind->item.kind == OUTBOX_SETATTR) {
 		ended_setattr(behind);
 		return;

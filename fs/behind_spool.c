@@ -11,7 +11,8 @@ static const enum spool_type types[] = {[OUTBOX_MKDIR] = SPOOL_MKDIR,
     [OUTBOX_CREATE] = SPOOL_CREATE,
     [OUTBOX_FILE] = SPOOL_SETATTR,
     [OUTBOX_SETATTR] = SPOOL_SETATTR,
-    [OUTBOX_RENAME] = SPOOL_RENAME};
+    [OUTBOX_RENAME] = SPOOL_RENAME,
+    [OUTBOX_LINK] = SPOOL_LINK};
 
 static void set_attr(struct spool_record *record, const struct sftp_attr *attr)
 {

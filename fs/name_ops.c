@@ -311,8 +311,9 @@ static bool may_remove(const struct change *change)
 	if (!dentry || !dentry->inode || !burst_on(fs, change->request.pid) ||
 	    !burst_ground_removed(fs, change->folder))
 		return false;
-	return change->rmdir ? dentry->inode->folder && is_empty(fs, dentry->inode)
-			     : !dentry->inode->folder && !openfile_goes_first(dentry->inode);
+	return change->rmdir
+		   ? dentry->inode->folder && is_empty(fs, dentry->inode)
+		   : !dentry->inode->folder && !openfile_goes_before_removal(dentry->inode);
 }
 
 /* What is removed must still be what programs saw here. */

@@ -56,6 +56,14 @@ bool openfile_goes_first(const struct inode *inode)
 	return open && content_dirty(open->content) && names_shared(inode);
 }
 
+bool openfile_goes_before_removal(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+
+	return openfile_goes_first(inode) &&
+	       (!open->linking || LIST_NEXT(LIST_NEXT(LIST_FIRST(&inode->names), same), same));
+}
+
 bool openfile_no_path(void *arg, char *buf, size_t size)
 {
 	(void)arg;
@@ -285,6 +293,7 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 	attr_touch_content(&inode->attr, request_clock());
 	names_changed(fs->names, inode);
 	open->wrote = true;
+	open->linking = NULL;
 	open->suspect = true;
 	open->own_ms = 0;
 }

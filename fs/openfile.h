@@ -23,6 +23,8 @@ struct openfile {
 	int error; /* of write-behind, told at each close until an fsync or the last close */
 	struct behind
 	    *sending; /* the same on its way: its path is where the instance has the file */
+	struct behind
+	    *linking; /* another name of it on its way, and nothing was written since; or NULL */
 	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
 	bool refreshing;       /* the question for the attributes is under way */
 	bool wrote;   /* something was written since the instance last told the attributes */
@@ -75,6 +77,9 @@ void openfile_each_dirty(const struct fs *fs,
  * of them changes the data has to be there, or what is written later by another name could be
  * overtaken. */
 bool openfile_goes_first(const struct inode *inode);
+/* The same before one of its names is removed: not while the other one is in the outbox, behind all
+ * that was written (link(2), then unlink(2), as git names its objects). */
+bool openfile_goes_before_removal(const struct inode *inode);
 /* A handle for a file just opened; takes file. Counted, and pins the inode while it lives, so that
  * the file can be opened again by the inode's path after a lost link. NULL: memory is out, file was
  * put. */

@@ -7,6 +7,24 @@
 #include <errno.h>
 #include <string.h>
 
+/* The smallest that a usual file system allows is some 32,000. */
+#define LINKS_MOST 30000u
+
+/* The data that was written so far goes into the outbox, before what follows. */
+static int data_first(struct inode *inode)
+{
+	struct openfile *open = inode->open;
+	struct handle *handle;
+
+	if (!open || !content_dirty(open->content) || open->unsent)
+		return 0;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (handle->writable)
+			return behind_file(handle, NULL);
+	}
+	return -EIO;
+}
+
 /* --- link --- */
 
 static void on_linked(void *arg, int err)
@@ -48,15 +66,49 @@ static void go_link(struct change *change)
 		on_data_to_link(change, 0);
 }
 
+/* Another name of a file on the same file system there, as far as anybody can tell. Who is not root
+ * there may be kept from linking what others own (fs.protected_hardlinks). */
+static bool may_link(const struct change *change)
+{
+	struct fs *fs = change->request.fs;
+	struct inode *inode = change->inode, *parent = names_parent(inode);
+	const struct dentry *to = names_find(fs->names, change->folder, change->name);
+	uint32_t uid = remote_uid(fs->remote);
+
+	return (!to || !to->inode) && S_ISREG(inode->attr.mode) && parent &&
+	       remote_features(fs->remote)->hardlink && (!uid || uid == inode->attr.uid) &&
+	       inode->attr.nlink < LINKS_MOST && burst_on(fs, change->request.pid) &&
+	       names_on_same_disk(parent, change->folder) && burst_knows(fs, parent) &&
+	       burst_ground(fs, change->folder, change->name) && burst_room(fs) &&
+	       !openfile_goes_first(inode);
+}
+
+static int link_behind(struct change *change)
+{
+	int err = data_first(change->inode);
+
+	return err ? err
+		   : behind_link(change->request.fs, change->inode, change->folder, change->name);
+}
+
 void fs_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct change *change = change_new(req, parent, name, "link");
+	int err;
 
 	if (!change)
 		return;
 	change->inode = fs_inode(fs, node);
 	request_pin(&change->request, change->inode);
+	if (may_link(change)) {
+		err = link_behind(change);
+		if (err)
+			request_end(&change->request, err);
+		else
+			request_end_entry(&change->request, change->inode);
+		return;
+	}
 	change->request.sends = change->inode->open != NULL;
 	change->turn.to_inode = change->inode;
 	change_alone(change, go_link, false);
@@ -170,19 +222,10 @@ static bool may_rename(const struct change *change)
 	       (!to || !to->inode || may_replace(change->inode, to->inode));
 }
 
-/* The data that was written so far goes first. */
 static int rename_behind(struct change *change)
 {
-	struct openfile *open = change->inode->open;
-	struct handle *handle;
-	int err = 0;
+	int err = data_first(change->inode);
 
-	if (open && content_dirty(open->content) && !open->unsent) {
-		LIST_FOREACH (handle, &open->handles, link)
-			if (handle->writable)
-				break;
-		err = handle ? behind_file(handle, NULL) : -EIO;
-	}
 	return err ? err
 		   : behind_rename(change->request.fs, change->folder, change->name,
 			 change->to_folder, change->to_name);

@@ -99,7 +99,7 @@ static struct job *find_blocker(struct job *from, const struct job *job)
 
 /* --- what could not be done takes along what needs it --- */
 
-static void note_failed(struct replay *replay, const char *path, int err)
+static void note_failed(struct replay *replay, const char *path, int err, bool stays)
 {
 	size_t room = replay->broken_room ? replay->broken_room * 2 : 64;
 	struct broken *grown;
@@ -111,7 +111,8 @@ static void note_failed(struct replay *replay, const char *path, int err)
 		replay->broken = grown;
 		replay->broken_room = room;
 	}
-	replay->broken[replay->n_broken] = (struct broken){.path = strdup(path), .err = err};
+	replay->broken[replay->n_broken] =
+	    (struct broken){.path = strdup(path), .err = err, .stays = stays};
 	replay->n_broken += replay->broken[replay->n_broken].path != NULL;
 }
 
@@ -126,6 +127,12 @@ static int is_broken(const struct replay *replay, const struct spool_record *rec
 	for (i = 0; i < replay->n_broken; i++) {
 		const struct broken *broken = &replay->broken[i];
 
+		if (broken->stays) {
+			if ((record->type == SPOOL_UNLINK && !strcmp(record->path, broken->path)) ||
+			    (record->type == SPOOL_RENAME && !strcmp(record->to, broken->path)))
+				return broken->err;
+			continue;
+		}
 		if (replay_below(record->path, broken->path) ||
 		    (to && replay_below(to, broken->path)) ||
 		    (moves && replay_below(broken->path, record->path)))
@@ -179,9 +186,10 @@ void replay_job_end(struct job *job, int err)
 		    (int)record->type, record->path, strerror(-err));
 		spool_failed(replay->fs->spool, record->sequence, 1, err, record->path);
 		if (record->type != SPOOL_SETATTR) {
-			note_failed(replay, record->path, err);
+			/* What has no second name keeps the one that it has. */
+			note_failed(replay, record->path, err, record->type == SPOOL_LINK);
 			if (other_path(record))
-				note_failed(replay, record->to, err);
+				note_failed(replay, record->to, err, false);
 		}
 	}
 	for (later = TAILQ_NEXT(job, link); later; later = TAILQ_NEXT(later, link)) {

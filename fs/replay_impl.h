@@ -1,5 +1,5 @@
-/* What replay.c (order), replay_names.c (changes of names), replay_file.c (is it still ours, where
- * does it go) and replay_data.c (contents) share. */
+/* What replay.c (order), replay_names.c and replay_link.c (changes of names), replay_file.c (is it
+ * still ours, where does it go) and replay_data.c (contents) share. */
 #ifndef VASTFS_FS_REPLAY_IMPL_H
 #define VASTFS_FS_REPLAY_IMPL_H
 
@@ -67,6 +67,7 @@ struct note {
 struct broken {
 	char *path;
 	int err;
+	bool stays; /* what fails as well is only what would take the path away */
 };
 
 struct replay {
@@ -105,6 +106,11 @@ char *replay_conflict_path(const char *path, unsigned n);
 
 /* --- replay_names.c --- */
 void replay_name(struct job *job);
+
+/* --- replay_link.c --- */
+void replay_link(struct job *job);
+/* Where the file is that the change of names is about: perhaps beside its name. */
+const char *replay_from(const struct job *job);
 
 /* --- replay_file.c --- */
 struct target *target_find(struct replay *replay, const char *path);

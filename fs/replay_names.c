@@ -12,7 +12,7 @@ static struct remote *remote_of(const struct job *job)
 	return job->replay->fs->remote;
 }
 
-/* --- mkdir, symlink, link --- */
+/* --- mkdir, symlink --- */
 
 static void on_mode_set(void *arg, int err)
 {
@@ -76,13 +76,6 @@ static void on_symlink(void *arg, int err)
 		remote_readlink(remote_of(job), job->record.path, on_old_link, job);
 	else
 		replay_job_end(job, err);
-}
-
-static void on_link(void *arg, int err)
-{
-	struct job *job = arg;
-
-	replay_job_end(job, err == -EEXIST && job->record.sent ? 0 : err);
 }
 
 /* --- create --- */
@@ -270,20 +263,13 @@ static void on_renamed_aside(void *arg, int err)
 	replay_job_end(job, err);
 }
 
-static const char *from_of(const struct job *job)
-{
-	struct target *target = target_find(job->replay, job->record.path);
-
-	return target && target->conflict ? target->place : job->record.path;
-}
-
 static void rename_aside(struct job *job)
 {
 	free(job->target->place);
 	job->target->place = replay_conflict_path(job->record.to, job->at);
 	job->target->conflict = true;
 	remote_rename(
-	    remote_of(job), from_of(job), job->target->place, false, on_renamed_aside, job);
+	    remote_of(job), replay_from(job), job->target->place, false, on_renamed_aside, job);
 }
 
 static void rename_over_ours(struct job *job, int err)
@@ -291,7 +277,8 @@ static void rename_over_ours(struct job *job, int err)
 	if (err)
 		replay_job_end(job, err);
 	else if (replay_is_ours(job->replay, &job->record, &job->target->there))
-		remote_rename(remote_of(job), from_of(job), job->record.to, true, on_renamed, job);
+		remote_rename(
+		    remote_of(job), replay_from(job), job->record.to, true, on_renamed, job);
 	else
 		rename_aside(job);
 }
@@ -323,7 +310,7 @@ static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 		rename_aside(job);
 	} else {
 		remote_rename(
-		    remote_of(job), from_of(job), job->record.to, replace, on_renamed, job);
+		    remote_of(job), replay_from(job), job->record.to, replace, on_renamed, job);
 	}
 }
 
@@ -343,7 +330,7 @@ static void start_rename(struct job *job)
 {
 	job->target = target_of(job->replay, job->record.to);
 	if (job->target)
-		remote_lstat(remote_of(job), from_of(job), on_old_name, job);
+		remote_lstat(remote_of(job), replay_from(job), on_old_name, job);
 	else
 		replay_job_end(job, -ENOMEM);
 }
@@ -401,7 +388,7 @@ void replay_name(struct job *job)
 		remote_symlink(remote, record->to, record->path, on_symlink, job);
 		break;
 	case SPOOL_LINK:
-		remote_link(remote, record->path, record->to, on_link, job);
+		replay_link(job);
 		break;
 	case SPOOL_RENAME:
 		start_rename(job);

@@ -209,7 +209,7 @@ static void send_change(struct remote_op *op)
 	remote_ask(op, message, changed, 0);
 }
 
-static bool like(const struct sftp_attr *a, const struct sftp_attr *b)
+bool remote_alike(const struct sftp_attr *a, const struct sftp_attr *b)
 {
 	return a->flags == b->flags && a->size == b->size && a->mode == b->mode &&
 	       a->mtime == b->mtime && a->uid == b->uid && a->gid == b->gid;
@@ -234,7 +234,7 @@ static void judge_existing(struct remote_op *op)
 	else if (op->asked == ASKED_SYMLINK && remote_is_link(there))
 		remote_ask(op, sftp_msg_path(SSH_FXP_READLINK, op->path), compare_target, 0);
 	else if (op->asked == ASKED_LINK)
-		remote_finish(op, !op->errs[1] && like(there, &op->looks[1]) ? 0 : -EEXIST);
+		remote_finish(op, !op->errs[1] && remote_alike(there, &op->looks[1]) ? 0 : -EEXIST);
 	else
 		remote_finish(op, -EEXIST);
 }

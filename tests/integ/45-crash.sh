@@ -52,7 +52,7 @@ points() { # HOW COUNT
 check_vastfs "kill -9 at $POINTS random points (seed $SEED)" points none "$POINTS"
 export KINDS="mkdir cp cp cp cp cp cp cp cp"
 check_vastfs "the same of a burst, as cp -r makes it" points none $((POINTS / 2))
-export KINDS="mkdir mkdir cp cp cp cp cp cp cp cp cp cp cp symlink unlink rename"
+export KINDS="mkdir mkdir cp cp cp cp cp cp cp object object object link symlink unlink rename"
 check_vastfs "the same of a burst of other changes" points none $((POINTS / 2))
 unset KINDS
 check_vastfs "the same with the link cut" points cut $((POINTS / 4))

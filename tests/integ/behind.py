@@ -371,6 +371,46 @@ def order():
                 eq(get(there("moved", "into", f"d{n}", name)), b"%d" % n * 1000)
             eq(get(there("moved", f"tmp{n}", "c")), b"after")
 
+    @test("links made in a row do not wait; what was written is there before each, and the first name goes after it")
+    def _():
+        clean("objects")
+        burst(m("objects"))
+        with far_away() as waited:
+            for n in range(30):
+                tmp, name = m("objects", f"tmp{n}"), m("objects", f"object{n}")
+                put(tmp, b"%d" % n * 300)
+                os.link(tmp, name)
+                eq(os.stat(name).st_nlink, 2)
+                if n % 3:
+                    os.unlink(tmp)
+                    eq(os.stat(name).st_nlink, 1)
+                eq(get(name), b"%d" % n * 300)
+            assert waited() < 10, waited()
+        with raises(errno.EEXIST):
+            os.link(m("objects", "object1"), m("objects", "object2"))
+        synced()
+        for n in range(30):
+            eq(get(there("objects", f"object{n}")), b"%d" % n * 300)
+            eq(os.stat(there("objects", f"object{n}")).st_nlink, 1 if n % 3 else 2)
+            assert os.path.exists(there("objects", f"tmp{n}")) != bool(n % 3), n
+
+    @test("links into another folder do not wait once one of them was made, nor into one made here")
+    def _():
+        clean("copies")
+        for folder in ("a", "b"):
+            os.mkdir(there("copies", folder))
+            for n in range(20):
+                put(there("copies", folder, f"f{n}"), b"%d" % n)
+        with far_away() as waited:
+            for folder in ("a", "b"):
+                os.mkdir(m("copies", folder + "2"))
+                for name in os.listdir(m("copies", folder)):
+                    os.link(m("copies", folder, name), m("copies", folder + "2", name))
+            assert waited() < 20, waited()
+        synced()
+        for folder in ("a2", "b2"):
+            eq({os.stat(there("copies", folder, f"f{n}")).st_nlink for n in range(20)}, {2})
+
     @test("a file with several names: what was written to it is there before one of them goes")
     def _():
         clean("several")
@@ -514,6 +554,30 @@ def late():
                 synced()
             synced()
             eq(get(m(top, "d", "taken")), b"theirs")
+
+
+    @test("a file that gets no second name keeps its first one")
+    def _():
+        for top in ("kept0", "kept1", "kept2"):
+            clean(top)
+            os.mkdir(m(top, "d"))
+            burst(m(top, "d"))
+            put(m(top, "d", "tmp"), b"ours")
+            put(there(top, "d", "object"), b"theirs")
+            try:
+                os.link(m(top, "d", "tmp"), m(top, "d", "object"))
+            except FileExistsError:
+                continue  # the burst had ended
+            os.unlink(m(top, "d", "tmp"))
+            with raises(errno.EEXIST):
+                synced()
+            eq(get(there(top, "d", "tmp")), b"ours")
+            eq(get(there(top, "d", "object")), b"theirs")
+            eq(get(m(top, "d", "object")), b"theirs")
+            paths = [failure["path"] for failure in status()["failures"]]
+            assert there(top, "d", "tmp") in paths, paths
+            return
+        raise AssertionError("no burst lasts")
 
 
 def broken():

@@ -24,7 +24,7 @@ class History:
     def steps(self):
         """An operation: its words, the paths that it may leave in doubt, and what it does below a root."""
         rnd = self.rnd
-        kind = rnd.choice(os.environ["KINDS"].split() if os.environ.get("KINDS") else "mkdir copy copy copy copy copy copy copy copy create append pwrite rename rename unlink symlink chmod "
+        kind = rnd.choice(os.environ["KINDS"].split() if os.environ.get("KINDS") else "mkdir copy copy copy copy copy copy copy copy create append pwrite rename rename unlink symlink chmod link object object "
                           "truncate rmdir replace utimes renamedir".split())
         if kind == "mkdir" or (kind not in ("create", "copy", "cp") and not self.files):
             path = self.name()
@@ -55,6 +55,23 @@ class History:
                     os.rename(full, f"{root}/{path}")
 
             yield kind, [path, path + ".part"], copy
+        elif kind == "object":  # as git names its objects
+            path, data = self.name(), self.data()
+            self.files.append(path)
+
+            def make(root):
+                fd = os.open(f"{root}/{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+                os.write(fd, data)
+                os.close(fd)
+                os.link(f"{root}/{path}.tmp", f"{root}/{path}")
+                os.unlink(f"{root}/{path}.tmp")
+                os.chmod(f"{root}/{path}", 0o644)
+
+            yield "copy", [path, path + ".tmp"], make
+        elif kind == "link":  # both names stay as they are then
+            old, new = rnd.choice(self.files), self.name()
+            self.files.remove(old)
+            yield kind, [old, new], lambda root: os.link(f"{root}/{old}", f"{root}/{new}")
         elif kind == "create":
             path, data, fsync = self.name(), self.data(), rnd.random() < 0.1
             self.files.append(path)

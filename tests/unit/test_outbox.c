@@ -346,6 +346,46 @@ static void failure_takes_dependents(void **state)
 	assert_int_equal(set->err, 0);
 }
 
+static void a_link_follows_its_file(void **state)
+{
+	struct change *file, *link, *first, *second, *beside;
+
+	(void)state;
+	add(OUTBOX_CREATE, "/r/tmp", NULL);
+	file = add(OUTBOX_FILE, "/r/tmp", NULL);
+	link = add(OUTBOX_LINK, "/r/tmp", "/r/object");
+	first = add(OUTBOX_UNLINK, "/r/tmp", NULL);
+	second = add(OUTBOX_SETATTR, "/r/object", NULL);
+	beside = add(OUTBOX_CREATE, "/r/other", NULL);
+	answer(0);
+	assert_ptr_equal(answer(0), beside);
+	assert_true(is_out(file) && !is_out(link));
+	answer(0);
+	assert_true(is_out(link) && !is_out(first) && !is_out(second));
+	answer(0);
+	assert_true(is_out(first) && is_out(second));
+}
+
+static void a_file_without_its_link_stays(void **state)
+{
+	struct change *link, *file, *renamed, *second, *first;
+
+	(void)state;
+	link = add(OUTBOX_LINK, "/r/tmp", "/r/object");
+	second = add(OUTBOX_SETATTR, "/r/object", NULL);
+	file = add(OUTBOX_FILE, "/r/tmp", NULL);
+	renamed = add(OUTBOX_RENAME, "/r/other", "/r/tmp");
+	first = add(OUTBOX_UNLINK, "/r/tmp", NULL);
+	answer(-EEXIST);
+	assert_int_equal(link->err, -EEXIST);
+	assert_int_equal(second->err, -EEXIST);
+	assert_int_equal(renamed->err, -EEXIST);
+	assert_int_equal(first->err, -EEXIST);
+	assert_true(is_out(file));
+	answer(0);
+	assert_int_equal(file->err, 0);
+}
+
 static void attributes_take_nothing_with_them(void **state)
 {
 	struct change *rename;
@@ -709,6 +749,8 @@ int main(void)
 	    TEST(siblings_do_not_wait),
 	    TEST(only_so_many_at_once),
 	    TEST(failure_takes_dependents),
+	    TEST(a_link_follows_its_file),
+	    TEST(a_file_without_its_link_stays),
 	    TEST(attributes_take_nothing_with_them),
 	    TEST(lost_link_asks_in_order),
 	    TEST(readers_wait_for_names),
