@@ -4,6 +4,7 @@
 #include "fs/burst.h"
 #include "fs/held.h"
 #include "fs/listing.h"
+#include "fs/replaced.h"
 #include "fs/request.h"
 #include "fs/walk.h"
 #include "fs/watched.h"
@@ -153,7 +154,7 @@ static void fill(struct filler *filler, struct inode *folder, off_t offset)
 	while ((dentry = names_order_next(folder, &place))) {
 		/* what can't be believed is looked up */
 		if (!add(filler, dentry->name, dentry->inode, (off_t)place,
-			fs_name_believed(filler->fs, dentry)))
+			fs_name_believed(filler->fs, dentry) && !replaced_asking(dentry->inode)))
 			return;
 	}
 	if (!filler->used) /* the end was reached before */

@@ -3,6 +3,7 @@
 #include "fs/frozen.h"
 #include "fs/openfile.h"
 #include "fs/refresh.h"
+#include "fs/replaced.h"
 #include "fs/watched.h"
 #include <string.h>
 
@@ -46,6 +47,9 @@ bool fs_login_may(const struct fs *fs, const struct inode *folder, unsigned what
 
 bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 {
+	/* Two files of one name, for the moment. */
+	if (replaced_asking(inode))
+		return false;
 	/* What is not there yet, or is on its way, is known here best. */
 	return inode->pending || (inode->folder && inode->folder->changing) ||
 	       openfile_dirty(inode) || fs_offline(fs) ||

@@ -1,6 +1,7 @@
 /* READ, WRITE, FALLOCATE, COPY_FILE_RANGE. */
 #include "fs/burst.h"
 #include "fs/openfile.h"
+#include "fs/replaced.h"
 #include "fs/turn.h"
 #include <errno.h>
 #include <linux/falloc.h>
@@ -13,11 +14,15 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
 
 /* --- read --- */
 
+#define READ_AGAIN 8
+
 struct read {
 	struct request request;
-	struct handle *handle; /* counted */
+	struct handle *handle; /* counted while it waits */
 	uint64_t offset;
 	size_t size;
+	unsigned doubts; /* of the handle, when it was begun */
+	unsigned again;
 };
 
 /* Less than the size promised: the file has become shorter there, so that the size must be asked
@@ -28,6 +33,22 @@ static void check_short(struct inode *inode, uint64_t offset, size_t asked, size
 		inode->checked_ms = 0;
 }
 
+static void on_asked(void *arg, int err);
+
+static void end_read(struct read *read, const struct content_view *view)
+{
+	check_short(read->handle->open->inode, read->offset, read->size, view->len);
+	request_end_view(&read->request, view);
+}
+
+/* It ends before the size that the kernel knows, and which file it was, and so of what size, came
+ * into doubt meanwhile: the kernel would take the rest for zeros. */
+static bool is_cut_in_doubt(struct read *read, size_t got)
+{
+	return got < read->size && read->doubts != read->handle->doubts &&
+	       read->again < READ_AGAIN && read->request.fuse;
+}
+
 static void on_read(void *arg, int err, const struct content_view *view)
 {
 	struct read *read = arg;
@@ -35,20 +56,47 @@ static void on_read(void *arg, int err, const struct content_view *view)
 
 	if (err) {
 		request_end(&read->request, err);
+	} else if (is_cut_in_doubt(read, view->len)) {
+		read->again++;
+		replaced_ask(handle, on_asked, read);
+		return;
 	} else {
-		check_short(handle->open->inode, read->offset, read->size, view->len);
-		request_end_view(&read->request, view);
+		end_read(read, view);
 	}
 	handle_put(handle);
+}
+
+/* read->handle is counted, which ends with the request. */
+static void begin_read(struct read *read)
+{
+	struct handle *handle = read->handle;
+	struct content_view view;
+	int got;
+
+	read->doubts = handle->doubts;
+	got = content_read(handle->open->content, handle, &handle->ahead, read->offset, read->size,
+	    &view, on_read, read);
+	if (!got)
+		return;
+	if (got > 0)
+		end_read(read, &view);
+	else
+		request_end(&read->request, got);
+	handle_put(handle);
+}
+
+/* What could not be learnt the read itself will meet. */
+static void on_asked(void *arg, int err)
+{
+	(void)err;
+	begin_read(arg);
 }
 
 void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct handle *handle = handle_of(fi);
-	struct content_view view;
 	struct read *read;
-	int got;
 
 	(void)node;
 	openfile_used(fs, handle->open);
@@ -57,16 +105,11 @@ void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
 		return;
 	read->offset = (uint64_t)offset;
 	read->size = size;
-	got = content_read(handle->open->content, handle, &handle->ahead, (uint64_t)offset, size,
-	    &view, on_read, read);
-	if (got > 0) {
-		check_short(handle->open->inode, read->offset, size, view.len);
-		request_end_view(&read->request, &view);
-	} else if (got < 0) {
-		request_end(&read->request, got);
-	} else {
-		read->handle = handle_get(handle);
-	}
+	read->handle = handle_get(handle);
+	if (handle->doubt)
+		replaced_ask(handle, on_asked, read);
+	else
+		begin_read(read);
 }
 
 /* --- write --- */

@@ -4,6 +4,7 @@
 #include "fs/listing.h"
 #include "fs/openfile.h"
 #include "fs/refresh.h"
+#include "fs/replaced.h"
 #include "fs/request.h"
 #include "fs/watched.h"
 #include <errno.h>
@@ -48,6 +49,13 @@ static void reply_missing(struct fs *fs, struct inode *folder, fuse_req_t req)
 	fuse_reply_entry(req, &entry);
 }
 
+static void on_looked_up(void *arg, int err);
+
+static void on_name_settled(void *arg)
+{
+	on_looked_up(arg, 0);
+}
+
 static void on_looked_up(void *arg, int err)
 {
 	struct lookup *lookup = arg;
@@ -57,6 +65,8 @@ static void on_looked_up(void *arg, int err)
 	struct dentry *dentry;
 
 	dentry = err ? NULL : names_find(fs->names, folder, lookup->name);
+	if (dentry && dentry->inode && replaced_wait(dentry->inode, on_name_settled, lookup))
+		return;
 	/* Put aside, because changes made here were under way with it? Or is it only that there is
 	 * no link to ask? */
 	if (!err && !dentry && !lookup->again &&
@@ -138,11 +148,20 @@ void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 	fuse_reply_none(req);
 }
 
+static void on_refreshed(void *arg, int err);
+
+static void on_file_settled(void *arg)
+{
+	on_refreshed(arg, 0);
+}
+
 static void on_refreshed(void *arg, int err)
 {
 	struct request *request = arg;
 	struct inode *inode = request->pinned[0];
 
+	if (!err && replaced_wait(inode, on_file_settled, request))
+		return;
 	/* The name may be gone there while somebody here still has the file open. */
 	if (!err && LIST_EMPTY(&inode->names) && inode != names_root(request->fs->names) &&
 	    !inode->open)

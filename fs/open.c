@@ -5,6 +5,7 @@
 #include "fs/burst.h"
 #include "fs/disk.h"
 #include "fs/openfile.h"
+#include "fs/replaced.h"
 #include "fs/turn.h"
 #include <errno.h>
 #include <string.h>
@@ -268,22 +269,12 @@ static void open_to_read(struct open *open)
 	}
 }
 
-void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+static void begin_open(void *arg)
 {
-	struct fs *fs = fuse_req_userdata(req);
-	struct open *open = request_new(req, sizeof(*open), "open");
-	bool reads = (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+	struct open *open = arg;
+	struct fs *fs = open->request.fs;
+	bool reads = (open->fi.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
 
-	if (!open)
-		return;
-	open->inode = fs_inode(fs, node);
-	open->fi = *fi;
-	open->fi.noflush = reads;
-	request_pin(&open->request, open->inode);
-	open->request.sends = open->inode->open != NULL;
-	/* Who empties file after file is about to write them. */
-	if (open->fi.flags & O_TRUNC)
-		burst_note(fs, open->request.pid, true);
 	if (reads && fs_offline(fs))
 		open_unasked(open, true);
 	else if (reads && openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))
@@ -294,4 +285,24 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		empty_behind(open);
 	else
 		take_turn(open);
+}
+
+/* While it is not settled which file the open handles are on, a new one could be on the other. */
+void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct open *open = request_new(req, sizeof(*open), "open");
+
+	if (!open)
+		return;
+	open->inode = fs_inode(fs, node);
+	open->fi = *fi;
+	open->fi.noflush = (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+	request_pin(&open->request, open->inode);
+	open->request.sends = open->inode->open != NULL;
+	/* Who empties file after file is about to write them. */
+	if (open->fi.flags & O_TRUNC)
+		burst_note(fs, open->request.pid, true);
+	if (!replaced_wait(open->inode, begin_open, open))
+		begin_open(open);
 }

@@ -24,6 +24,7 @@ struct openfile *openfile_of(struct fs *fs, struct inode *inode)
 		return NULL;
 	}
 	LIST_INIT(&open->handles);
+	STAILQ_INIT(&open->doubters);
 	inode->open = open;
 	if (fs_settled(fs, inode))
 		disk_keep(fs, inode);

@@ -44,6 +44,9 @@ struct openfile {
 	TAILQ_ENTRY(openfile) own_link; /* fs/ahead_own.c, while own_listed */
 	bool own_listed;
 	unsigned own_unwanted;
+	/* fs/replaced.h: handles that were asked which file they are on, and who waits for that. */
+	unsigned asking;
+	STAILQ_HEAD(, doubt_wait) doubters;
 };
 
 struct handle {
@@ -55,6 +58,7 @@ struct handle {
 	bool append, writable;
 	bool closed;		   /* no program has it (any more) */
 	bool doubt;		   /* fs/replaced.h: it may not be the file of that name any more */
+	unsigned doubts;	   /* so far */
 	uint32_t mtime, old_mtime; /* the version last told; before the doubt */
 	uint64_t size, old_size;
 	LIST_ENTRY(handle) unasked; /* while is_unasked: fs->unasked */

@@ -26,11 +26,34 @@ static void judge(struct handle *handle, int err, const struct sftp_attr *attr)
 		lose_name(handle, attr);
 }
 
+struct doubt_wait {
+	STAILQ_ENTRY(doubt_wait) link;
+	void (*go)(void *arg);
+	void *arg;
+};
+
+/* Those who come while it is told wait for the next answer. */
+static void settle(struct openfile *open)
+{
+	STAILQ_HEAD(, doubt_wait) waiting = STAILQ_HEAD_INITIALIZER(waiting);
+	struct doubt_wait *wait;
+
+	if (--open->asking)
+		return;
+	STAILQ_CONCAT(&waiting, &open->doubters);
+	while ((wait = STAILQ_FIRST(&waiting))) {
+		STAILQ_REMOVE_HEAD(&waiting, link);
+		wait->go(wait->arg);
+		free(wait);
+	}
+}
+
 static void on_doubt(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct handle *handle = arg;
 
 	judge(handle, err, attr);
+	settle(handle->open);
 	handle_put(handle);
 }
 
@@ -39,9 +62,30 @@ void replaced_doubt(struct handle *handle)
 	if (handle->doubt)
 		return;
 	handle->doubt = true;
+	handle->doubts++;
 	handle->old_mtime = handle->mtime;
 	handle->old_size = handle->size;
+	handle->open->asking++;
 	rfile_fstat(handle->file, on_doubt, handle_get(handle));
+}
+
+bool replaced_asking(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+
+	return open && open->asking;
+}
+
+bool replaced_wait(struct inode *inode, void (*go)(void *arg), void *arg)
+{
+	struct openfile *open = inode->open;
+	struct doubt_wait *wait = open && open->asking ? malloc(sizeof(*wait)) : NULL;
+
+	if (!wait)
+		return false;
+	*wait = (struct doubt_wait){.go = go, .arg = arg};
+	STAILQ_INSERT_TAIL(&open->doubters, wait, link);
+	return true;
 }
 
 static void on_checked(void *arg, int err, const struct sftp_attr *attr)
@@ -62,4 +106,32 @@ void replaced_read(struct handle *handle, uint64_t offset, uint32_t len, bool bu
 		rfile_fstat(handle->file, on_checked, read);
 	else /* nothing is left to remember it with */
 		done(arg, -ENOMEM, NULL, 0);
+}
+
+struct question {
+	struct handle *handle; /* counted */
+	void (*done)(void *arg, int err);
+	void *arg;
+};
+
+static void on_answer(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct question *question = arg;
+
+	judge(question->handle, err, attr);
+	question->done(question->arg, err);
+	handle_put(question->handle);
+	free(question);
+}
+
+void replaced_ask(struct handle *handle, void (*done)(void *arg, int err), void *arg)
+{
+	struct question *question = malloc(sizeof(*question));
+
+	if (!question) {
+		done(arg, -ENOMEM);
+		return;
+	}
+	*question = (struct question){handle_get(handle), done, arg};
+	rfile_fstat(handle->file, on_answer, question);
 }

@@ -6,7 +6,8 @@
  * decides: the version that it had before means that it is on the old file, anything else that the
  * file was changed in place. In the first case the inode loses its name, as if the file had been
  * removed here while open, and the new file gets an inode of its own with the next look-up. What is
- * read through a handle in doubt waits for the answer.
+ * read through a handle in doubt waits for the answer, as the new size may not be that of its file;
+ * so does who asks for the name or the attributes.
  *
  * Core only.
  */
@@ -20,5 +21,14 @@ void replaced_doubt(struct handle *handle);
 /* A read of the content cache through a handle in doubt; as content_source.read. */
 void replaced_read(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
     handle_read_done *done, void *arg);
+
+/* Asks which file the handle is on; done comes when it is known, or can't be (err). */
+void replaced_ask(struct handle *handle, void (*done)(void *arg, int err), void *arg);
+
+/* An open handle of it is in doubt, and was asked: neither its attributes nor its name may be told.
+ */
+bool replaced_asking(const struct inode *inode);
+/* go is called when that is settled; false: it will not be, as it is not so. */
+bool replaced_wait(struct inode *inode, void (*go)(void *arg), void *arg);
 
 #endif

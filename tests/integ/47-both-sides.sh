@@ -29,4 +29,14 @@ for watch in auto no; do
 	wait "$killer" || not_ok "the mount takes the place of the one killed" "$W/kills.out"
 	umount_fs
 done
+replaced() { # WATCH
+	mount_fs -o "watch=$1"
+	"$PYTHON" "$TESTS/integ/replaced.py" "$MNT/replaced" "$REMOTE/replaced" 40
+	umount_fs
+}
+proxy_start --delay 20
+write_profile
+mkdir "$REMOTE/replaced"
+check_vastfs "a file that is replaced while it is read" replaced auto
+check_vastfs "the same without the watcher" replaced no
 finish
