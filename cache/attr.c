@@ -50,10 +50,15 @@ void attr_init(struct attr *attr, const struct attr_report *report)
 	take_plain(attr, report);
 }
 
+bool attr_is_other(const struct attr *attr, const struct attr_report *report)
+{
+	return attr->mtime_there != report->mtime ||
+	       (S_ISREG(report->mode) && attr->size != report->size);
+}
+
 bool attr_update(struct attr *attr, const struct attr_report *report)
 {
-	bool other = attr->mtime_there != report->mtime ||
-		     (S_ISREG(report->mode) && attr->size != report->size);
+	bool other = attr_is_other(attr, report);
 	bool changed = other || attr->mode != report->mode || attr->uid != report->uid ||
 		       attr->gid != report->gid;
 

@@ -39,6 +39,9 @@ uint32_t attr_clamp_time(int64_t seconds);
 /* A file seen for the first time. */
 void attr_init(struct attr *attr, const struct attr_report *report);
 
+/* Is the report about another version (mtime or size) than is known? */
+bool attr_is_other(const struct attr *attr, const struct attr_report *report);
+
 /* Takes a later report over. True when it is another version (mtime or size) than was known. */
 bool attr_update(struct attr *attr, const struct attr_report *report);
 

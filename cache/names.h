@@ -77,6 +77,7 @@ struct inode {
 	    checked_ms; /* loop time at which the attributes held for sure; 0: not to be believed */
 	uint64_t doubted_ms; /* fs/watched.c: when a change was told that could not be taken over */
 	uint64_t version_ms; /* loop time since which this version (mtime, size) has been seen */
+	uint64_t version_tick; /* when the instance last told of another version */
 	uint64_t changed_tick; /* last local change */
 	uint64_t lookups;      /* the kernel's references */
 	uint32_t pins;	       /* ours: open handles, requests under way */
@@ -139,8 +140,9 @@ bool names_moved_since(const struct names *names, uint64_t tick);
 
 struct dentry *names_find(struct names *names, struct inode *folder, const char *name);
 /* A name that the instance reported at sent_tick (loop time sent_ms). Finds or makes dentry and
- * inode, updates the attributes unless they changed here since; a file of another type under the
- * name is another inode. NULL: memory is out, or the name was removed here since. */
+ * inode, updates the attributes unless they changed here or were told otherwise since; a file of
+ * another type under the name is another inode. NULL: memory is out, or the name was removed here
+ * since. */
 struct inode *names_report(struct names *names, struct inode *folder, const char *name,
     const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms);
 /* The same for an inode known otherwise (GETATTR). */

@@ -47,6 +47,8 @@ void dentry_unbind(struct names *names, struct dentry *dentry);
 /* Gives it a new inode, as reported. NULL when memory is out: the name is gone then too. */
 struct inode *bind_new(
     struct names *names, struct dentry *dentry, const struct attr_report *report, uint64_t sent_ms);
+/* It was used. */
+void names_touch(struct names *names, struct inode *inode);
 /* Takes a name away for good. */
 void dentry_free(struct names *names, struct dentry *dentry);
 /* Makes room for one more name in folder when there are too many (names_evict.c). */

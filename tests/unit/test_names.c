@@ -196,6 +196,35 @@ static void test_reports_out_of_order(void **state)
 	assert_non_null(seen(rig, rig->root, "b", &older, 40));
 }
 
+static void test_reports_that_cross(void **state)
+{
+	struct rig *rig = *state;
+	struct attr_report first = report_of(S_IFREG | 0644, 800, 100);
+	struct attr_report older = report_of(S_IFREG | 0644, 400, 101);
+	struct attr_report newer = report_of(S_IFREG | 0644, 400, 102);
+	struct inode *inode = seen(rig, rig->root, "a", &first, 10);
+	uint64_t sent = names_tick(rig->names), after = names_tick(rig->names);
+
+	/* asked for after each other, over two channels: which of the two is what the file is now?
+	 */
+	names_report_inode(rig->names, inode, &newer, sent, 20);
+	assert_int_equal(inode->attr.mtime_there, 102);
+	assert_int_equal(inode->checked_ms, 20);
+	names_report_inode(rig->names, inode, &older, after, 20);
+	assert_int_equal(inode->attr.mtime_there, 102);
+	assert_int_equal(inode->checked_ms, 0);
+	assert_int_equal(rig->versions, 1);
+	/* what is asked for now decides */
+	seen(rig, rig->root, "a", &older, 21);
+	assert_int_equal(inode->attr.mtime_there, 101);
+	assert_int_equal(inode->checked_ms, 21);
+	/* and two that say the same leave no doubt */
+	sent = names_tick(rig->names);
+	seen(rig, rig->root, "a", &newer, 30);
+	names_report_inode(rig->names, inode, &newer, sent, 30);
+	assert_int_equal(inode->checked_ms, 30);
+}
+
 static void test_report_of_a_removed_name(void **state)
 {
 	struct rig *rig = *state;
@@ -939,6 +968,7 @@ int main(void)
 	    TEST(test_report_below_a_file),
 	    TEST(test_report_older_than_a_change),
 	    TEST(test_reports_out_of_order),
+	    TEST(test_reports_that_cross),
 	    TEST(test_report_of_a_removed_name),
 	    TEST(test_missing_report_of_a_made_name),
 	    TEST(test_reports_of_a_name_on_its_way),

@@ -1,0 +1,240 @@
+/* What the instance reports of names and attributes, and what of it is believed. */
+#include "cache/names.h"
+#include "cache/names_order.h"
+#include "cache/names_table.h"
+#include <string.h>
+
+static bool same_kind(const struct inode *inode, const struct attr_report *report)
+{
+	return (inode->attr.mode & S_IFMT) == (report->mode & S_IFMT);
+}
+
+/* Of a folder whose names were changed here meanwhile. */
+static void report_all_but_times(struct attr *attr, const struct attr_report *report)
+{
+	struct attr_report rest = *report;
+	bool own = attr->own_times;
+
+	rest.atime = attr->atime_there;
+	rest.mtime = attr->mtime_there;
+	attr_update(attr, &rest);
+	attr->own_times = own;
+}
+
+/*
+ * Has the content changed? Requests go over several channels, and what the instance says first may
+ * come last: two answers that were under way together and differ tell nobody which is the later
+ * one. So the second of them does not count, and the instance is asked again.
+ */
+static bool take_report(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	bool changed;
+
+	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
+	    !same_kind(inode, report))
+		return false;
+	if (inode->version_tick >= sent_tick && attr_is_other(&inode->attr, report)) {
+		inode->checked_ms = 0;
+		return false;
+	}
+	inode->doubted_ms = sent_ms > inode->doubted_ms ? 0 : inode->doubted_ms;
+	if (inode->folder && inode->folder->names_tick > sent_tick) {
+		report_all_but_times(&inode->attr, report);
+		inode->checked_ms = sent_ms;
+		return false;
+	}
+	changed = attr_update(&inode->attr, report);
+	if (changed)
+		names->events.version_changed(names->arg, inode);
+	if (changed)
+		inode->version_tick = names->tick;
+	if (changed || !inode->version_ms)
+		inode->version_ms = sent_ms;
+	inode->checked_ms = sent_ms;
+	return changed;
+}
+
+bool names_shared(const struct inode *inode)
+{
+	const struct dentry *dentry = LIST_FIRST(&inode->names);
+
+	return dentry && LIST_NEXT(dentry, same);
+}
+
+/* They are to be asked for again. */
+static void forget_names(struct names *names, struct inode *inode, bool but_first)
+{
+	struct dentry *dentry = LIST_FIRST(&inode->names), *next;
+
+	if (dentry && but_first)
+		dentry = LIST_NEXT(dentry, same);
+	for (; dentry; dentry = next) {
+		struct inode *folder = dentry->parent;
+
+		next = LIST_NEXT(dentry, same);
+		if (dentry->pending || dentry->flying)
+			continue;
+		names->events.name_gone(names->arg, folder, dentry->name, inode);
+		folder->folder->complete = false;
+		folder->folder->lossy = true;
+		dentry_free(names, dentry);
+	}
+}
+
+/* What the first name leads to is not what was known: whether the others still lead to the same,
+ * nobody knows. */
+void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	bool known = inode->checked_ms;
+
+	if (take_report(names, inode, report, sent_tick, sent_ms) && known && names_shared(inode))
+		forget_names(names, inode, true);
+}
+
+/* NULL: memory is out, and the name is forgotten. */
+/* A folder whose own name is gone takes no more names. */
+static bool is_reachable(const struct names *names, const struct inode *folder)
+{
+	return folder->folder && (folder == names->root || !LIST_EMPTY(&folder->names));
+}
+
+static uint64_t dentry_checked_ms(const struct dentry *dentry)
+{
+	return dentry->inode ? dentry->inode->checked_ms : dentry->checked_ms;
+}
+
+/* The dentry that a report of the instance is about, made when missing. NULL: memory is out, or
+ * something later is known of the name. */
+static struct dentry *reported_dentry(struct names *names, struct inode *folder, const char *name,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct dentry *dentry = table_find_dentry(names, folder, name);
+
+	if (!dentry) {
+		make_room(names, folder); /* which may forget what the folder remembers */
+		if (folder->folder->lost_tick <= sent_tick)
+			dentry = dentry_new(names, folder, name);
+	}
+	if (!dentry) {
+		folder->folder->lossy = true;
+		return NULL;
+	}
+	dentry->generation = folder->folder->generation;
+	if (dentry->pending || dentry->flying || dentry->tick > sent_tick)
+		return NULL;
+	return dentry_checked_ms(dentry) > sent_ms ? NULL : dentry;
+}
+
+void names_seen_by(struct dentry *dentry, uint64_t sent_ms)
+{
+	dentry->checked_ms = sent_ms;
+	LIST_REMOVE(dentry, same);
+	LIST_INSERT_HEAD(&dentry->inode->names, dentry, same);
+}
+
+bool names_leads_elsewhere(
+    const struct dentry *dentry, const struct attr_report *report, uint64_t sent_tick)
+{
+	const struct inode *inode = dentry->inode;
+
+	if (!same_kind(inode, report))
+		return true;
+	/* what was changed here, or was seen by this very name, has changed */
+	return dentry != LIST_FIRST(&inode->names) && inode->checked_ms && !inode->pending &&
+	       inode->changed_tick <= sent_tick &&
+	       (inode->attr.mtime_there != report->mtime ||
+		   (S_ISREG(report->mode) && inode->attr.size != report->size));
+}
+
+struct inode *names_report(struct names *names, struct inode *folder, const char *name,
+    const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct dentry *dentry;
+
+	if (!is_reachable(names, folder))
+		return NULL;
+	dentry = reported_dentry(names, folder, name, sent_tick, sent_ms);
+	if (!dentry) {
+		dentry = table_find_dentry(names, folder, name);
+		return dentry ? dentry->inode : NULL;
+	}
+	if (dentry->inode && names_leads_elsewhere(dentry, report, sent_tick)) {
+		names->events.name_gone(names->arg, folder, name, dentry->inode);
+		dentry_unbind(names, dentry);
+	}
+	if (!dentry->inode) {
+		folder->folder->ours = false; /* somebody else makes names in it */
+		return bind_new(names, dentry, report, sent_ms);
+	}
+	take_report(names, dentry->inode, report, sent_tick, sent_ms);
+	names_seen_by(dentry, sent_ms);
+	names_touch(names, dentry->inode);
+	return dentry->inode;
+}
+
+void names_report_missing(struct names *names, struct inode *folder, const char *name,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct dentry *dentry;
+
+	/* Asked by a path that a folder's new name has made wrong since? */
+	if (!is_reachable(names, folder) || names->moved_tick > sent_tick)
+		return;
+	dentry = reported_dentry(names, folder, name, sent_tick, sent_ms);
+	if (!dentry)
+		return;
+	if (dentry->inode) {
+		names->events.name_gone(names->arg, folder, name, dentry->inode);
+		dentry_unbind(names, dentry);
+	}
+	dentry->checked_ms = sent_ms;
+}
+
+void names_replaced(struct names *names, struct inode *inode)
+{
+	names_pin(inode);
+	forget_names(names, inode, false);
+	names_unpin(names, inode);
+}
+
+void names_listing_begin(struct names *names, struct inode *folder)
+{
+	(void)names;
+	folder->folder->generation++;
+	folder->folder->lossy = false;
+}
+
+/* By this name, that is. */
+static bool is_seen_since(const struct dentry *dentry, uint64_t ms)
+{
+	return dentry->inode && !names_shared(dentry->inode) && dentry->inode->checked_ms > ms;
+}
+
+void names_listing_end(
+    struct names *names, struct inode *folder, uint64_t sent_tick, uint64_t sent_ms)
+{
+	struct folder *dir = folder->folder;
+	struct dentry *dentry, *next;
+
+	for (dentry = TAILQ_FIRST(&dir->children); dentry; dentry = next) {
+		next = TAILQ_NEXT(dentry, sibling);
+		if (dentry->generation == dir->generation || dentry->pending || dentry->flying ||
+		    dentry->tick > sent_tick || is_seen_since(dentry, sent_ms))
+			continue;
+		if (dentry->inode)
+			names->events.name_gone(names->arg, folder, dentry->name, dentry->inode);
+		dentry_free(names, dentry);
+	}
+	dir->complete = !dir->lossy && dir->lost_tick <= sent_tick;
+	dir->listed_ms = sent_ms;
+}
+
+void names_listing_was(struct inode *folder)
+{
+	struct folder *dir = folder->folder;
+
+	dir->complete = !dir->lossy;
+	dir->listed_ms = 0;
+}
