@@ -31,16 +31,18 @@ static void decode_octal(char *s)
  *	36 35 98:0 / /mnt/a\040b rw,noatime shared:1 master:2 - fuse.vastfs 12345:/workspace rw
  *	id parent dev root PATH options [optional fields…] - TYPE SOURCE options
  *
- * Cuts the line in place; the three point into it.
+ * Cuts the line in place; the parts point into it.
  */
-static bool parse_line(char *line, char **path, char **type, char **source)
+static bool parse_line(char *line, char **device, char **path, char **type, char **source)
 {
 	char *save, *word;
 	int n = 0;
 
-	*path = *type = *source = NULL;
+	*device = *path = *type = *source = NULL;
 	for (word = strtok_r(line, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
-		if (++n == 5)
+		if (++n == 3)
+			*device = word;
+		if (n == 5)
 			*path = word;
 		if (n > 6 && strcmp(word, "-") == 0)
 			break;
@@ -66,19 +68,20 @@ void mount_entry_fini(struct mount_entry *entry)
 
 int mountinfo_find(FILE *table, const char *path, struct mount_entry *out)
 {
-	char *line = NULL, *at, *type, *source;
+	char *line = NULL, *device, *at, *type, *source;
 	size_t size = 0;
 	int found = 0;
 
 	memset(out, 0, sizeof(*out));
 	while (getline(&line, &size, table) > 0) {
-		if (!parse_line(line, &at, &type, &source) || strcmp(at, path) != 0)
+		if (!parse_line(line, &device, &at, &type, &source) || strcmp(at, path) != 0)
 			continue;
 		/* Later lines lie on top of earlier ones. */
 		mount_entry_fini(out);
 		out->path = strdup(at);
 		out->type = strdup(type);
 		out->source = strdup(source);
+		sscanf(device, "%*u:%u", &out->minor);
 		found = 1;
 		if (!out->path || !out->type || !out->source) {
 			mount_entry_fini(out);

@@ -10,9 +10,10 @@
 #include <stdio.h>
 
 struct mount_entry {
-	char *path;   /* the mountpoint, decoded */
-	char *type;   /* "fuse.vastfs" */
-	char *source; /* "12345:/workspace", decoded */
+	char *path;	/* the mountpoint, decoded */
+	char *type;	/* "fuse.vastfs" */
+	char *source;	/* "12345:/workspace", decoded */
+	unsigned minor; /* of its device: for a FUSE mount the number of its connection */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include "fs/failures.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
+#include "fs/guard.h"
 #include "fs/held.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
@@ -42,6 +43,7 @@ struct daemon {
 	struct disk_mount *offline; /* what it came up with without the instance */
 	bool late;		    /* what was under way did not come to its end */
 	bool threads_left;	    /* which use the profile */
+	pid_t guard;		    /* fs/guard.h; not positive: none */
 	int code;
 };
 
@@ -73,6 +75,7 @@ static void leave(struct daemon *daemon)
 	daemon->state = GONE;
 	notifier_stop(&daemon->fs);
 	fuse_loop_destroy(&daemon->fs);
+	guard_stop(daemon->guard);
 	control_stop(&daemon->fs);
 	watched_stop(&daemon->fs);
 	pinned_stop(&daemon->fs);
@@ -209,6 +212,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
 		return err;
+	daemon->guard = guard_start(fs->mountpoint);
 	err = notifier_start(fs);
 	if (!err)
 		err = control_start(fs);

@@ -1,7 +1,7 @@
 #!/bin/bash
-# The daemon is killed while a program waits for an answer about a folder in which something is told to have changed. The
-# kernel takes a notice of that only when the folder is free: a thread that waited for it would keep the daemon from
-# ending, and so the program from hearing that it has ended.
+# The daemon is killed while a program waits for an answer about what is told to have changed. The kernel takes a notice
+# of that only when the folder, or the page, is free: a thread that waits for it keeps the daemon from ending, and so the
+# program from hearing that it has ended.
 . "$(dirname "$0")/../lib.sh"
 setup
 proxy_start
@@ -40,4 +40,65 @@ else
 	check_vastfs "killed while a folder is waited for" killed_meanwhile
 fi
 umount -l "$MNT" 2>/dev/null
+
+# A reader waits for pages of a file that is seen to have changed.
+# Who looks at the file may wait for the page himself.
+waits_for_page() {
+	stat "$MNT/large" >/dev/null 2>&1 &
+	grep -q folio_lock /proc/"$1"/task/*/stack
+}
+reader_is_let_go() {
+	local reader daemon
+	proxy delay 0 >/dev/null
+	proxy rate 300K >/dev/null
+	head -c 8000000 /dev/zero >"$REMOTE/large"
+	mount_fs "$@" || return
+	daemon=$(daemon_pid)
+	: >"$W/large"
+	cat "$MNT/large" >>"$W/large" 2>"$W/cat.err" &
+	reader=$!
+	wait_for 20 test -s "$W/large" || return
+	echo more >>"$REMOTE/large"
+	wait_for 20 waits_for_page "$daemon" || return
+	kill -KILL "$daemon"
+	if ! wait_for 10 gone "$reader" || [[ -e /proc/$daemon/exe ]]; then
+		umount -f "$MNT"
+		return 1
+	fi
+	cat "$W/cat.err"
+	rc_is 1 stat "$MNT"
+	has "$OUT" "not connected"
+	proxy rate 0 >/dev/null
+	mount_fs || return
+	cmp "$REMOTE/large" "$MNT/large"
+	umount_fs
+}
+check_vastfs "killed while a page is waited for" reader_is_let_go
+# Both ways to the file that ends a connection: systemd mounts fusectl, in a container nobody does.
+fusectl=/sys/fs/fuse/connections
+if mountpoint -q "$fusectl"; then
+	check_vastfs "where fusectl is mounted" reader_is_let_go
+else
+	mount -t fusectl fusectl "$fusectl" && check_vastfs "where fusectl is mounted" reader_is_let_go
+	umount -l "$fusectl"
+fi
+# What lets the reader go ends with the daemon, however that ends, and is not taken for it.
+guard_ends() {
+	local daemon guard
+	mount_fs || return
+	daemon=$(daemon_pid)
+	guard=$(pgrep -P "$daemon" -x vastfs-guard) || return
+	has "$(tr '\0' ' ' <"/proc/$guard/cmdline")" "vastfs-guard"
+	fails grep -q mount.vastfs "/proc/$guard/cmdline"
+	[[ $(ls "/proc/$guard/fd") == 0 ]] || die "$(ls -l "/proc/$guard/fd")"
+	umount_fs
+	wait_for 5 gone "$guard" || return
+	mount_fs || return
+	daemon=$(daemon_pid)
+	guard=$(pgrep -P "$daemon" -x vastfs-guard) || return
+	kill -KILL "$daemon"
+	wait_for 5 gone "$guard" || return
+	umount -l "$MNT"
+}
+check_vastfs "the guard ends with the daemon" guard_ends
 finish

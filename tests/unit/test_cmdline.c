@@ -195,9 +195,11 @@ static void test_mountinfo(void **state)
 	assert_string_equal(e.path, "/mnt/a b\\c\td");
 	assert_string_equal(e.type, "fuse.vastfs");
 	assert_string_equal(e.source, "my id");
+	assert_int_equal(e.minor, 40);
 	mount_entry_fini(&e);
 	/* The one on top. */
 	assert_int_equal(find("/mnt/auto", &e), 1);
+	assert_int_equal(e.minor, 43);
 	assert_string_equal(e.type, "fuse.vastfs");
 	mount_entry_fini(&e);
 	assert_int_equal(find("/mnt/oct\\0", &e), 1);
