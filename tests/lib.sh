@@ -468,6 +468,9 @@ mount_fs() { # [OPTION…]
 	fi
 }
 
+# Each of the four connections stands; those for bulk data come one after another.
+all_up() { [[ $("$BUILD/vastfs" status --json "$MNT" | jq '[.sessions[] | select(.state == "up")] | length') == 4 ]]; }
+
 # Unmounts and waits until the daemon is gone.
 umount_fs() { # [MOUNTPOINT]
 	local dir=${1:-$MNT} pid

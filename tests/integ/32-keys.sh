@@ -98,7 +98,6 @@ rsa_agent() {
 	kill "$(pid_of agent)"
 }
 # ssh(1) asks for the passphrase of each connection; a person does not sit there for long
-all_up() { [[ $("$BUILD/vastfs" status --json "$MNT" | jq '[.sessions[] | select(.state == "up")] | length') == 4 ]]; }
 ssh_passphrase() {
 	local pid
 	printf '#!/bin/sh\necho asked >>%s\necho secret\n' "$W/asked" >"$W/asks"

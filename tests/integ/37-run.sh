@@ -188,6 +188,7 @@ session_kept() {
 	local before
 	cd "$MNT"
 	"$V" run true
+	wait_for 20 all_up # they log in too
 	before=$(grep -c "Accepted publickey" "$W/sshd.log")
 	for _ in {1..10}; do "$V" run true; done
 	eq "$(grep -c "Accepted publickey" "$W/sshd.log")" "$before" "logins"

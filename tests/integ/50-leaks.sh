@@ -53,7 +53,6 @@ work() { # ROUNDS
 no_handles() { [[ $(server_handles) == 0 ]]; }
 handles_closed() { wait_for 15 no_handles || die "$(server_handles) files open on the server"; }
 
-all_up() { [[ $("$BUILD/vastfs" status --json "$MNT" | jq '[.sessions[] | select(.state == "up")] | length') == 4 ]]; }
 
 warm() {
 	wait_for 20 all_up # they come one after another

@@ -269,6 +269,16 @@ static unsigned handles(pid_t pid)
 	return count;
 }
 
+/* Within five seconds: the server of a connection that was cut sees that by and by. */
+static bool no_handles(void)
+{
+	unsigned tries = 0;
+
+	while (handles(t.sshd.pid) && tries++ < 500)
+		usleep(10000);
+	return !handles(t.sshd.pid);
+}
+
 static unsigned names_in(const char *dir)
 {
 	struct result r;

@@ -48,7 +48,7 @@ static void test_errnos_of_names(void **unused)
 	longest[255] = '\0';
 	WAIT(&r, remote_mkdir(t.remote, at(longest), 0700, on_done, &r));
 	assert_int_equal(r.err, 0);
-	assert_int_equal(handles(t.sshd.pid), 0);
+	assert_true(no_handles());
 	if (!remote_features(t.remote)->hardlink)
 		return;
 	SAME(&r, link(at("f"), at("g")), remote_link(t.remote, at("f"), at("g"), on_done, &r));
@@ -81,7 +81,7 @@ static void test_errnos_of_renames(void **unused)
 	RENAME("f", "f/x");
 #undef RENAME
 	assert_int_equal(names_in(t.dir), 4);
-	assert_int_equal(handles(t.sshd.pid), 0);
+	assert_true(no_handles());
 }
 
 static void got_errno(enum remote_asked asked, const char *path, int err, int expected)
