@@ -58,6 +58,7 @@ struct profile {
 	/* What ~/.ssh/config says (conf/sshconfig.h). */
 	char *ssh_name;	    /* the host's name there, where it is another; or NULL */
 	char *proxy_jump;   /* hosts to go through, parted by commas; or NULL */
+	bool proxied;	    /* the host is reached through others (ProxyJump, ProxyCommand) */
 	bool needs_ssh;	    /* it asks for what only ssh(1) can do */
 	bool ssh_ciphers;   /* it chooses ciphers */
 	char **ssh_options; /* "Name=value" for ssh(1), the later ones win; n_ssh_options */

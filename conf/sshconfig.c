@@ -162,6 +162,8 @@ static int take(struct state *state, const char *name, const char *value)
 {
 	struct profile *p = state->profile;
 
+	if (!strncmp(name, "proxy", 5) && strcmp(name, "proxyusefdpass") && strcmp(value, "none"))
+		p->proxied = true;
 	if (!strcmp(name, "hostname"))
 		return take_hostname(p, value);
 	if (!strcmp(name, "user"))

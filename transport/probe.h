@@ -10,9 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sshproc;
+
+/* The way there: a connection of the library's, or a process of ssh(1). All borrowed. */
+struct probe_way {
+	struct ssh_connection *connection; /* NULL: the process */
+	struct sshproc *process;
+	struct ssh_cancel *cancel; /* of both */
+};
+
 /* Runs a command (which no user's string may be in unquoted); out gets the beginning of what it
- * prints, NUL-terminated. -ENOSYS when the server runs none, -EIO when it failed. */
-int probe_exec(struct ssh_connection *connection, const char *command, char *out, size_t size);
+ * prints, NUL-terminated. -ENOSYS when the server runs none, or it does not succeed. */
+int probe_exec(const struct probe_way *way, const char *command, char *out, size_t size);
 
 struct probe_sftp {
 	unsigned version;
@@ -21,14 +30,15 @@ struct probe_sftp {
 	char noise[160];       /* what came instead of SFTP, printable, or "" */
 };
 /* -EPROTO with noise; -ENOSYS: the server has no SFTP. */
-int probe_sftp(struct ssh_connection *connection, struct probe_sftp *out);
+int probe_sftp(const struct probe_way *way, struct probe_sftp *out);
 
 /* Bytes in a second, measured for at most two, to us and from us. */
-int probe_speed(struct ssh_connection *connection, uint64_t *down, uint64_t *up);
+int probe_speed(const struct probe_way *way, uint64_t *down, uint64_t *up);
 
-/* Can ssh(1) log in where the library does not? cipher gets its name. Borrows both. 0 or a negative
- * errno with *error. */
-int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, char *cipher, size_t size,
-    struct ssh_error *error);
+/* Logs in with ssh(1); cipher gets its name. Borrows target and cancel; *out is owned by the
+ * caller, who ends it with probe_ssh_end (NULL is allowed). 0 or a negative errno with *error. */
+int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, struct sshproc **out,
+    char *cipher, size_t size, struct ssh_error *error);
+void probe_ssh_end(struct sshproc *process);
 
 #endif

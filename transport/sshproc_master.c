@@ -102,15 +102,17 @@ void sshproc_master_free(struct sshproc *process)
 	free(process);
 }
 
-int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, char *cipher, size_t size,
-    struct ssh_error *error)
+int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, struct sshproc **out,
+    char *cipher, size_t size, struct ssh_error *error)
 {
-	struct sshproc *process;
-	int err = sshproc_master_new(target, cancel, true, &process, error);
+	int err = sshproc_master_new(target, cancel, true, out, error);
 
-	if (err)
-		return err;
-	snprintf(cipher, size, "%s", process->says.cipher);
+	if (!err)
+		snprintf(cipher, size, "%s", (*out)->says.cipher);
+	return err;
+}
+
+void probe_ssh_end(struct sshproc *process)
+{
 	sshproc_master_free(process);
-	return 0;
 }

@@ -6,6 +6,7 @@
 #include "conf/keyfile.h"
 #include "conf/shquote.h"
 #include "fs/cmd/ask.h"
+#include "fs/cmd/ask_ssh.h"
 #include "fs/cmd/commands.h"
 #include "fs/cmd/doctor.h"
 #include "transport/askpass.h"
@@ -104,60 +105,69 @@ static bool is_host_key(enum ssh_failure kind)
 	       kind == SSH_NO_ALGORITHM;
 }
 
-/* The library's error, if it was tried (library->kind), says more about keys. */
-static void connect_by_ssh(struct doctor *doctor, const struct ssh_error *library)
+static bool is_about_keys(enum ssh_failure kind)
 {
-	const struct ssh_error *why;
+	return kind == SSH_DENIED || kind == SSH_DENIED_TRANSIENT || kind == SSH_NO_KEY ||
+	       kind == SSH_KEY_UNUSABLE;
+}
+
+/* What is known once it came to keys. */
+static void say_known(struct doctor *doctor)
+{
+	doctor_ok("host key", "is the one in %s", doctor->profile->known_hosts);
+	check_key_files(doctor);
+}
+
+static void fail_connection(struct doctor *doctor, const struct ssh_error *error)
+{
+	if (is_about_keys(error->kind))
+		say_known(doctor);
+	doctor_fail_text(doctor,
+	    is_host_key(error->kind)	 ? "host key"
+	    : is_about_keys(error->kind) ? "authentication"
+					 : "connection",
+	    error->text);
+}
+
+/* The library's error, if it was tried (library->kind), says more about keys. */
+static bool connect_by_ssh(struct doctor *doctor, const struct ssh_error *library)
+{
 	struct ssh_error error;
 	char cipher[64] = "";
 
-	if (!probe_ssh(&doctor->target, &doctor->cancel, cipher, sizeof(cipher), &error)) {
-		if (library->kind)
-			doctor_note("ssh", "the library can't: %s", library->text);
-		doctor_ok("authentication", "as %s, by ssh(1) (%s)", doctor->profile->user, cipher);
-		doctor_note("ssh", "what is there is not examined by way of ssh(1); mount it");
-		return;
+	if (probe_ssh(&doctor->target, &doctor->cancel, &doctor->way.process, cipher,
+		sizeof(cipher), &error)) {
+		fail_connection(doctor,
+		    library->kind == SSH_KEY_UNUSABLE && is_about_keys(error.kind) ? library
+										   : &error);
+		return false;
 	}
-	why = library->kind == SSH_KEY_UNUSABLE &&
-		      (error.kind == SSH_DENIED || error.kind == SSH_NO_KEY ||
-			  error.kind == SSH_KEY_UNUSABLE)
-		  ? library
-		  : &error;
-	doctor_fail_text(doctor,
-	    is_host_key(why->kind) ? "host key"
-	    : why->kind == SSH_DENIED || why->kind == SSH_NO_KEY || why->kind == SSH_KEY_UNUSABLE
-		? "authentication"
-		: "connection",
-	    why->text);
+	if (library->kind)
+		doctor_note("ssh", "the library can't: %s", library->text);
+	say_known(doctor);
+	doctor_ok("authentication", "as %s, by ssh(1) (%s)", doctor->profile->user, cipher);
+	return true;
 }
 
 static bool connect_instance(struct doctor *doctor)
 {
 	const char *methods;
 	struct ssh_error error;
-	int err = ssh_connect(&doctor->target, &doctor->cancel, &doctor->connection, &error);
+	int err;
 
+	if (ssh_needs_process(doctor->profile))
+		return connect_by_ssh(doctor, &(struct ssh_error){.kind = SSH_OK});
+	err = ssh_connect(&doctor->target, &doctor->cancel, &doctor->way.connection, &error);
 	if (err && doctor->profile->transport == TRANSPORT_AUTO &&
-	    (error.kind == SSH_NO_ALGORITHM || error.kind == SSH_KEY_UNUSABLE)) {
-		connect_by_ssh(doctor, &error);
-		return false;
-	}
-	if (err && is_host_key(error.kind)) {
-		doctor_fail_text(doctor, "host key", error.text);
-		return false;
-	}
-	if (err && error.kind != SSH_DENIED && error.kind != SSH_DENIED_TRANSIENT &&
-	    error.kind != SSH_NO_KEY && error.kind != SSH_KEY_UNUSABLE) {
-		doctor_fail_text(doctor, "connection", error.text);
-		return false;
-	}
-	doctor_ok("host key", "is the one in %s", doctor->profile->known_hosts);
-	check_key_files(doctor);
+	    (error.kind == SSH_NO_ALGORITHM || error.kind == SSH_KEY_UNUSABLE))
+		return connect_by_ssh(doctor, &error);
 	if (err) {
-		doctor_fail_text(doctor, "authentication", error.text);
+		fail_connection(doctor, &error);
 		return false;
 	}
-	methods = libssh2_session_methods(ssh_session(doctor->connection), LIBSSH2_METHOD_CRYPT_SC);
+	say_known(doctor);
+	methods =
+	    libssh2_session_methods(ssh_session(doctor->way.connection), LIBSSH2_METHOD_CRYPT_SC);
 	doctor_ok("authentication", "as %s (%s)", doctor->profile->user, methods ? methods : "?");
 	return true;
 }
@@ -171,7 +181,7 @@ static void check_sftp(struct doctor *doctor)
 	struct probe_sftp sftp;
 	char missing[256] = "";
 	size_t at = 0;
-	int err = probe_sftp(doctor->connection, &sftp);
+	int err = probe_sftp(&doctor->way, &sftp);
 
 	if (sftp.noise[0])
 		return; /* check_shell says it */
@@ -200,7 +210,7 @@ static void check_sftp(struct doctor *doctor)
 static bool check_shell(struct doctor *doctor)
 {
 	char out[512], shown[200];
-	int err = probe_exec(doctor->connection, "true", out, sizeof(out));
+	int err = probe_exec(&doctor->way, "true", out, sizeof(out));
 
 	if (err) {
 		doctor_note(
@@ -275,7 +285,7 @@ static void check_folder(struct doctor *doctor)
 	char *command = folder_command(doctor->profile), out[1024], *line;
 	time_t before = time(NULL);
 
-	if (!command || probe_exec(doctor->connection, command, out, sizeof(out))) {
+	if (!command || probe_exec(&doctor->way, command, out, sizeof(out))) {
 		doctor_note("disk space", "not known");
 		free(command);
 		return;
@@ -292,7 +302,7 @@ static void check_speed(struct doctor *doctor)
 {
 	uint64_t down = 0, up = 0;
 
-	if (probe_speed(doctor->connection, &down, &up))
+	if (probe_speed(&doctor->way, &down, &up))
 		doctor_note("bandwidth", "could not be measured");
 	else
 		doctor_ok("bandwidth",
@@ -304,15 +314,11 @@ static void check_speed(struct doctor *doctor)
 
 static void examine(struct doctor *doctor)
 {
-	if (doctor_address(doctor) && doctor_port(doctor)) {
-		if (doctor->profile->transport == TRANSPORT_SSH) {
-			connect_by_ssh(doctor, &(struct ssh_error){.kind = SSH_OK});
-		} else if (connect_instance(doctor)) {
-			check_sftp(doctor);
-			if (check_shell(doctor)) {
-				check_folder(doctor);
-				check_speed(doctor);
-			}
+	if (doctor_address(doctor) && doctor_port(doctor) && connect_instance(doctor)) {
+		check_sftp(doctor);
+		if (check_shell(doctor)) {
+			check_folder(doctor);
+			check_speed(doctor);
 		}
 	}
 	doctor_local(doctor);
@@ -330,8 +336,10 @@ static int run(struct profile *profile)
 		locator_free(doctor.target.locator);
 		return 1;
 	}
+	doctor.way.cancel = &doctor.cancel;
 	examine(&doctor);
-	ssh_close(doctor.connection);
+	ssh_close(doctor.way.connection);
+	probe_ssh_end(doctor.way.process);
 	ssh_cancel_fini(&doctor.cancel);
 	locator_free(doctor.target.locator);
 	if (doctor.failures)
@@ -353,6 +361,10 @@ int cmd_doctor(int argc, char **argv)
 		if (!error.text[0])
 			return command_usage("doctor");
 		doctor_fail_text(&doctor, "profile", error.text);
+		return 1;
+	}
+	if (ask_ssh_complete(profile)) {
+		profile_free(profile);
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -1,6 +1,7 @@
 /* vastfs show: what a mount of the instance would use, the defaults put in. */
 #include "conf/keyfile.h"
 #include "conf/profile.h"
+#include "fs/cmd/ask_ssh.h"
 #include "fs/cmd/client.h"
 #include "fs/cmd/commands.h"
 #include <inttypes.h>
@@ -67,6 +68,9 @@ static void print_connection(const struct profile *p)
 	} else {
 		puts("; host and port: asked of the provider");
 	}
+	if (p->proxied)
+		printf("; through %s, by ~/.ssh/config or an option\n",
+		    p->proxy_jump ? p->proxy_jump : "a ProxyCommand");
 	print("user", p->user);
 	print_keys(p);
 	if (p->path)
@@ -127,6 +131,8 @@ int cmd_show(int argc, char **argv)
 
 	if (command_profile(argc, argv, &profile, &error))
 		return error.text[0] ? command_fail("show", &error) : command_usage("show");
+	if (ask_ssh_complete(profile))
+		fputs("vastfs show: ~/.ssh/config is left out: out of memory\n", stderr);
 	if (profile->config)
 		printf("; from %s\n", profile->config);
 	print_profile(profile);

@@ -6,6 +6,7 @@
 #define VASTFS_FS_CMD_DOCTOR_H
 
 #include "transport/locate.h"
+#include "transport/probe.h"
 #include <stdbool.h>
 
 struct doctor {
@@ -13,7 +14,7 @@ struct doctor {
 	struct ssh_target target;
 	struct ssh_cancel cancel;
 	struct location location;
-	struct ssh_connection *connection;
+	struct probe_way way; /* owned */
 	unsigned failures;
 };
 
@@ -24,9 +25,9 @@ void doctor_fail(struct doctor *doctor, const char *what, const char *cause, con
 /* A text of the transport or of conf: the cause, then ". " or "; ", then the cure. */
 void doctor_fail_text(struct doctor *doctor, const char *what, const char *text);
 
-/* Where it is, and that its name can be looked up. */
+/* Where it is, and that its name can be looked up, unless it is reached through others. */
 bool doctor_address(struct doctor *doctor);
-/* Somebody listens there and speaks SSH. */
+/* Somebody listens there and speaks SSH; true where that can't be seen from here. */
 bool doctor_port(struct doctor *doctor);
 /* /dev/fuse, fusermount3, user_allow_other. */
 void doctor_local(struct doctor *doctor);

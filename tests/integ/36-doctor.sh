@@ -1,7 +1,6 @@
 #!/bin/bash
 # vastfs doctor: every step of a good instance, and for each thing that is broken its cause and cure.
 . "$(dirname "$0")/../lib.sh"
-unset TRANSPORT # with ssh(1) most steps are left to it
 [[ $MOUNT_WITH == vastfs ]] || { skip "vastfs doctor" "not for $MOUNT_WITH"; finish; }
 setup
 INI=$XDG_CONFIG_HOME/vastfs/config.ini
@@ -45,7 +44,7 @@ no_ssh() {
 }
 other_host_key() {
 	cp "$W/known_hosts" "$W/kh"
-	ssh-keygen -q -t ed25519 -N '' -f "$W/other"
+	[[ -e $W/other ]] || ssh-keygen -q -t ed25519 -N '' -f "$W/other"
 	echo "[127.0.0.1]:$SSHD_PORT $(cut -d' ' -f1,2 <"$W/other.pub")" >"$W/known_hosts"
 	finds "host key" CHANGED .
 	: >"$W/known_hosts"
@@ -64,7 +63,7 @@ by_ssh() {
 	chmod 755 "$W/askpass"
 	write_profile "transport = ssh" "key = $W/enc"
 	SSH_ASKPASS=$W/askpass rc_is 0 doctor
-	write_profile "key = $W/enc"
+	TRANSPORT='' write_profile "key = $W/enc"
 	SSH_ASKPASS=$W/askpass rc_is 0 doctor
 	finds authentication "passphrase" .
 	cp "$W/key.pub" "$W/authorized_keys"
@@ -97,6 +96,8 @@ sftp_alone() {
 	SSHD_EXTRA="ForceCommand internal-sftp" SFTP_SERVER=internal-sftp sshd_start "$SSHD_PORT"
 	timeout 60 "$BUILD/vastfs" doctor gpu </dev/null >"$W/out" 2>&1 || true
 	grep -q "ok    sftp" "$W/out"
+	grep -q "note  login shell .*SFTP alone" "$W/out"
+	fails grep FAIL "$W/out"
 	sshd_kill
 	sshd_start "$SSHD_PORT"
 }
@@ -140,5 +141,14 @@ fi
 each "no SFTP subsystem" no_sftp
 each "a server with SFTP alone" sftp_alone
 each "words" words
+if [[ ${TRANSPORT:-} != ssh ]]; then
+	TRANSPORT=ssh
+	each "over ssh: a good instance" healthy
+	each "over ssh: an unknown and a changed host key" other_host_key
+	each "over ssh: a key that is refused" key_refused
+	[[ $(id -u) != 0 ]] || each "over ssh: a login shell that prints" noisy
+	each "over ssh: no SFTP subsystem" no_sftp
+	each "over ssh: a server with SFTP alone" sftp_alone
+fi
 grep -q gpu "$INI" || not_ok "the profile is as it was"
 finish

@@ -45,20 +45,26 @@ plain() {
 	works
 }
 precedence() {
+	local transport
 	config "IdentityFile $W/nokey" "Port 1"
 	sed -i 's/^\tPort [2-9].*//' "$CONFIG"
-	works -o "port=$SSHD_PORT,key=$W/key"
-	rc_is 32 mount_fs -o "key=$W/key"
-	has "$OUT" "127.0.0.1:1"
+	for transport in libssh2 ssh; do
+		works -o "port=$SSHD_PORT,key=$W/key,transport=$transport"
+		rc_is 32 mount_fs -o "key=$W/key,transport=$transport"
+		has_re "$OUT" "127.0.0.1(:| port )1"
+	done
 }
 forward_of_config() {
-	local port
+	local port transport
 	port=$(free_port)
 	config "IdentityFile $W/key" "LocalForward $port 127.0.0.1:$SSHD_PORT"
-	mount_fs -o transport=libssh2
-	has "$(ssh-keyscan -p "$port" 127.0.0.1 2>&1)" "SSH-2.0"
-	umount_fs
+	for transport in libssh2 ssh; do
+		mount_fs -o "transport=$transport"
+		wait_for 10 forwarded "$port" || die "no answer through the forward"
+		umount_fs
+	done
 }
+forwarded() { ssh-keyscan -p "$1" 127.0.0.1 2>&1 | grep -q SSH-2.0; }
 through_jump() { # OPTION…
 	local before
 	config "IdentityFile $W/key" "ProxyJump jump"
@@ -67,12 +73,28 @@ through_jump() { # OPTION…
 	ge "$(jumped)" $((before + 1)) "connections of the jump host"
 }
 forward_through_jump() {
-	local port
+	local port transport
 	port=$(free_port)
 	config "IdentityFile $W/key" "ProxyJump $(id -un)@jump:$JUMP_PORT"
-	mount_fs -L "$port:127.0.0.1:$SSHD_PORT"
-	wait_for 10 eval "ssh-keyscan -p $port 127.0.0.1 2>&1 | grep -q SSH-2.0"
-	umount_fs
+	for transport in libssh2 ssh; do
+		mount_fs -L "$port:127.0.0.1:$SSHD_PORT" -o "transport=$transport"
+		wait_for 10 forwarded "$port" || die "no answer through the forward"
+		umount_fs
+	done
+}
+# The host need not be known or in reach here.
+doctor_behind_jump() {
+	config "IdentityFile $W/key" "ProxyJump jump"
+	rc_is 0 "$BUILD/vastfs" doctor gpu
+	has_re "$OUT" "ok    address .*as jump finds it"
+	has_re "$OUT" "ok    bandwidth"
+	rc_is 0 "$BUILD/vastfs" show gpu
+	has "$OUT" "; through jump"
+	has_re "$OUT" "port += $SSHD_PORT"
+	config "IdentityFile $W/key" "ProxyCommand ssh -F $CONFIG -W %h:%p jump"
+	rc_is 0 "$BUILD/vastfs" doctor gpu
+	has_re "$OUT" "ok    address .*as ProxyCommand finds it"
+	has_re "$OUT" "ok    authentication .*by ssh"
 }
 by_command() {
 	local before
@@ -130,6 +152,7 @@ check "a port forward through a jump host" forward_through_jump
 check "ProxyCommand" by_command
 check "-o ProxyJump" by_option
 check "host keys behind a jump host are checked" checked
+check "vastfs doctor behind a jump host" doctor_behind_jump
 check "no process is left" leaves_nothing
 check "a jump host that is not there" no_jump
 finish
