@@ -103,6 +103,8 @@ void store_rename(struct store *store, const char *from, const char *to);
 void store_save_folder(struct store *store, const char *path, void *entries, size_t len);
 /* The one that was saved last; entries NULL: none. */
 typedef void store_folder_done(void *arg, const uint8_t *entries, size_t len);
+/* Would that be answered at once, as far as is known? */
+bool store_is_calm(const struct store *store);
 /* 0: done is called later; -ENOMEM. */
 int store_find_folder(struct store *store, const char *path, store_folder_done *done, void *arg);
 /* A short text for the next mount; the one that the last mount noted, or NULL. */

@@ -11,6 +11,7 @@
 #define FIXED 33u /* of an entry, before the name */
 /* So many changes of the index may wait before listings are not saved any more. */
 #define OPS_BUSY 2000
+#define OPS_CALM 500
 
 /* --- the form ----------------------------------------------------------------------- */
 
@@ -230,6 +231,11 @@ static void find_done(struct store_op *op, int err)
 	else
 		folder->done(folder->arg, folder->entries, folder->len);
 	folder_free(folder);
+}
+
+bool store_is_calm(const struct store *store)
+{
+	return store->n_ops < OPS_CALM;
 }
 
 int store_find_folder(struct store *store, const char *path, store_folder_done *done, void *arg)

@@ -41,6 +41,7 @@ struct listing {
 	unsigned repeated;
 	bool failed;	  /* memory ran out */
 	bool from_disk;	  /* as it was when it was last seen */
+	bool recalled;	  /* as an earlier mount has seen it: does that still hold? */
 	bool began_ahead; /* nobody waited when it began */
 	bool ahead;	  /* and nobody has joined since */
 };
@@ -82,7 +83,7 @@ static void on_entry(void *arg, const char *name, const struct sftp_attr *attr, 
 	listing->names_len += len;
 }
 
-static void take_over(struct listing *listing)
+static void put_names(struct listing *listing)
 {
 	struct fs *fs = listing->fs;
 	struct inode *folder = listing->folder;
@@ -103,10 +104,18 @@ static void take_over(struct listing *listing)
 		if (inode && inode->folder)
 			walk_found(fs, inode);
 	}
+}
+
+static void take_over(struct listing *listing)
+{
+	struct inode *folder = listing->folder;
+
+	if (!listing->recalled) /* else its names are known */
+		put_names(listing);
 	if (listing->from_disk)
 		names_listing_was(folder);
-	else
-		names_listing_end(fs->names, folder, listing->tick, listing->sent_ms);
+	else if (!listing->recalled)
+		names_listing_end(listing->fs->names, folder, listing->tick, listing->sent_ms);
 	folder->folder->ahead = listing->ahead;
 	folder->folder->misses = 0;
 }
@@ -136,7 +145,8 @@ static void save(const struct listing *listing)
 /* A folder was renamed meanwhile, so that this may be the listing of another one: once more. */
 static bool is_doubtful(const struct listing *listing, int err)
 {
-	return !listing->from_disk && (!err || err == -ENOENT || err == -ENOTDIR) &&
+	return !listing->from_disk && !listing->recalled &&
+	       (!err || err == -ENOENT || err == -ENOTDIR) &&
 	       names_moved_since(listing->fs->names, listing->tick);
 }
 
@@ -179,7 +189,7 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 		if (self)
 			fs_take_report(fs, folder, self, listing->tick, listing->sent_ms);
 		take_over(listing);
-		if (!listing->from_disk) {
+		if (!listing->from_disk && !listing->recalled) {
 			watched_listed(fs, folder);
 			save(listing);
 		}
@@ -254,13 +264,74 @@ static bool others_wait(struct listing *listing)
 	return listing->ahead || !STAILQ_EMPTY(&listing->waiters);
 }
 
+/* --- what an earlier mount has seen --- */
+
+static void ask_all(struct listing *listing)
+{
+	char path[PATH_MAX];
+	int err = names_path(listing->fs->names, listing->folder, path, sizeof(path));
+
+	if (err)
+		on_done(listing, err, NULL);
+	else
+		ask(listing, path);
+}
+
+static void on_recalled(void *arg, bool holds)
+{
+	struct listing *listing = arg;
+
+	walk_recalled(listing->fs, listing->began_ahead);
+	listing->recalled = holds || disk_answers(listing->fs);
+	if (listing->recalled)
+		on_done(listing, 0, NULL);
+	else
+		ask_all(listing);
+}
+
+/* A walk goes on into the folders that there were while the instance says whether there still are:
+ * so not each level waits for the one above. Nothing of it is believed before that. */
+static void recall(struct listing *listing, const uint8_t *bytes)
+{
+	struct fs *fs = listing->fs;
+	struct inode *folder = listing->folder;
+	int holds;
+
+	listing->tick = 0;
+	listing->sent_ms = 0;
+	put_names(listing);
+	names_listing_was(folder);
+	memcpy(&folder->folder->saved, bytes, sizeof(folder->folder->saved));
+	listing->n = listing->names_len = 0;
+	walk_recalls(fs, listing->began_ahead);
+	holds = watched_recall(fs, folder, on_recalled, listing);
+	if (holds)
+		on_recalled(listing, holds > 0);
+}
+
+/* Has nothing been heard of the folder since the mount, that the disk cache may know? */
+static bool may_recall(const struct listing *listing)
+{
+	const struct folder *folder = listing->folder->folder;
+
+	return listing->fs->store && !fs_offline(listing->fs) && !folder->complete &&
+	       !folder->listed_ms && !listing->repeated && store_is_calm(listing->fs->store);
+}
+
 static void on_disk_listing(void *arg, const uint8_t *bytes, size_t len)
 {
 	struct listing *listing = arg;
-	char path[PATH_MAX];
 	int err = 0;
 
+	if (!bytes && !disk_answers(listing->fs)) {
+		ask_all(listing);
+		return;
+	}
 	if (bytes && take_from_disk(listing, bytes, len)) {
+		if (!disk_answers(listing->fs)) {
+			recall(listing, bytes);
+			return;
+		}
 		listing->from_disk = true;
 		listing->tick = names_tick(listing->fs->names);
 		listing->sent_ms = 0; /* to be asked again as soon as there is a link */
@@ -268,20 +339,20 @@ static void on_disk_listing(void *arg, const uint8_t *bytes, size_t len)
 		return;
 	}
 	err = others_wait(listing) ? 0 : -ENODATA;
-	if (!err)
-		err = names_path(listing->fs->names, listing->folder, path, sizeof(path));
 	if (err)
 		on_done(listing, err, NULL);
 	else
-		ask(listing, path);
+		ask_all(listing);
 }
 
-/* Without a link, what the disk cache has is as good as anything (R5). */
+/* Without a link, what the disk cache has is as good as anything (R5); with one, it is where to
+ * begin. */
 static void send_list(struct listing *listing, const char *path)
 {
 	struct fs *fs = listing->fs;
 
-	if (!disk_answers(fs) || store_find_folder(fs->store, path, on_disk_listing, listing))
+	if ((!disk_answers(fs) && !may_recall(listing)) ||
+	    store_find_folder(fs->store, path, on_disk_listing, listing))
 		ask(listing, path);
 }
 

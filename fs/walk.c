@@ -3,6 +3,7 @@
 
 #define WINDOW_FIRST 8
 #define WINDOW_MAX 64
+#define RECALLS 8	/* for each of the window */
 #define UNREAD_MAX 1024 /* listed ahead and not looked at */
 #define QUEUE_MAX 100000
 #define WALK_ENDS_MS 2000      /* without an opening */
@@ -72,8 +73,8 @@ static void go_ahead(struct fs *fs)
 	struct folder *folder;
 
 	while (fs->profile->readahead_dirs == SAID_YES && walk_active(fs) &&
-	       fs->walk_flying < fs->walk_window && fs->walk_unread < UNREAD_MAX &&
-	       (folder = TAILQ_FIRST(&fs->walk_queue))) {
+	       fs->walk_flying < fs->walk_window && fs->walk_recalls < RECALLS * fs->walk_window &&
+	       fs->walk_unread < UNREAD_MAX && (folder = TAILQ_FIRST(&fs->walk_queue))) {
 		leave_queue(fs, folder);
 		if (listing_is_fresh(fs, folder->inode))
 			continue;
@@ -88,6 +89,19 @@ void walk_listed(struct fs *fs, bool ours, bool unread)
 	if (ours)
 		fs->walk_flying--;
 	go_ahead(fs);
+}
+
+void walk_recalls(struct fs *fs, bool ours)
+{
+	fs->walk_flying -= ours;
+	fs->walk_recalls += ours;
+	go_ahead(fs);
+}
+
+void walk_recalled(struct fs *fs, bool ours)
+{
+	fs->walk_flying += ours;
+	fs->walk_recalls -= ours;
 }
 
 /* The queue may hold folders of an earlier walk elsewhere: what lies around this one comes first.

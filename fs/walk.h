@@ -4,7 +4,8 @@
  *
  * A walk is recognised when a folder is opened whose parent was opened a moment ago. From then on
  * the folders found are listed ahead in the order found, which is breadth first: a few at a time to
- * begin with, twice as many with each one that the program really opens, at most 64. It stops when
+ * begin with, twice as many with each one that the program really opens, at most 64 (more of those
+ * that an earlier mount has seen, fs/listing.c). It stops when
  * the program does (two seconds without an opening), and when too many listed ahead have not been
  * looked at. Core only.
  */
@@ -26,6 +27,10 @@ void walk_found(struct fs *fs, struct inode *folder);
 /* A listing has ended: was it one of ours, and is its folder now listed ahead and not yet looked
  * at? */
 void walk_listed(struct fs *fs, bool ours, bool unread);
+/* One of ours (or not) waits for the instance to say whether what was saved of it holds, and then
+ * does not any more: that is one short message, however many names there are. */
+void walk_recalls(struct fs *fs, bool ours);
+void walk_recalled(struct fs *fs, bool ours);
 /* The inode is going away. */
 void walk_forget(struct fs *fs, struct inode *folder);
 

@@ -14,6 +14,8 @@
 #define TICK_MS 400
 #define PROFITS_MS 2000 /* pings go on for that long after somebody profited */
 #define IDLE_PING_MS 5000
+#define FRESH_MS 1000
+#define RECALL_MS 3000 /* how long a digest is waited for */
 
 /* --- the watches --- */
 
@@ -36,6 +38,8 @@ void watched_remove(struct watched *watched, struct watch *watch)
 	TAILQ_REMOVE(&watched->lru, watch, lru);
 	watched->n--;
 	watched->on -= watch->state == WATCH_ON;
+	if (watch->recall)
+		watch->recall->watch = NULL;
 	watch->folder->folder->watch = NULL;
 	free(watch);
 }
@@ -235,6 +239,66 @@ bool watched_names(struct fs *fs, const struct inode *folder)
 	return watch && is_held(fs, folder->folder->listed_ms, watch->names_ms);
 }
 
+/* --- what an earlier mount has seen --- */
+
+/* What the instance has said of the folder just now, or vouches for still. */
+static bool is_of_use(struct fs *fs, const struct watch *watch)
+{
+	return watch->state == WATCH_ON &&
+	       (fs_now_ms(fs) - watch->asked_ms < FRESH_MS || is_proven(fs, LINK_MS));
+}
+
+int watched_recall(struct fs *fs, struct inode *folder, watched_recalled *done, void *arg)
+{
+	struct watched *watched = fs->watched;
+	struct recall *recall;
+	struct watch *watch;
+
+	if (!watched || watcher_state(watched->watcher) != WATCHER_UP ||
+	    !fs->profile->attr_timeout || !want(fs, folder, fs_now_ms(fs)))
+		return -EOPNOTSUPP;
+	watch = folder->folder->watch;
+	if (is_of_use(fs, watch))
+		return watched_holds(watch) ? 1 : -ESTALE;
+	if (watch->state != WATCH_ASKED || watch->recall)
+		return -EOPNOTSUPP;
+	recall = calloc(1, sizeof(*recall));
+	if (!recall)
+		return -ENOMEM;
+	*recall =
+	    (struct recall){.watch = watch, .since_ms = fs_now_ms(fs), .done = done, .arg = arg};
+	watch->recall = recall;
+	TAILQ_INSERT_TAIL(&watched->recalls, recall, link);
+	return 0;
+}
+
+static void end_recall(struct fs *fs, struct recall *recall, bool holds)
+{
+	TAILQ_REMOVE(&fs->watched->recalls, recall, link);
+	if (recall->watch)
+		recall->watch->recall = NULL;
+	recall->done(recall->arg, holds);
+	free(recall);
+}
+
+void watched_end_recall(struct fs *fs, struct watch *watch, bool holds)
+{
+	if (watch->recall)
+		end_recall(fs, watch->recall, holds);
+}
+
+/* Those whose watch is gone, or slow. */
+static void end_lost_recalls(struct fs *fs, bool all)
+{
+	struct recall *recall, *next;
+
+	for (recall = TAILQ_FIRST(&fs->watched->recalls); recall; recall = next) {
+		next = TAILQ_NEXT(recall, link);
+		if (all || !recall->watch || fs_now_ms(fs) - recall->since_ms > RECALL_MS)
+			end_recall(fs, recall, false);
+	}
+}
+
 /* --- the watcher's life --- */
 
 /* What was looked at before it ran: the kernel may go on with it without asking for long. */
@@ -305,6 +369,7 @@ static void on_tick(uv_timer_t *timer)
 	bool busy = now - watched->used_ms < PROFITS_MS;
 
 	watcher_tick(watched->watcher);
+	end_lost_recalls(fs, false);
 	if (watcher_state(watched->watcher) != WATCHER_UP)
 		return;
 	if (watched->again_ms && now >= watched->again_ms) {
@@ -326,6 +391,7 @@ int watched_start(struct fs *fs)
 	if (!watched)
 		return -ENOMEM;
 	TAILQ_INIT(&watched->lru);
+	TAILQ_INIT(&watched->recalls);
 	err = watcher_new(&watched->watcher, fs->loop, remote_pool(fs->remote), &events, fs);
 	if (err) {
 		free(watched);
@@ -349,6 +415,7 @@ void watched_stop(struct fs *fs)
 	uv_close((uv_handle_t *)&watched->timer, NULL);
 	while (!TAILQ_EMPTY(&watched->lru))
 		watched_remove(watched, TAILQ_FIRST(&watched->lru));
+	end_lost_recalls(fs, true);
 	watcher_free(watched->watcher);
 	watched->watcher = NULL;
 }

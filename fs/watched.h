@@ -44,6 +44,11 @@ void watched_free(struct fs *fs);
 void watched_want(struct fs *fs, struct inode *folder);
 /* A complete listing of it was taken over. */
 void watched_listed(struct fs *fs, struct inode *folder);
+/* What is known of the folder's names and attributes is from an earlier mount: does it still hold?
+ * Then it counts as listed when it was asked for. 1: it does. 0: done is called once, later.
+ * Negative: it does not, or that can't be asked. */
+typedef void watched_recalled(void *arg, bool holds);
+int watched_recall(struct fs *fs, struct inode *folder, watched_recalled *done, void *arg);
 /* The inode is going away. */
 void watched_forget(struct fs *fs, struct inode *inode);
 

@@ -60,6 +60,8 @@ static bool is_our_time(const struct inode *folder, const struct attr_report *re
 /* Its fractions of a second stay those of the change. */
 static void take_our_time(struct fs *fs, struct inode *folder, const struct attr_report *report)
 {
+	if (folder->attr.mtime_there != report->mtime)
+		disk_attr_changed(fs, folder);
 	folder->attr.mtime_there = report->mtime;
 	folder->checked_ms = fs_now_ms(fs);
 	folder->doubted_ms = 0;
@@ -228,8 +230,11 @@ static bool digest(const struct inode *folder, uint64_t *n, uint64_t *sum)
 
 static void seen_at(struct inode *inode, uint64_t ms)
 {
-	if (inode->checked_ms < ms && !openfile_dirty(inode))
-		inode->checked_ms = ms;
+	if (inode->checked_ms >= ms || openfile_dirty(inode))
+		return;
+	inode->checked_ms = ms;
+	if (!inode->version_ms)
+		inode->version_ms = ms;
 }
 
 /* It changed before it was watched, which nobody tells of. The kernel's timeouts may be long; a
@@ -252,19 +257,12 @@ static void outdated(struct fs *fs, struct inode *folder)
 	notify_listing(fs, folder);
 }
 
-void watched_verify(struct fs *fs, struct watch *watch)
+/* What is known is what was there when it was watched. */
+static void vouch(struct watch *watch)
 {
 	struct folder *folder = watch->folder->folder;
 	struct dentry *dentry;
-	uint64_t n, sum;
 
-	watch->digested = false;
-	if (!digest(watch->folder, &n, &sum))
-		return;
-	if (n != watch->n || sum != watch->digest) {
-		outdated(fs, watch->folder);
-		return;
-	}
 	TAILQ_FOREACH (dentry, &folder->children, sibling) {
 		if (dentry->inode)
 			seen_at(dentry->inode, watch->asked_ms);
@@ -272,6 +270,31 @@ void watched_verify(struct fs *fs, struct watch *watch)
 	if (folder->listed_ms < watch->asked_ms)
 		folder->listed_ms = watch->asked_ms;
 	watch->since_ms = watch->names_ms = watch->asked_ms;
+}
+
+void watched_verify(struct fs *fs, struct watch *watch)
+{
+	uint64_t n, sum;
+
+	watch->digested = false;
+	if (!digest(watch->folder, &n, &sum))
+		return;
+	if (n == watch->n && sum == watch->digest)
+		vouch(watch);
+	else
+		outdated(fs, watch->folder);
+}
+
+bool watched_holds(struct watch *watch)
+{
+	uint64_t n, sum;
+
+	if (!watch->unchanged || !digest(watch->folder, &n, &sum) || n != watch->n ||
+	    sum != watch->digest)
+		return false;
+	watch->digested = false;
+	vouch(watch);
+	return true;
 }
 
 /* Where the path leads nowhere at this moment, the folder is on its way. */
@@ -294,6 +317,7 @@ static void take_added(struct fs *fs, struct watch *watch, const struct watcher_
 
 	if (message->err || (watch->folder->attr.mode & S_IFMT) != (report.mode & S_IFMT)) {
 		take_refused(fs, watch, message->err);
+		watched_end_recall(fs, watch, false);
 		return;
 	}
 	if (names_moved_since(fs->names, watch->asked_tick)) {
@@ -307,11 +331,13 @@ static void take_added(struct fs *fs, struct watch *watch, const struct watcher_
 	watched->on++;
 	watch->since_ms = watch->names_ms = fs_now_ms(fs);
 	take_inode(fs, watch->folder, &report, 0, is_ours(fs, watch->folder));
-	watch->digested = message->digested;
+	watch->digested = watch->unchanged = message->digested;
 	watch->n = message->names;
 	watch->digest = message->digest;
 	/* Else when the listing that is under way is there. */
-	if (watch->digested && !watch->folder->folder->listing)
+	if (watch->recall)
+		watched_end_recall(fs, watch, watched_holds(watch));
+	else if (watch->digested && !watch->folder->folder->listing)
 		watched_verify(fs, watch);
 }
 
@@ -365,6 +391,7 @@ void watched_message(struct fs *fs, const struct watcher_message *message)
 		take_added(fs, watch, message);
 	} else if (message->type == WATCHER_CHANGED && watch->state == WATCH_ON) {
 		watched->events++;
+		watch->unchanged = false;
 		take_changed(fs, watch, message);
 		pinned_soon(fs);
 	}

@@ -8,6 +8,15 @@
 #define WATCH_BUCKETS 16384u
 #define AGAIN_MS 1000 /* before a folder is asked for again that was lost or on its way */
 
+/* Somebody waits for the digest (watched_recall). */
+struct recall {
+	TAILQ_ENTRY(recall) link;
+	struct watch *watch; /* NULL: it is gone */
+	uint64_t since_ms;
+	watched_recalled *done;
+	void *arg;
+};
+
 struct watch {
 	TAILQ_ENTRY(watch) lru;
 	struct watch *next; /* in its bucket, by number */
@@ -22,6 +31,8 @@ struct watch {
 	uint64_t names_ms; /* the same of listings */
 	bool digested;	   /* the digest has not been compared yet */
 	uint64_t n, digest;
+	bool unchanged;	       /* there is a digest, and nothing was told since */
+	struct recall *recall; /* or NULL */
 };
 
 struct watched {
@@ -30,6 +41,7 @@ struct watched {
 	bool closed;		 /* the timer */
 	TAILQ_HEAD(, watch) lru; /* the least recently wanted first */
 	struct watch *buckets[WATCH_BUCKETS];
+	TAILQ_HEAD(, recall) recalls; /* the oldest first */
 	unsigned n, on, most;
 	uint32_t last_number;
 
@@ -48,6 +60,11 @@ struct watched {
 struct watch *watched_find(struct watched *watched, uint32_t number);
 /* Takes it off its folder and frees it. */
 void watched_remove(struct watched *watched, struct watch *watch);
+
+/* Somebody waits, or nobody does: it holds, or not. */
+void watched_end_recall(struct fs *fs, struct watch *watch, bool holds);
+/* Is what is known what the digest says? Then that is vouched for. */
+bool watched_holds(struct watch *watch);
 
 /* All folders whose listing is known are to be watched: now, or in ms at the latest. Else a watch
  * that was lost would come back only when somebody asks, which long timeouts put off. */

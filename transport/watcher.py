@@ -52,8 +52,10 @@ def digest(path):
             if count > DIGEST_MAX:
                 return 0, 0, None
             s = entry.stat(follow_symlinks=False)
-            text = attributes(s)[:12 if stat.S_ISDIR(s.st_mode) else 24].ljust(24, b'\0') + entry.name
-            total += struct.unpack('>Q', hashlib.sha256(text).digest()[:8])[0]
+            text = attributes(s)[:24]
+            if stat.S_ISDIR(s.st_mode):
+                text = text[:12] + bytes(8) + text[20:]
+            total += struct.unpack('>Q', hashlib.sha256(text + entry.name).digest()[:8])[0]
             stamp += stamp_of(entry.name, s)
     return count + 1, total & 0xFFFFFFFFFFFFFFFF, stamp
 

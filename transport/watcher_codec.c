@@ -143,15 +143,14 @@ uint64_t watcher_digest(const char *name, const struct sftp_attr *attr)
 {
 	uint8_t text[24 + 256], hash[EVP_MAX_MD_SIZE];
 	size_t len = strnlen(name, 255);
-	bool folder = S_ISDIR(attr->mode);
-	uint64_t out = 0, size = folder ? 0 : attr->size;
+	uint64_t out = 0, size = S_ISDIR(attr->mode) ? 0 : attr->size;
 
 	put_u32(text, attr->mode);
 	put_u32(text + 4, attr->uid);
 	put_u32(text + 8, attr->gid);
 	put_u32(text + 12, (uint32_t)(size >> 32));
 	put_u32(text + 16, (uint32_t)size);
-	put_u32(text + 20, folder ? 0 : attr->mtime);
+	put_u32(text + 20, attr->mtime);
 	memcpy(text + 24, name, len);
 	if (!EVP_Digest(text, 24 + len, hash, NULL, EVP_sha256(), NULL))
 		return 0;

@@ -62,8 +62,8 @@ int watcher_read(const struct packet *packet, struct watcher_message *out);
 struct packet *watcher_msg(enum watcher_type type, uint32_t number);
 struct packet *watcher_msg_add(uint32_t number, bool digest, const char *path);
 
-/* What a name with these attributes adds to the digest of its folder. Size and time of a folder
- * inside do not count: they are told by its own watch. */
+/* What a name with these attributes adds to the digest of its folder. The size of a
+ * folder does not count. */
 uint64_t watcher_digest(const char *name, const struct sftp_attr *attr);
 
 #endif

@@ -204,6 +204,40 @@ ours_stay() {
 	eq "$(asked)" "$before" "requests, of them before:"
 }
 check "changes made here end up as well known" ours_stay
+# A later mount asks whether what this one has seen still holds, in one message for each folder.
+files() { find "$1" -mindepth 1 -printf '%P %y %m %Ts ' \( -type f -printf '%s\n' -o -printf '\n' \) | sort; }
+mount_watched() {
+	umount_fs
+	"$@"
+	: >"$W/daemon.log"
+	mount_fs -d
+	wait_for 10 watch_is python3
+}
+changed_meanwhile() {
+	echo new >"$REMOTE/r/a/new"
+	rm "$REMOTE/r/a/b/f1"
+	touch -d '1 day ago' "$REMOTE/r/f1"
+	mv "$REMOTE/r/a/b" "$REMOTE/r/a/c"
+	mkdir "$REMOTE/r/a/b"
+	echo other >"$REMOTE/r/a/b/f9"
+}
+remounted() {
+	cp -a "$REMOTE/t" "$REMOTE/r"
+	seen "$MNT/r"
+	files "$MNT/r" >/dev/null
+	mount_watched true
+	eq "$(files "$MNT/r")" "$(files "$REMOTE/r")"
+	eq "$(opened)" 0 "files and folders opened:"
+	mount_watched changed_meanwhile
+	eq "$(files "$MNT/r")" "$(files "$REMOTE/r")"
+	fails stat "$MNT/r/a/c/f1"
+	contains "$MNT/r/a/b/f9" other
+	ge "$(opened)" 1
+	# and again when nobody can tell, from what was seen then
+	mount_watched true
+	eq "$(files "$MNT/r")" "$(files "$REMOTE/r")"
+}
+check "a later mount asks only whether folders are as they were" remounted
 links_too() {
 	echo 1 >"$REMOTE/t/l1"
 	ln "$REMOTE/t/l1" "$REMOTE/t/a/l2"
