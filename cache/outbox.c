@@ -12,7 +12,8 @@ static bool is_change(const struct outbox_item *item)
 
 static bool is_file(const struct outbox_item *item)
 {
-	return item->kind == OUTBOX_CREATE || item->kind == OUTBOX_FILE;
+	return item->kind == OUTBOX_CREATE || item->kind == OUTBOX_OPEN ||
+	       item->kind == OUTBOX_FILE;
 }
 
 static void consider(struct outbox *outbox, struct outbox_item *item);

@@ -48,6 +48,7 @@ enum outbox_kind {
 	OUTBOX_UNLINK,
 	OUTBOX_SYMLINK,
 	OUTBOX_CREATE,	 /* opens the file, which is busy until it is answered */
+	OUTBOX_OPEN,	 /* opens one that is there, and changes nothing */
 	OUTBOX_FILE,	 /* the data written so far, and attributes set meanwhile */
 	OUTBOX_SETATTR,	 /* by path */
 	OUTBOX_TRUNCATE, /* by path */

@@ -30,7 +30,7 @@ struct outbox {
 	void *arg;
 	uint64_t sequence;
 	size_t count;
-	unsigned sent, files; /* on their way; of these, OUTBOX_CREATE and OUTBOX_FILE */
+	unsigned sent, files; /* on their way; of these, OUTBOX_CREATE, _OPEN and _FILE */
 	unsigned ordered;     /* of these, all but OUTBOX_FILE: a lost link ends them */
 	unsigned doubts;      /* changes in doubt */
 	bool lost;	      /* waits for the link */

@@ -147,7 +147,7 @@ bool outbox_is_beneath(const char *path, const char *folder)
 
 static bool is_names(enum outbox_kind kind)
 {
-	return kind != OUTBOX_FILE && kind != OUTBOX_SETATTR;
+	return kind != OUTBOX_OPEN && kind != OUTBOX_FILE && kind != OUTBOX_SETATTR;
 }
 
 /* Which of the two is later. */
@@ -277,6 +277,8 @@ bool outbox_depends(const struct outbox_item *item, const struct outbox_item *ea
 {
 	bool makes = is_names(earlier->kind);
 
+	if (earlier->kind == OUTBOX_OPEN)
+		return item->kind == OUTBOX_FILE && !strcmp(item->path, earlier->path);
 	if (earlier->kind == OUTBOX_LINK)
 		return named(item, earlier->to, false) || takes_away(item, earlier->path);
 	/* What is removed needs no data. */

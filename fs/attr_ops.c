@@ -316,6 +316,21 @@ static bool may_truncate_behind(const struct setattr *setattr)
 	       behind_may_truncate(fs, setattr->inode, setattr->size);
 }
 
+/* It stays what it is by what was written just now, as rsync --inplace and others say at the end.
+ */
+static bool keeps_size(const struct setattr *setattr)
+{
+	const struct inode *inode = setattr->inode;
+	const struct openfile *open = inode->open;
+	int others = FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS;
+
+	return (setattr->to_set & FUSE_SET_ATTR_SIZE) && !(setattr->to_set & others) &&
+	       setattr->handle && setattr->handle->writable && !LIST_EMPTY(&inode->names) &&
+	       setattr->size == inode->attr.size && content_dirty(open->content) &&
+	       content_size(open->content) == setattr->size && !open->error &&
+	       burst_on(setattr->request.fs, setattr->request.pid);
+}
+
 /* Here it is done. */
 static void set_here(struct setattr *setattr)
 {
@@ -393,6 +408,10 @@ void fs_setattr(
 	burst_note(fs, setattr->request.pid, false);
 	if (may_set_behind(setattr)) {
 		set_behind(setattr);
+		return;
+	}
+	if (keeps_size(setattr)) {
+		end_setattr(setattr, behind_same_size(setattr->handle, setattr->size));
 		return;
 	}
 	if (may_truncate_behind(setattr)) {

@@ -59,6 +59,8 @@ static void pend(struct behind *behind)
 {
 	struct names *names = behind->fs->names;
 
+	if (behind->opens)
+		return;
 	if (behind->to_folder)
 		names_pend(names, behind->to_folder, behind->to_name, NULL);
 	if (behind->folder)
@@ -71,6 +73,8 @@ static void settle(struct behind *behind)
 {
 	struct names *names = behind->fs->names;
 
+	if (behind->opens)
+		return;
 	if (behind->to_folder)
 		names_settle(names, behind->to_folder, behind->to_name, NULL);
 	if (behind->folder)
@@ -148,6 +152,14 @@ static bool find_channel(struct fs *fs)
 	return true;
 }
 
+static void send_open_or_create(struct behind *behind)
+{
+	if (behind->opens)
+		behind_send_open(behind);
+	else
+		behind_send_create(behind, !behind->empties);
+}
+
 static void send_item(void *arg, struct outbox_item *item)
 {
 	struct behind *behind = (struct behind *)item;
@@ -163,8 +175,8 @@ static void send_item(void *arg, struct outbox_item *item)
 		behind_send_file(behind);
 	else if (!find_channel(fs))
 		pool_wait(remote_pool(fs->remote), LANE_FILES, 0, on_no_channel, behind);
-	else if (item->kind == OUTBOX_CREATE)
-		behind_send_create(behind, !behind->empties);
+	else if (item->kind == OUTBOX_CREATE || item->kind == OUTBOX_OPEN)
+		send_open_or_create(behind);
 	else if (item->kind == OUTBOX_TRUNCATE)
 		behind_send_truncate(behind);
 	else
@@ -176,7 +188,7 @@ void behind_send_again(struct behind *behind)
 	struct fs *fs = behind->fs;
 
 	if (find_channel(fs))
-		behind_send_create(behind, !behind->empties);
+		send_open_or_create(behind);
 	else
 		pool_wait(remote_pool(fs->remote), LANE_FILES, 0, on_no_channel, behind);
 }
@@ -203,6 +215,7 @@ static const char *words_for(enum outbox_kind kind)
 	    [OUTBOX_UNLINK] = "unlink",
 	    [OUTBOX_SYMLINK] = "symlink",
 	    [OUTBOX_CREATE] = "create",
+	    [OUTBOX_OPEN] = "open",
 	    [OUTBOX_FILE] = "write",
 	    [OUTBOX_SETATTR] = "setattr",
 	    [OUTBOX_TRUNCATE] = "truncate",
@@ -245,6 +258,8 @@ static void ended(void *arg, struct outbox_item *item, int err)
 	settle(behind);
 	if (item->kind == OUTBOX_CREATE)
 		behind_ended_create(behind, err);
+	else if (item->kind == OUTBOX_OPEN)
+		behind_ended_open(behind, err);
 	else if (item->kind == OUTBOX_FILE)
 		behind_ended_file(behind, err);
 	else if (item->kind == OUTBOX_TRUNCATE)

@@ -40,10 +40,13 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 /* The handle is the caller's. */
 int behind_create(struct request *request, struct inode *folder, const char *name, mode_t mode,
     int flags, struct handle **out);
+/* The handle is the caller's. The file that is there is opened for writing (without O_TRUNC). */
+bool behind_may_open(struct fs *fs, const struct inode *inode, int flags);
+int behind_open(struct request *request, struct inode *inode, int flags, struct handle **out);
 /* What was written through the handle's file so far is sent, then attr is set (NULL: nothing). */
 int behind_file(struct handle *handle, const struct sftp_attr *attr);
-/* More was written: times that were set before are out of date. */
-void behind_wrote(struct openfile *open);
+/* More was written, up to end: times and size that were set before are out of date. */
+void behind_wrote(struct openfile *open, uint64_t end);
 /* The name under which a file's data is to be sent, whatever its name here is by now (it may have
  * been renamed, or removed); NULL: no data is. */
 const char *behind_path_of_data(const struct openfile *open);
@@ -51,6 +54,8 @@ const char *behind_path_of_data(const struct openfile *open);
  * burst.) */
 bool behind_may_truncate(struct fs *fs, const struct inode *inode, uint64_t size);
 bool behind_may_empty(struct fs *fs, const struct inode *inode);
+/* It is given the size that it has by what was written and is not sent; through this handle. */
+int behind_same_size(struct handle *handle, uint64_t size);
 int behind_truncate(struct fs *fs, struct inode *inode, uint64_t size);
 /* The handle is the caller's. */
 int behind_empty(struct request *request, struct inode *inode, int flags, struct handle **out);

@@ -83,6 +83,8 @@ static void merge(struct sftp_attr *into, const struct sftp_attr *attr)
 		into->atime = attr->atime;
 		into->mtime = attr->mtime;
 	}
+	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
+		into->size = attr->size;
 	into->flags |= attr->flags;
 }
 
@@ -151,9 +153,7 @@ static void on_told(void *arg, int err)
 	handle_put(arg);
 }
 
-/* The error is kept for who has it open, and named as a failure: what the writer says of the same
- * data is no news. */
-static void fail(struct behind *behind, int err)
+void behind_fail_file(struct behind *behind, int err)
 {
 	struct openfile *open = behind->handle->open;
 
@@ -171,7 +171,7 @@ void behind_ended_create(struct behind *behind, int err)
 	struct attr_report report = fs_report(&behind->seen, 0);
 
 	if (err) {
-		fail(behind, err);
+		behind_fail_file(behind, err);
 		return;
 	}
 	if (!behind->seen.flags || inode->pending)
@@ -233,10 +233,15 @@ int behind_file(struct handle *handle, const struct sftp_attr *attr)
 	return err;
 }
 
-void behind_wrote(struct openfile *open)
+void behind_wrote(struct openfile *open, uint64_t end)
 {
-	if (open->unsent)
-		open->unsent->attr.flags &= ~(uint32_t)SSH_FILEXFER_ATTR_ACMODTIME;
+	struct sftp_attr *attr = open->unsent ? &open->unsent->attr : NULL;
+
+	if (!attr)
+		return;
+	attr->flags &= ~(uint32_t)SSH_FILEXFER_ATTR_ACMODTIME;
+	if (end > attr->size)
+		attr->flags &= ~(uint32_t)SSH_FILEXFER_ATTR_SIZE;
 }
 
 static void join_file(struct behind *behind)
@@ -317,7 +322,7 @@ void behind_ended_file(struct behind *behind, int err)
 	if (open->sending == behind)
 		open->sending = NULL;
 	if (err) {
-		fail(behind, err);
+		behind_fail_file(behind, err);
 		return;
 	}
 	if (behind->attr.flags && !behind->set_err)

@@ -1,5 +1,6 @@
 /* What behind*.c share: behind.c the sink and its waits, behind_names.c changes of names,
- * behind_file.c new files, data and attributes, behind_truncate.c sizes. */
+ * behind_file.c new files, data and attributes, behind_truncate.c sizes and
+ * files that are there. */
 #ifndef VASTFS_FS_BEHIND_IMPL_H
 #define VASTFS_FS_BEHIND_IMPL_H
 
@@ -24,6 +25,7 @@ struct behind {
 	bool give;		     /* uid and gid of attr are to be the new one's */
 	bool pipelined;		     /* a file: the attributes went out with the data */
 	bool existed;		     /* a create: something stood there, and was taken */
+	bool opens;		     /* nothing but a file that is there: nothing is pending */
 	bool empties;		     /* a create: of a file that is there, to be written anew */
 	TAILQ_ENTRY(behind) put_off; /* while is_put_off: fs->put_off */
 	bool is_put_off;
@@ -76,6 +78,11 @@ void behind_spool_drop(struct behind *behind);
 /* --- behind_names.c, behind_file.c, behind_truncate.c --- */
 void behind_send_names(struct behind *behind);
 void behind_send_create(struct behind *behind, bool exclusive);
+void behind_send_open(struct behind *behind);
+void behind_ended_open(struct behind *behind, int err);
+/* The file that it has open can't be used. The error is kept for who has it open, and named as a
+ * failure: what the writer says of the same data is no news. */
+void behind_fail_file(struct behind *behind, int err);
 void behind_send_file(struct behind *behind);
 void behind_send_truncate(struct behind *behind);
 void behind_ended_names(struct behind *behind, int err);
@@ -84,7 +91,7 @@ void behind_ended_file(struct behind *behind, int err);
 void behind_ended_truncate(struct behind *behind, int err);
 
 /* --- behind_scarce.c --- */
-/* A create failed; true: it is tried again when handles may have come free. */
+/* A create or open failed; true: it is tried again when handles may have come free. */
 bool behind_put_off(struct behind *behind, int err);
 void behind_forget_put_off(struct behind *behind);
 /* A change has ended, and handles with it. */

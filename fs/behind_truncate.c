@@ -1,5 +1,7 @@
-/* Truncations: of a file that is opened to be written anew, and of one that is there. */
+/* Files that are there: opened to be written to, opened to be written anew, and given another size.
+ */
 #include "fs/behind_impl.h"
+#include "fs/watched.h"
 #include <errno.h>
 #include <limits.h>
 
@@ -94,7 +96,118 @@ int behind_empty(struct request *request, struct inode *inode, int flags, struct
 	return err;
 }
 
-/* --- one that is there --- */
+/* --- opened to be written to --- */
+
+/* What a program may read has to be as new as for any open; what it writes goes into the file that
+ * has the name. */
+static bool is_known(struct fs *fs, const struct inode *inode, int flags)
+{
+	if ((flags & O_ACCMODE) == O_WRONLY)
+		return fs_attr_believed(fs, inode);
+	return inode->checked_ms && (fs_now_ms(fs) - inode->checked_ms < OPENFILE_CHECKED_MS ||
+					watched_now(fs, inode, OPENFILE_CHECKED_MS));
+}
+
+static bool is_written_to(const struct openfile *open)
+{
+	const struct handle *handle;
+
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (handle->writable)
+			return true;
+	}
+	return false;
+}
+
+bool behind_may_open(struct fs *fs, const struct inode *inode, int flags)
+{
+	return !inode->pending && is_at_rest(inode) &&
+	       (!inode->open || !is_written_to(inode->open)) && is_known(fs, inode, flags) &&
+	       may_write(fs, inode) && burst_room(fs) && behind_has_handles(fs);
+}
+
+int behind_open(struct request *request, struct inode *inode, int flags, struct handle **out)
+{
+	struct fs *fs = request->fs;
+	struct rfile_owner owner = openfile_owner(fs, inode);
+	struct behind *behind = owner.arg ? behind_new(fs, NULL, "", NULL, "", inode) : NULL;
+	struct rfile *file;
+	struct handle *handle;
+	char path[PATH_MAX];
+	int err;
+
+	if (!behind)
+		return -ENOMEM;
+	file = rfile_new_later(fs->remote, openfile_sftp_flags(flags), &owner);
+	handle = file ? handle_new(fs, inode, file, flags) : NULL;
+	err = handle ? names_path(fs->names, inode, path, sizeof(path)) : -ENOMEM;
+	if (err) {
+		behind_free(behind);
+		if (handle)
+			handle_put(handle);
+		return err;
+	}
+	behind->opens = true;
+	behind->handle = handle_get(handle);
+	err = behind_add(behind, OUTBOX_OPEN, path, NULL);
+	if (err)
+		handle_put(handle);
+	else
+		*out = handle;
+	return err;
+}
+
+static void on_opened(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct behind *behind = arg;
+
+	if (err && behind_put_off(behind, err))
+		return;
+	if (err && err != -ENOTCONN)
+		rfile_give_up(behind->handle->file, err);
+	if (!err)
+		behind->seen = *attr;
+	behind_answered(behind, err);
+}
+
+void behind_send_open(struct behind *behind)
+{
+	rfile_open_into(
+	    behind->handle->file, behind->fs->outbox_channel, behind->item.path, on_opened, behind);
+}
+
+/* Only what is written to it needs it. */
+void behind_ended_open(struct behind *behind, int err)
+{
+	if (err) {
+		behind_fail_file(behind, err);
+		return;
+	}
+	fs_take_report(behind->fs, behind->inode, &behind->seen, behind->tick, behind->sent_ms);
+	handle_tell_version(behind->handle);
+}
+
+/* --- given another size --- */
+
+int behind_same_size(struct handle *handle, uint64_t size)
+{
+	struct openfile *open = handle->open;
+	struct sftp_attr attr = {.flags = SSH_FILEXFER_ATTR_SIZE, .size = size};
+	struct fs *fs = open->fs;
+	char path[PATH_MAX];
+	int err = names_path(fs->names, open->inode, path, sizeof(path));
+
+	if (!err)
+		err = behind_file(handle, &attr);
+	if (err)
+		return err;
+	/* Behind the data; it may be sent already. */
+	if (open->unsent)
+		behind_spool_truncate(open->unsent, path, size, open);
+	attr_touch_content(&open->inode->attr, request_clock());
+	names_changed(fs->names, open->inode);
+	return 0;
+}
 
 int behind_truncate(struct fs *fs, struct inode *inode, uint64_t size)
 {

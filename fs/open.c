@@ -211,10 +211,11 @@ static bool may_empty(const struct open *open)
 	       !takes_privileges(open, open->inode->attr.mode);
 }
 
-static void empty_behind(struct open *open)
+static void open_behind(struct open *open,
+    int (*make)(struct request *request, struct inode *inode, int flags, struct handle **out))
 {
 	struct handle *handle;
-	int err = behind_empty(&open->request, open->inode, open->fi.flags, &handle);
+	int err = make(&open->request, open->inode, open->fi.flags, &handle);
 
 	if (err) {
 		request_end(&open->request, err);
@@ -223,6 +224,16 @@ static void empty_behind(struct open *open)
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
+}
+
+/* In a burst, a file that may surely be written to. */
+static bool may_open_behind(const struct open *open)
+{
+	struct fs *fs = open->request.fs;
+	int flags = open->fi.flags;
+
+	return !(flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY &&
+	       burst_on(fs, open->request.pid) && behind_may_open(fs, open->inode, flags);
 }
 
 static void open_here(struct open *open)
@@ -282,7 +293,9 @@ static void begin_open(void *arg)
 	else if (reads)
 		open_to_read(open);
 	else if (may_empty(open))
-		empty_behind(open);
+		open_behind(open, behind_empty);
+	else if (may_open_behind(open))
+		open_behind(open, behind_open);
 	else
 		take_turn(open);
 }
@@ -300,8 +313,8 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi.noflush = (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
 	request_pin(&open->request, open->inode);
 	open->request.sends = open->inode->open != NULL;
-	/* Who empties file after file is about to write them. */
-	if (open->fi.flags & O_TRUNC)
+	/* Who opens file after file for writing is about to write them. */
+	if (!open->fi.noflush)
 		burst_note(fs, open->request.pid, true);
 	if (!replaced_wait(open->inode, begin_open, open))
 		begin_open(open);

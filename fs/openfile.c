@@ -286,7 +286,7 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 {
 	struct inode *inode = open->inode;
 
-	behind_wrote(open);
+	behind_wrote(open, end);
 	if (!open->wrote)
 		disk_changed(fs, inode);
 	if (end > inode->attr.size)

@@ -64,6 +64,9 @@ struct rfile *rfile_new_later(
     struct remote *remote, uint32_t flags, const struct rfile_owner *owner);
 void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, bool exclusive,
     const char *path, uint32_t mode, remote_attr_done *done, void *arg);
+/* The same with the file that is there, as it is. */
+void rfile_open_into(struct rfile *file, struct pool_channel *channel, const char *path,
+    remote_attr_done *done, void *arg);
 void rfile_give_up(struct rfile *file, int err);
 bool rfile_is_later(const struct rfile *file);
 

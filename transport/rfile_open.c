@@ -382,11 +382,9 @@ void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *
 	open_on(remote, LANE_BULK, path, SSH_FXF_READ, 0, &nobody, done, arg);
 }
 
-void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, bool exclusive,
-    const char *path, uint32_t mode, remote_attr_done *done, void *arg)
+static void open_into(struct rfile *file, struct pool_channel *channel, bool uncertain,
+    const char *path, uint32_t flags, uint32_t mode, remote_attr_done *done, void *arg)
 {
-	uint32_t flags = (file->flags & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT |
-			 (exclusive ? SSH_FXF_EXCL : SSH_FXF_TRUNC);
 	struct opening *opening = opening_new(file->remote, LANE_FILES, path, flags, mode, arg);
 	if (!opening) {
 		struct sftp_attr none = {0};
@@ -397,6 +395,21 @@ void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, 
 	opening->into = file;
 	opening->created = done;
 	opening->channel = pool_channel_get(channel);
-	opening->uncertain = doubt && exclusive;
+	opening->uncertain = uncertain;
 	opening_check_and_start(opening);
+}
+
+void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, bool exclusive,
+    const char *path, uint32_t mode, remote_attr_done *done, void *arg)
+{
+	uint32_t flags = (file->flags & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT |
+			 (exclusive ? SSH_FXF_EXCL : SSH_FXF_TRUNC);
+
+	open_into(file, channel, doubt && exclusive, path, flags, mode, done, arg);
+}
+
+void rfile_open_into(struct rfile *file, struct pool_channel *channel, const char *path,
+    remote_attr_done *done, void *arg)
+{
+	open_into(file, channel, false, path, file->flags, 0, done, arg);
 }

@@ -308,6 +308,49 @@ def order():
             eq(get(there("anew", f"f{n}")), b"%d" % n * (300 if n % 4 else 0))
             eq(get(m("anew", f"f{n}")), b"%d" % n * (300 if n % 4 else 0))
 
+    @test("files that are written to in a row do not wait, as rsync --inplace and logs do it")
+    def _():
+        clean("inplace")
+        old = b"0123456789" * 1000
+        for n in range(40):
+            put(there("inplace", f"f{n}"), old)
+            os.utime(there("inplace", f"f{n}"), (1e9, 1e9))
+        os.listdir(m("inplace"))
+        want = {}
+        with far_away() as waited:
+            for n in range(40):
+                how = (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND)[n % 3]
+                fd = os.open(m("inplace", f"f{n}"), how)
+                if n % 3 == 1:
+                    assert os.fstat(fd).st_size == 10000
+                if n % 3 == 2:
+                    os.write(fd, b"end")
+                    want[n] = old + b"end"
+                elif n % 5:
+                    os.pwrite(fd, b"new", 5000)
+                    os.ftruncate(fd, 10000)
+                    want[n] = old[:5000] + b"new" + old[5003:]
+                    if n % 2:
+                        os.pwrite(fd, b"more", 10000)
+                        want[n] += b"more"
+                else:
+                    want[n] = old
+                os.close(fd)
+                if n % 4 == 0:
+                    os.utime(m("inplace", f"f{n}"), (1.1e9, 1.1e9 + n))
+                if n % 7 == 0:
+                    os.rename(m("inplace", f"f{n}"), m("inplace", f"g{n}"))
+            assert waited() < 20, waited()
+        for n in range(40):
+            name = f"g{n}" if n % 7 == 0 else f"f{n}"
+            eq((n, get(m("inplace", name))), (n, want[n]))
+        synced()
+        for n in range(40):
+            name = f"g{n}" if n % 7 == 0 else f"f{n}"
+            eq((n, get(there("inplace", name))), (n, want[n]))
+            if n % 4 == 0:
+                eq(os.stat(there("inplace", name)).st_mtime, 1.1e9 + n)
+
     @test("truncations in a row do not wait; what is read and written after them comes after them")
     def _():
         clean("cut")
@@ -555,6 +598,37 @@ def late():
             synced()
             eq(get(m(top, "d", "taken")), b"theirs")
 
+
+    @test("a file that can't be opened any more tells who wrote to it, and nothing else stands for it")
+    def _():
+        for top in ("away0", "away1", "away2"):
+            clean(top)
+            for n in range(8):
+                put(there(top, f"f{n}"), b"old" * 100)
+            os.listdir(m(top))
+            burst(m(top))
+            synced()
+            for n in range(7):
+                with open(m(top, f"f{n}"), "r+b") as f:
+                    f.write(b"new")
+            os.unlink(there(top, "f7"))
+            try:
+                fd = os.open(m(top, "f7"), os.O_WRONLY)
+            except FileNotFoundError:
+                continue  # the burst had ended
+            os.write(fd, b"lost")
+            with raises(errno.ENOENT, errno.ESTALE):
+                os.fsync(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
+            assert not os.path.exists(there(top, "f7"))
+            for n in range(7):
+                eq(get(there(top, f"f{n}")), b"new" + (b"old" * 100)[3:])
+            with contextlib.suppress(OSError):
+                synced()
+            synced()
+            return
+        raise AssertionError("no burst lasts")
 
     @test("a file that gets no second name keeps its first one")
     def _():

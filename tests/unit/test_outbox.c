@@ -386,6 +386,29 @@ static void a_file_without_its_link_stays(void **state)
 	assert_int_equal(file->err, 0);
 }
 
+static void an_open_takes_only_what_is_written(void **state)
+{
+	struct change *open, *file, *opened, *rename;
+	int waited;
+
+	(void)state;
+	open = add(OUTBOX_OPEN, "/r/a", NULL);
+	file = add(OUTBOX_FILE, "/r/a", NULL);
+	opened = add(OUTBOX_OPEN, "/r/b", NULL);
+	/* to ask about it does not wait for it */
+	assert_int_equal(outbox_wait(t.outbox, OUTBOX_READ, "/r/b", NULL, on_waited, &waited), 1);
+	rename = add(OUTBOX_RENAME, "/r/b", "/r/c");
+	answer(-EACCES);
+	assert_int_equal(open->err, -EACCES);
+	assert_int_equal(file->err, -EACCES);
+	assert_false(is_out(rename));
+	answer(-EACCES);
+	assert_int_equal(opened->err, -EACCES);
+	assert_true(is_out(rename));
+	answer_all();
+	assert_int_equal(rename->err, 0);
+}
+
 static void attributes_take_nothing_with_them(void **state)
 {
 	struct change *rename;
@@ -749,6 +772,7 @@ int main(void)
 	    TEST(siblings_do_not_wait),
 	    TEST(only_so_many_at_once),
 	    TEST(failure_takes_dependents),
+	    TEST(an_open_takes_only_what_is_written),
 	    TEST(a_link_follows_its_file),
 	    TEST(a_file_without_its_link_stays),
 	    TEST(attributes_take_nothing_with_them),
