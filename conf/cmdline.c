@@ -32,11 +32,12 @@ static int add_options(struct profile_request *request, const char *list, struct
 	return 0;
 }
 
-static int add_wait(struct profile_request *request, const char *seconds, struct conf_error *error)
+static int add_value(
+    struct profile_request *request, const char *name, const char *value, struct conf_error *error)
 {
 	char *option;
 
-	if (asprintf(&option, "wait=%s", seconds) < 0)
+	if (asprintf(&option, "%s=%s", name, value) < 0)
 		return conf_fail(error, ENOMEM, "out of memory");
 	profile_request_add_option(request, option, strlen(option));
 	free(option);
@@ -71,6 +72,11 @@ static int refuse_flag(const char *arg, int letter, bool wants_value, struct con
 	if (wants_value)
 		return conf_fail(error, EINVAL,
 		    "-%c: it wants a value after it; mount.vastfs -h shows all", letter);
+	if (letter == 'F')
+		return conf_fail(error, EINVAL,
+		    "-F: ssh reads ~/.ssh/config, no other file; put the lines there");
+	if (letter == 'i')
+		return conf_fail(error, EINVAL, "-i: write -o key=FILE");
 	if (letter)
 		return conf_fail(
 		    error, EINVAL, "-%c: unknown flag; mount.vastfs -h lists them", letter);
@@ -99,7 +105,11 @@ static int take_flag(int flag, struct cmdline *out, struct conf_error *error)
 		out->help = true;
 		return 0;
 	case 'w':
-		return add_wait(&out->request, optarg ? optarg : "600", error);
+		return add_value(&out->request, "wait", optarg ? optarg : "600", error);
+	case 'p':
+		return add_value(&out->request, "port", optarg, error);
+	case 'C':
+		return add_value(&out->request, "Compression", "yes", error);
 	case 'L':
 		profile_request_add_forward(&out->request, optarg);
 		return 0;
@@ -143,7 +153,7 @@ int cmdline_parse(int argc, char **argv, struct cmdline *out, struct conf_error 
 	 * afresh. */
 	optind = 0;
 	while (!rc && (flag = getopt_long(
-			   argc, argv, "-:fdvnsVhN:t:L:R:D:o:", long_options, NULL)) != -1) {
+			   argc, argv, "-:fdvnsVhCN:p:t:L:R:D:o:", long_options, NULL)) != -1) {
 		if (flag == '?' || flag == ':')
 			rc = refuse_flag(argv[optind - 1], optopt, flag == ':', error);
 		else
@@ -209,6 +219,7 @@ void cmdline_print_help(const char *program)
 	    "    -v, -vv       say what the connection does\n"
 	    "    -L FORWARD    forward a port too: 8080, or 8080:localhost:8080; may repeat\n"
 	    "    -R, -D FORWARD  a port of the instance to one here; a SOCKS port here\n"
+	    "    -p PORT, -C   the same as -o port=PORT, -o Compression=yes\n"
 	    "    -s            pass over unknown -o options\n"
 	    "    -n, -N, -t    accepted from mount(8), without effect\n"
 	    "    --wait[=SECONDS]  wait for an instance that is starting (600)\n"

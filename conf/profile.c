@@ -104,8 +104,10 @@ void profile_free(struct profile *profile)
 static bool is_for_mount(const char *option)
 {
 	static const char *const words[] = {"user", "users", "nouser", "owner", "group", "_netdev",
-	    "nofail", "auto", "noauto", "defaults", "loud", "silent", "comment"};
-	static const char *const starts[] = {"x-", "X-", "comment="};
+	    "nofail", "auto", "noauto", "defaults", "loud", "silent", "comment", "iversion",
+	    "noiversion", "lazytime", "nolazytime", "mand", "nomand", "norelatime", "nostrictatime",
+	    "symfollow"};
+	static const char *const starts[] = {"x-", "X-", "comment=", "uhelper=", "helper="};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
 		if (strcmp(option, words[i]) == 0)
@@ -116,19 +118,6 @@ static bool is_for_mount(const char *option)
 			return true;
 	}
 	return false;
-}
-
-static int refuse_option(const char *option, const char *name, struct conf_error *error)
-{
-	const char *better = profile_key_suggest(name);
-
-	if (better)
-		return conf_fail(error, EINVAL,
-		    "-o %s: unknown option \"%s\" (did you mean \"%s\"?)", option, name, better);
-	return conf_fail(error, EINVAL,
-	    "-o %s: unknown option \"%s\"; mount.vastfs -h lists them, and -s passes over unknown "
-	    "ones",
-	    option, name);
 }
 
 /* Finds the key of "key=value" or "flag"; *value points behind the '=' or is NULL. *key may be
@@ -149,7 +138,7 @@ static int split_option(const struct profile_request *request, const char *optio
 		return no_memory(error);
 	*key = profile_key_find(name);
 	if (!*key && !request->sloppy)
-		rc = refuse_option(option, name, error);
+		rc = profile_option_unknown(option, name, error);
 	free(name);
 	return rc;
 }

@@ -20,6 +20,9 @@ static const char *const renamed[][2] = {{"IdentityFile", "key"},
     {"cache_timeout", "attr_timeout"}, {"cache_stat_timeout", "attr_timeout"},
     {"entry_timeout", "attr_timeout"}};
 
+static const char *const flags[][2] = {
+    {"sshfs_sync", "sync"}, {"dirsync", "lag=0"}, {"no_contain_symlinks", "symlinks=raw"}};
+
 static const char *const for_ssh[] = {"AddressFamily", "BindAddress", "BindInterface",
     "CASignatureAlgorithms", "CertificateFile", "Ciphers", "Compression", "ConnectTimeout",
     "ConnectionAttempts", "GSSAPIAuthentication", "GSSAPIDelegateCredentials",
@@ -41,7 +44,11 @@ static const char *const passed_over[] = {"reconnect", "delay_connect", "no_read
     "cache_clean_interval", "cache_min_clean_interval", "cache_dir_timeout", "cache_link_timeout",
     "negative_timeout", "transform_symlinks", "ssh_protocol", "sshfs_debug", "TCPKeepAlive",
     "BatchMode", "ControlMaster", "ControlPath", "ControlPersist", "LogLevel", "ForwardAgent",
-    "ForwardX11", "RequestTTY", "VisualHostKey", "CheckHostIP", "auto_unmount"};
+    "ForwardX11", "RequestTTY", "VisualHostKey", "CheckHostIP", "auto_unmount", "no_remote_lock",
+    "no_remote_flock", "no_remote_posix_lock", "noforget", "remember", "clone_fd", "max_threads",
+    "max_idle_threads", "no_rofd_flush", "contain_symlinks", "rellinks", "norellinks", "blksize",
+    "sshfs_verbose", "noappledouble", "noapplexattr", "nolocalcaches", "defer_permissions",
+    "volname", "iosize"};
 
 static const char *const noted[][2] = {
     {"ServerAliveInterval", "a dead link is noticed within 15 seconds in any case"},
@@ -55,6 +62,10 @@ static const char *const noted[][2] = {
     {"gidfile", "idmap=user maps the login user alone"},
     {"ssh_command", "the ssh in PATH is used"},
     {"sftp_server", "the server's sftp subsystem is used"},
+    {"context", "the kernel labels FUSE mounts by its own rules"},
+    {"fscontext", "the kernel labels FUSE mounts by its own rules"},
+    {"defcontext", "the kernel labels FUSE mounts by its own rules"},
+    {"rootcontext", "the kernel labels FUSE mounts by its own rules"},
 };
 
 static bool among(const char *const *list, size_t n, const char *name)
@@ -114,8 +125,10 @@ static int translate(char **out, const char *name, const char *value)
 		return translate_conns(out, value);
 	if (value && !strcasecmp(name, "LocalForward"))
 		return translate_forward(out, value);
-	if (!strcasecmp(name, "sshfs_sync"))
-		return (*out = strdup("sync")) ? 1 : -ENOMEM;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
+		if (!value && !strcasecmp(flags[i][0], name))
+			return (*out = strdup(flags[i][1])) ? 1 : -ENOMEM;
+	}
 	if (value && AMONG(for_ssh, name)) {
 		char *text;
 		int rc = make(&text, name, value);

@@ -46,6 +46,9 @@ const struct profile_key *profile_key_find(const char *name);
 /* The key that the user may have meant: sshfs's or ssh_config's word for it, or a slip; or NULL. */
 const char *profile_key_suggest(const char *name);
 
+/* Says what to do in place of an option that there is not. name: it without its value. */
+int profile_option_unknown(const char *option, const char *name, struct conf_error *error);
+
 /*
  * An -o option in the words of sshfs or ssh. 1: it is one, *out is the same in ours ("key=F", owned
  * by the caller) or NULL when there is nothing to do; 0: it is none; -ENOMEM.

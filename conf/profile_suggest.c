@@ -1,5 +1,6 @@
 /* Which key may have been meant by a word that is none. */
 #include "conf/profile_impl.h"
+#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -64,4 +65,57 @@ const char *profile_key_suggest(const char *name)
 		}
 	}
 	return best;
+}
+
+/* What others have and we do not, with what to do instead: sshfs's and mount(8)'s. */
+static const char *instead_of(const char *name)
+{
+	static const char *const words[][2] = {
+	    {"password_stdin",
+		"passwords are not used; make a key (vastfs key new) and add it to the instance"},
+	    {"directport",
+		"vastfs always speaks SSH; take it away, and name sshd's port with port="},
+	    {"vsock", "vastfs always speaks SSH; take it away, or reach the host with "
+		      "ProxyCommand= and socat"},
+	    {"passive", "vastfs dials itself; take it away, and name the host"},
+	    {"slave", "vastfs dials itself; take it away, and name the host"},
+	    {"allow_root", "root can't be let in alone; write allow_other, or take it away"},
+	    {"blkdev", "this is no block device; take it away"},
+	    {"debug", "write -d before the instance"},
+	    {"loglevel", "write -v, -v -v or -d before the instance"},
+	    {"modules",
+		"libfuse's modules are not loaded; to mount a folder below, write ID:/path"},
+	    {"subdir", "write ID:/path to mount that folder"},
+	    {"from_code", "names are bytes here and stay as they are; take it away"},
+	    {"to_code", "names are bytes here and stay as they are; take it away"},
+	    {"remount", "a mount can't be changed; vastfs umount it, and mount it anew"},
+	    {"bind", "mount it by its ID, and bind that folder with mount(8)"},
+	    {"loop", "this is no image; take it away"},
+	    {"nosymfollow", "symlinks=inside keeps links "
+			    "within the mount"},
+	    {"ssh_config", "ssh reads ~/.ssh/config; put the lines there"},
+	    {"cipher", "write Ciphers=NAME"},
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		if (strcasecmp(words[i][0], name) == 0)
+			return words[i][1];
+	}
+	return NULL;
+}
+
+int profile_option_unknown(const char *option, const char *name, struct conf_error *error)
+{
+	const char *instead = instead_of(name), *better = profile_key_suggest(name);
+
+	if (instead)
+		return conf_fail(
+		    error, EINVAL, "-o %s: there is no such option here: %s", option, instead);
+	if (better)
+		return conf_fail(error, EINVAL,
+		    "-o %s: unknown option \"%s\" (did you mean \"%s\"?)", option, name, better);
+	return conf_fail(error, EINVAL,
+	    "-o %s: unknown option \"%s\"; mount.vastfs -h lists them, and -s passes over unknown "
+	    "ones",
+	    option, name);
 }

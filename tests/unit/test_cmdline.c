@@ -68,6 +68,12 @@ static void test_every_flag(void **state)
 	assert_int_equal(c.verbose, 2);
 	cmdline_fini(&c);
 
+	good("-Cp|2222|u@h|/m", &c);
+	assert_int_equal(c.request.n_options, 2);
+	assert_string_equal(c.request.options[0], "Compression=yes");
+	assert_string_equal(c.request.options[1], "port=2222");
+	cmdline_fini(&c);
+
 	good("-dvvv|12345|/m", &c);
 	assert_true(c.debug && c.foreground);
 	assert_int_equal(c.verbose, 3);
@@ -133,6 +139,8 @@ static void test_refusals(void **state)
 	bad("12345|/m|--|/n", "\"/n\": one word too many");
 	bad("-x|12345|/m", "-x: unknown flag");
 	bad("-fx|12345|/m", "-x: unknown flag");
+	bad("-i|k|12345|/m", "-i: write -o key=FILE");
+	bad("-F|f|12345|/m", "~/.ssh/config");
 	bad("--force|12345|/m", "--force: unknown flag");
 	bad("12345|/m|-o", "-o: it wants a value");
 	bad("12345|/m|-L", "-L: it wants a value");

@@ -78,7 +78,39 @@ static void still_checked(void **state)
 	bad("", "u@h", "IdentityFile=/nowhere/key", "-o IdentityFile=|does not exist");
 	bad("", "u@h", "max_conns=x", "-o max_conns=x");
 	bad("", "u@h", "idmap=file", "idmap|none");
-	bad("", "u@h", "password_stdin", "unknown option");
+}
+
+/* What can't be had says what to do instead. */
+static void refused(void **state)
+{
+	bad("", "u@h", "password_stdin", "-o password_stdin: |vastfs key new");
+	bad("", "u@h", "directport=22", "-o directport=22: |port=");
+	bad("", "u@h", "slave", "-o slave: |name the host");
+	bad("", "u@h", "passive", "-o passive: |name the host");
+	bad("", "u@h", "vsock=3:22", "ProxyCommand");
+	bad("", "u@h", "allow_root", "allow_other");
+	bad("", "u@h", "remount", "vastfs umount");
+	bad("", "u@h", "debug", "write -d");
+	bad("", "u@h", "modules=subdir", "ID:/path");
+	bad("", "u@h", "nonsense", "unknown option");
+}
+
+/* All that mount(8) and fstab(5) know, and the rest of sshfs's. */
+static void passed_over(void **state)
+{
+	struct profile *p = good("", "u@h",
+	    "defaults|auto|noauto|user|users|nouser|owner|group|nofail|_netdev|silent|loud|"
+	    "comment=x|x-systemd.requires=network-online.target|X-mount.mkdir|uhelper=udisks2|"
+	    "relatime|norelatime|strictatime|nostrictatime|lazytime|nolazytime|iversion|mand|"
+	    "nodiratime|context=system_u:object_r:x:s0|rw|exec|nosuid|nodev|async|"
+	    "no_remote_lock|noforget|remember=10|clone_fd|max_threads=8|volname=x|dirsync|"
+	    "no_contain_symlinks");
+
+	assert_false(p->read_only || p->noexec || p->noatime || p->sync);
+	assert_int_equal(p->lag, 0);
+	assert_int_equal(p->symlinks, SYMLINKS_RAW);
+	assert_int_equal(p->n_ssh_options, 0);
+	profile_free(p);
 }
 
 int main(void)
@@ -89,6 +121,8 @@ int main(void)
 	    TEST(host_keys),
 	    TEST(ssh_s_own),
 	    TEST(still_checked),
+	    TEST(refused),
+	    TEST(passed_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
