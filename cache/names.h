@@ -139,13 +139,21 @@ uint64_t names_tick(struct names *names);
 bool names_moved_since(const struct names *names, uint64_t tick);
 
 struct dentry *names_find(struct names *names, struct inode *folder, const char *name);
+/*
+ * Requests go over several channels, to several server processes: two that are under way together
+ * are answered in any order, and what was said first may come last. Does the report tell of another
+ * version than one that was under way together with it? Then nobody knows which is the later one,
+ * and the instance is to be asked again.
+ */
+bool names_crossed(const struct inode *inode, const struct attr_report *report, uint64_t sent_tick);
 /* A name that the instance reported at sent_tick (loop time sent_ms). Finds or makes dentry and
- * inode, updates the attributes unless they changed here or were told otherwise since; a file of
- * another type under the name is another inode. NULL: memory is out, or the name was removed here
- * since. */
+ * inode, updates the attributes unless they changed here since, or the report has crossed another;
+ * a file of another type under the name is another inode. NULL: memory is out, or the name was
+ * removed here since. */
 struct inode *names_report(struct names *names, struct inode *folder, const char *name,
     const struct attr_report *report, uint64_t sent_tick, uint64_t sent_ms);
-/* The same for an inode known otherwise (GETATTR). */
+/* The same for an inode known otherwise (an open file); one that has crossed another is taken over,
+ * and not believed for long. */
 void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms);
 /* An inode with several names (links made here): each may come to lead to another file there, and

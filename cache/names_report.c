@@ -21,20 +21,23 @@ static void report_all_but_times(struct attr *attr, const struct attr_report *re
 	attr->own_times = own;
 }
 
-/*
- * Has the content changed? Requests go over several channels, and what the instance says first may
- * come last: two answers that were under way together and differ tell nobody which is the later
- * one. So the second of them does not count, and the instance is asked again.
- */
-static bool take_report(struct names *names, struct inode *inode, const struct attr_report *report,
-    uint64_t sent_tick, uint64_t sent_ms)
+bool names_crossed(const struct inode *inode, const struct attr_report *report, uint64_t sent_tick)
 {
-	bool changed;
+	return inode->version_tick >= sent_tick && attr_is_other(&inode->attr, report);
+}
+
+/* Has the content changed? by_name: the report is of the name, not of an open file, so it may be
+ * left aside. */
+static bool take_report(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms, bool by_name)
+{
+	bool changed, crossed;
 
 	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
 	    !same_kind(inode, report))
 		return false;
-	if (inode->version_tick >= sent_tick && attr_is_other(&inode->attr, report)) {
+	crossed = names_crossed(inode, report, sent_tick);
+	if (crossed && by_name) {
 		inode->checked_ms = 0;
 		return false;
 	}
@@ -51,7 +54,7 @@ static bool take_report(struct names *names, struct inode *inode, const struct a
 		inode->version_tick = names->tick;
 	if (changed || !inode->version_ms)
 		inode->version_ms = sent_ms;
-	inode->checked_ms = sent_ms;
+	inode->checked_ms = crossed ? 0 : sent_ms;
 	return changed;
 }
 
@@ -89,7 +92,8 @@ void names_report_inode(struct names *names, struct inode *inode, const struct a
 {
 	bool known = inode->checked_ms;
 
-	if (take_report(names, inode, report, sent_tick, sent_ms) && known && names_shared(inode))
+	if (take_report(names, inode, report, sent_tick, sent_ms, false) && known &&
+	    names_shared(inode))
 		forget_names(names, inode, true);
 }
 
@@ -168,7 +172,7 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 		folder->folder->ours = false; /* somebody else makes names in it */
 		return bind_new(names, dentry, report, sent_ms);
 	}
-	take_report(names, dentry->inode, report, sent_tick, sent_ms);
+	take_report(names, dentry->inode, report, sent_tick, sent_ms, true);
 	names_seen_by(dentry, sent_ms);
 	names_touch(names, dentry->inode);
 	return dentry->inode;

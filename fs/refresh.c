@@ -63,21 +63,32 @@ static void keep(
 		disk_save_name(refresh->fs, refresh->folder, refresh->name, report);
 }
 
+static bool is_crossed(const struct refresh *refresh, const struct sftp_attr *attr)
+{
+	struct attr_report report = fs_report(attr, 0);
+	const struct dentry *known =
+	    refresh->inode ? NULL : names_find(refresh->fs->names, refresh->folder, refresh->name);
+	const struct inode *inode = known ? known->inode : refresh->inode;
+
+	return inode && attr->flags && !openfile_dirty(inode) &&
+	       names_crossed(inode, &report, refresh->tick);
+}
+
 static void on_lstat(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct refresh *refresh = arg;
 	struct fs *fs = refresh->fs;
 	struct attr_report report;
-
 	/* A folder was renamed meanwhile: was this the file that is meant? */
-	if ((!err || err == -ENOENT || err == -ENOTDIR) &&
-	    names_moved_since(fs->names, refresh->tick)) {
-		if (refresh->repeated++ < REPEATS_MAX) {
-			ask_lstat(refresh, 0);
-			return;
-		}
-		err = -ESTALE;
+	bool moved = (!err || err == -ENOENT || err == -ENOTDIR) &&
+		     names_moved_since(fs->names, refresh->tick);
+
+	if ((moved || (!err && is_crossed(refresh, attr))) && refresh->repeated++ < REPEATS_MAX) {
+		ask_lstat(refresh, 0);
+		return;
 	}
+	if (moved)
+		err = -ESTALE;
 	if (!err && refresh->inode) {
 		fs_take_report(fs, refresh->inode, attr, refresh->tick, refresh->sent_ms);
 	} else if (!err) {
