@@ -174,12 +174,11 @@ static size_t read_head(int fd, char *buf, size_t size)
 	return n;
 }
 
-enum keyfile_state keyfile_inspect(const char *path)
+/* KEYFILE_USABLE and its first bytes, or why they can't be had. */
+static enum keyfile_state open_head(
+    const char *path, char *head, size_t size, size_t *n, mode_t *mode)
 {
-	char head[HEAD_BYTES];
-	enum keyfile_state state;
 	struct stat st;
-	size_t n;
 	int fd;
 
 	/* Looked at before it is opened: opening a device or a FIFO may do something or wait. */
@@ -194,14 +193,43 @@ enum keyfile_state keyfile_inspect(const char *path)
 		close(fd);
 		return KEYFILE_NOT_A_FILE;
 	}
-	n = read_head(fd, head, sizeof(head));
+	*n = read_head(fd, head, size);
+	*mode = st.st_mode;
 	close(fd);
+	return KEYFILE_USABLE;
+}
+
+enum keyfile_state keyfile_inspect(const char *path)
+{
+	char head[HEAD_BYTES];
+	size_t n;
+	mode_t mode;
+	enum keyfile_state state = open_head(path, head, sizeof(head), &n, &mode);
+
+	if (state != KEYFILE_USABLE)
+		return state;
 	state = keyfile_inspect_text(head, n);
 	explicit_bzero(head, sizeof(head));
 	/* A public key may be read by all; that it is one says more. */
-	if (state != KEYFILE_PUBLIC && (st.st_mode & 077))
+	if (state != KEYFILE_PUBLIC && (mode & 077))
 		return KEYFILE_OPEN_TO_OTHERS;
 	return state;
+}
+
+bool keyfile_needs_secret(const char *path)
+{
+	char head[HEAD_BYTES];
+	size_t n;
+	mode_t mode;
+	enum keyfile_state state = open_head(path, head, sizeof(head), &n, &mode);
+
+	if (state != KEYFILE_USABLE)
+		return false;
+	state = keyfile_inspect_text(head, n);
+	if (state == KEYFILE_PUTTY && !contains(head, n, "Encryption: none"))
+		state = KEYFILE_ENCRYPTED;
+	explicit_bzero(head, sizeof(head));
+	return state == KEYFILE_ENCRYPTED;
 }
 
 static int explain_public(const char *path, const char *where, struct conf_error *error)

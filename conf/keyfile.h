@@ -29,6 +29,9 @@ enum keyfile_state keyfile_inspect(const char *path);
 /* The same for the content alone (its first bytes suffice). */
 enum keyfile_state keyfile_inspect_text(const char *text, size_t len);
 
+/* Does the file need a passphrase, whatever its format? */
+bool keyfile_needs_secret(const char *path);
+
 /* Says why the file can't be used and what to do; `where` begins the line. Returns a negative
  * errno. */
 int keyfile_explain(

@@ -376,7 +376,7 @@ static int fill(struct draft *draft, const struct ini_file *file,
 	if (rc)
 		return rc;
 	if (p->n_keys > 0)
-		return draft_check_keys(draft, error);
+		return draft_check_keys(draft, request->unattended, error);
 	return draft_add_default_keys(draft, error);
 }
 

@@ -119,8 +119,9 @@ struct profile_request {
 	size_t n_options;
 	char **forwards; /* of -L; n_forwards */
 	size_t n_forwards;
-	bool sloppy;	/* -s: unknown options are passed over */
-	bool no_memory; /* an addition failed; profile_load will say so */
+	bool sloppy;	 /* -s: unknown options are passed over */
+	bool unattended; /* nobody can be asked for a passphrase: keys that need one won't do */
+	bool no_memory;	 /* an addition failed; profile_load will say so */
 };
 
 void profile_request_add_option(struct profile_request *request, const char *option, size_t len);
@@ -131,7 +132,8 @@ void profile_request_fini(struct profile_request *request);
  * Makes the profile. Reads -o config=FILE, else $VASTFS_CONFIG, else $XDG_CONFIG_HOME (~/.config)
  * /vastfs/config.ini; a missing default file is an empty one. Checks everything that can be checked
  * without touching the network or the mountpoint: unknown keys (file:line), numbers, ranges,
- * forwards, key files that are missing or readable by others (S3), the section's existence.
+ * forwards, key files that are missing, readable by others (S3) or, unattended and without an
+ * agent, encrypted, and the section's existence.
  *
  * 0, or a negative errno with one line in *error. *out is owned by the caller (profile_free).
  */

@@ -3,9 +3,28 @@
 #include "conf/log.h"
 #include "conf/paths.h"
 #include "conf/profile_impl.h"
+#include <errno.h>
 #include <stdlib.h>
 
-int draft_check_keys(struct draft *draft, struct conf_error *error)
+/* Each of the keys needs a passphrase that nobody can give. */
+static int check_secrets(const struct draft *draft, struct conf_error *error)
+{
+	const struct profile *p = draft->profile;
+
+	/* ssh(1) may have other ways to log in then */
+	if (p->n_ssh_options || p->needs_ssh || keyfile_agent_present())
+		return 0;
+	for (size_t i = 0; i < p->n_keys; i++) {
+		if (!keyfile_needs_secret(p->keys[i]))
+			return 0;
+	}
+	return conf_fail(error, EACCES,
+	    "%s: key %s is protected by a passphrase, and there is no terminal and no $SSH_ASKPASS "
+	    "to ask for it; add it to ssh-agent: eval $(ssh-agent); ssh-add %s",
+	    draft->key_from[0], p->keys[0], p->keys[0]);
+}
+
+int draft_check_keys(struct draft *draft, bool unattended, struct conf_error *error)
 {
 	struct profile *p = draft->profile;
 	size_t kept = 0;
@@ -31,7 +50,7 @@ int draft_check_keys(struct draft *draft, struct conf_error *error)
 		draft->key_from[kept++] = draft->key_from[i];
 	}
 	p->n_keys = kept;
-	return 0;
+	return unattended ? check_secrets(draft, error) : 0;
 }
 
 int draft_add_default_keys(struct draft *draft, struct conf_error *error)

@@ -28,7 +28,7 @@ void draft_drop_forwards(struct draft *draft);
 
 /* Refuses key files that the user named and that can't be used. Those that need a passphrase are
  * left to ssh-agent where there is one. */
-int draft_check_keys(struct draft *draft, struct conf_error *error);
+int draft_check_keys(struct draft *draft, bool unattended, struct conf_error *error);
 
 /* Takes those of the default keys that can be used, and logs why not of the others that are there.
  */

@@ -27,6 +27,13 @@ bool ask_possible(void)
 	return true;
 }
 
+bool ask_secret_possible(void)
+{
+	const char *program = getenv("SSH_ASKPASS");
+
+	return ask_possible() || (program && *program);
+}
+
 void ask_no_more(void)
 {
 	over = true;

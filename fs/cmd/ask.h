@@ -10,6 +10,8 @@
 
 /* Is there a terminal to ask on? */
 bool ask_possible(void);
+/* Is there anybody to be asked for a passphrase: a terminal, or $SSH_ASKPASS? */
+bool ask_secret_possible(void);
 /* An ssh_ask: prints the question and waits for yes, no or the fingerprint. No answer (end of file)
  * means no. */
 bool ask_host_key(void *arg, const char *question, const char *fingerprint);

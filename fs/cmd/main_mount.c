@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 		printf("vastfs %s\n", VASTFS_VERSION);
 	} else {
 		set_level(&cmdline);
+		cmdline.request.unattended = !ask_secret_possible();
 		code = mount_it(&cmdline);
 	}
 	cmdline_fini(&cmdline);

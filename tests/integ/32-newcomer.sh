@@ -46,7 +46,11 @@ key_missing() { refused 1 "$W/nokey" "not exist" -- -o "key=$W/nokey"; }
 key_public() { refused 1 "key.pub" "public" -- -o "key=$W/key.pub"; }
 key_encrypted() {
 	ssh-keygen -q -t ed25519 -N secret -f "$W/enc"
-	refused 32 "$W/enc" "passphrase" "ssh-add" -- -o "key=$W/enc"
+	refused 1 "-o key" "$W/enc" "passphrase" "SSH_ASKPASS" "ssh-add" -- -o "key=$W/enc"
+	refused 1 "-o key" "passphrase" "ssh-add" -- -o "key=$W/enc" -o transport=ssh
+	write_profile "key = $W/enc"
+	refused 1 "config.ini:$(grep -n "key = $W/enc" "$XDG_CONFIG_HOME/vastfs/config.ini" | cut -d: -f1)" "passphrase" "ssh-add" --
+	write_profile
 	cp "$W/authorized_keys" "$W/authorized_keys.old"
 	cat "$W/enc.pub" >>"$W/authorized_keys"
 	# asked for once, in OpenSSH's words; and in a window
