@@ -319,7 +319,9 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t
  */
 
 #define PIECE_MIN (1u << 20)
-#define PIECE_MAX (1u << 30)
+/* The server does not stop in the middle of a piece, and a disk that took GiB a second while they
+ * fitted in its memory takes tens of MiB when they don't. */
+#define PIECE_MAX (128u << 20)
 #define COPIED_HERE (64u << 10)
 
 struct copy {

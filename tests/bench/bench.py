@@ -429,29 +429,41 @@ def _(tool, sizes):
     return timed(lambda: work(f"{MNT}/again")) / timed(lambda: work(local))
 
 
-@row("stat", "stat beside a bulk copy, p99", "round trips")
-def _(tool, sizes):
-    if tool not in MOUNTS:
-        return None
+def beside_copy(tool, sizes, make, look):
+    """The 99th of a hundred times, in round trips, that a look at the next of a thousand things takes while a large file is copied in."""
     source = big_file(f"{W}/big-{sizes.big}", sizes.big)
-    folder = f"{REMOTE}/stats"
+    folder = f"{REMOTE}/looks"
     shutil.rmtree(folder, ignore_errors=True)
     os.mkdir(folder)
-    for n in range(2000):
-        open(f"{folder}/{n}", "w").close()
+    for n in range(1000):
+        make(f"{folder}/{n}")
     cold(tool)
     copy = subprocess.Popen(["cp", source, f"{MNT}/bulk"])
     taken = []
-    # names that were never looked up, so that each asks the server (or shows that a listing answered)
     while copy.poll() is None and len(taken) < 1000:
         begin = time.monotonic()
-        os.stat(f"{MNT}/stats/{len(taken)}")
+        look(f"{MNT}/looks/{len(taken)}")
         taken.append(time.monotonic() - begin)
         time.sleep(0.01)  # sleep: between two looks
     copy.wait()
     os.unlink(f"{REMOTE}/bulk")
     taken.sort()
     return taken[int(len(taken) * 0.99)] / (args.rtt / 1000)
+
+
+@row("stat", "stat beside a bulk copy, p99", "round trips")
+def _(tool, sizes):
+    # names that were never looked up, so that each asks the server (or shows that a listing answered)
+    return beside_copy(tool, sizes, lambda path: open(path, "w").close(), os.stat) if tool in MOUNTS else None
+
+
+@row("ls", "ls of another folder beside a bulk copy, p99", "round trips")
+def _(tool, sizes):
+    def make(path):
+        os.mkdir(path)
+        for n in range(5):
+            open(f"{path}/{n}", "w").close()
+    return beside_copy(tool, sizes, make, os.listdir) if tool in MOUNTS else None
 
 
 @row("read0", "read one large file without delay", "MB/s", 0)
