@@ -291,7 +291,7 @@ int keyfile_explain(
 		break;
 	}
 	return conf_fail(error, EINVAL,
-	    "%s: %s is not a private key that vastfs can read; make one: ssh-keygen -t ed25519",
+	    "%s: %s is not a private key that vastfs can read; make one: vastfs key new FILE",
 	    where, path);
 }
 

@@ -353,7 +353,7 @@ static int from_pkey(EVP_PKEY *pkey, struct privkey **out, char *why)
 		EVP_PKEY_free(pkey);
 		ERR_clear_error();
 		return privkey_fail(why, ENOTSUP,
-		    "is of a kind that is not known here: make one with ssh-keygen -t ed25519");
+		    "is of a kind that is not known here: make one with vastfs key new");
 	}
 	return finish(type, (struct span){bytes, wire.len}, pkey, out, why);
 }

@@ -71,7 +71,7 @@ static int fail_nothing(struct auth *auth, struct ssh_error *error)
 	return ssh_fail(error, SSH_NO_KEY, EACCES,
 	    "%s: there is no key to log in with: no ~/.ssh/id_ed25519, id_ecdsa or id_rsa, and %s. "
 	    "Make one with "
-	    "`ssh-keygen -t ed25519` and add ~/.ssh/id_ed25519.pub to the instance, or set `key` "
+	    "`vastfs key new` and add its public half to the instance, or set `key` "
 	    "in the "
 	    "profile",
 	    c->where, auth->agent_empty ? "the ssh-agent has no keys (ssh-add)" : "no ssh-agent");
@@ -83,7 +83,7 @@ static int fail_rsa(struct auth *auth, struct ssh_error *error)
 	    "%s: %s can't be used: libssh2 %s signs with RSA and SHA-1 only for servers that are "
 	    "not "
 	    "OpenSSH. Make an "
-	    "ED25519 key with `ssh-keygen -t ed25519`, add ~/.ssh/id_ed25519.pub to the instance, "
+	    "ED25519 key with `vastfs key new FILE`, add its public half to the instance, "
 	    "and try "
 	    "again",
 	    auth->c->where, auth->refused, libssh2_version(0));

@@ -203,7 +203,7 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 	if (!says->offered[0]) {
 		ssh_fail(error, SSH_NO_KEY, EACCES,
 		    "%s: Permission denied: ssh found no key that it could use. Make one with "
-		    "`ssh-keygen -t ed25519` and add its .pub file to the instance, or set `key` "
+		    "`vastfs key new` and add its public half to the instance, or set `key` "
 		    "in the profile. ssh says: %s",
 		    process->view.where, says->text);
 		return;

@@ -78,7 +78,7 @@ key_garbage() {
 }
 no_key() {
 	sed -i '/^key/d' "$XDG_CONFIG_HOME/vastfs/config.ini"
-	refused 32 "no key|no usable key" "ssh-keygen" --
+	refused 32 "no key|no usable key" "vastfs key new" --
 }
 default_key() {
 	cp "$W/key" "$HOME/.ssh/id_ed25519"
