@@ -125,6 +125,7 @@ struct readahead_stream {
 	uint64_t begun;	  /* where it started */
 	uint32_t skipped; /* bytes jumped over and not filled in since */
 	uint32_t back;	  /* reads in a row that each ended where the one before began */
+	uint32_t wasted;  /* what of readahead's is its, should it go on after all */
 };
 struct readahead {
 	struct readahead_stream streams[8];
@@ -133,6 +134,9 @@ struct readahead {
 	 * a row had more asked for than was wanted. */
 	uint64_t piece;
 	uint32_t alike, abandoned;
+	/* In mid-file, lately: bytes read, bytes asked for ahead and not wanted, the longest
+	 * stream. */
+	uint64_t consumed, wasted, longest;
 	/* Strides: the last read and its length, its distance from the one before, how often in a
 	 * row that was the same, and how many steps have been asked for ahead. */
 	uint64_t last;

@@ -67,6 +67,53 @@ static void begin(struct readahead_stream *s, uint64_t offset, uint64_t end)
 	s->ahead = end;
 }
 
+/* --- what guesses have cost --- */
+
+/* In mid-file: bytes of wrong guesses are at most a part of what was read, after the first ones;
+ * beyond that only a stream that has become longer than others gets a window. */
+#define WASTE_PART 16
+#define WASTE_FREE (128u << 10)
+#define LONGEST_MOST (2u << 20)
+#define LATELY (64u << 20)
+
+static void note_read(struct readahead *ra, const struct readahead_stream *s, uint32_t len)
+{
+	if (!s->begun)
+		return;
+	ra->consumed += len;
+	if (ra->consumed <= LATELY)
+		return;
+	ra->consumed /= 2;
+	ra->wasted /= 2;
+	ra->longest /= 2;
+}
+
+static void note_end(struct readahead *ra, struct readahead_stream *s)
+{
+	uint64_t length = s->next - s->begun;
+
+	if (!s->begun || s->wasted)
+		return;
+	if (length > ra->longest)
+		ra->longest = min64(length, LONGEST_MOST);
+	if (s->window && s->ahead > s->next) {
+		s->wasted = (uint32_t)(s->ahead - s->next);
+		ra->wasted += s->wasted;
+	}
+}
+
+static void note_goes_on(struct readahead *ra, struct readahead_stream *s)
+{
+	ra->wasted -= min64(ra->wasted, s->wasted);
+	s->wasted = 0;
+}
+
+static bool may_guess(const struct readahead *ra, const struct readahead_stream *s)
+{
+	return !s->begun || ra->wasted <= WASTE_FREE + ra->consumed / WASTE_PART ||
+	       s->next - s->begun > ra->longest + ra->longest / 4;
+}
+
 /* --- forward --- */
 
 static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t offset,
@@ -80,7 +127,7 @@ static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t of
 		if (s->window < READAHEAD_LEAST)
 			s->window = READAHEAD_LEAST;
 		s->ahead = s->next;
-	} else if (found != READAHEAD_HIT) {
+	} else if (found != READAHEAD_HIT && may_guess(ra, s)) {
 		/* From the beginning, most read on to the end; in the middle, many want a piece:
 		 * the more so, the more was fetched for nobody before. */
 		most = (s->begun ? 1 : 4) * (s->next - s->begun);
@@ -98,6 +145,7 @@ static void follow(struct readahead *ra, struct readahead_stream *s, uint64_t of
 {
 	bool had_window = s->window;
 
+	note_goes_on(ra, s);
 	s->back = 0;
 	if (offset == s->next) {
 		s->hits++;
@@ -114,7 +162,7 @@ static void follow(struct readahead *ra, struct readahead_stream *s, uint64_t of
 		begin(s, offset, s->next);
 	} else if (had_window) {
 		resize(ra, s, offset, found, max_window);
-	} else {
+	} else if (may_guess(ra, s)) {
 		s->window = (uint32_t)clamp64(8 * (end - offset), READAHEAD_LEAST,
 		    ra->abandoned ? READAHEAD_LEAST : READAHEAD_FIRST);
 		s->ahead = s->next;
@@ -126,7 +174,7 @@ static void follow(struct readahead *ra, struct readahead_stream *s, uint64_t of
 /* The stream used last is taken to have ended: what was it like? */
 static void learn(struct readahead *ra)
 {
-	const struct readahead_stream *last = NULL;
+	struct readahead_stream *last = NULL;
 	uint64_t length;
 	size_t i;
 
@@ -135,6 +183,7 @@ static void learn(struct readahead *ra)
 			last = &ra->streams[i];
 	if (!last || last->back)
 		return;
+	note_end(ra, last);
 	length = last->next - last->begun;
 	if (ra->piece && length <= ra->piece + ra->piece / 8 &&
 	    length >= ra->piece - ra->piece / 8) {
@@ -295,6 +344,7 @@ void readahead_plan(struct readahead *ra, uint64_t offset, uint32_t len, uint64_
 			s->window = (uint32_t)clamp64(size, READAHEAD_ZERO_LEAST, READAHEAD_ZERO);
 	}
 	s->used = ++ra->clock;
+	note_read(ra, s, len);
 	plan_forward(ra, s, size, max_window, plan);
 	if (plan->from < plan->to || s->window)
 		return;

@@ -17,6 +17,9 @@
  * of next a stream stays itself. What it jumps over is counted, and what is filled in later is
  * forgiven, so a reader that skips soon has no stream. A reader at random never gets a window.
  *
+ * What was fetched for nobody is counted against what was read in mid-file: beyond a sixteenth of
+ * it only a stream that has clearly outgrown those before gets a window.
+ *
  * Other ways to read:
  *	backward  each read ends where the one before began: a window in front of it
  *	strided   the third step of the same size: the next few pieces at that distance

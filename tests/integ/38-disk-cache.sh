@@ -144,6 +144,41 @@ none() {
 	eq "$(json .disk_cache.state)" off
 	umount_fs
 }
+# Reads at random: LENGTHS, how many, which to align; prints bytes wanted. (The kernel asks for more on its own.)
+read_at_random() {
+	"$PYTHON" - "$MNT/tree/huge" "$@" <<-'END'
+		import os, random, sys
+		random.seed(7)
+		lengths, n, wanted = eval(sys.argv[2]), int(sys.argv[3]), 0
+		fd = os.open(sys.argv[1], os.O_RDONLY)
+		size = os.fstat(fd).st_size
+		for _ in range(n):
+		    length = random.choice(lengths)
+		    at = random.randrange((size - length) // 4096) * 4096
+		    assert len(os.pread(fd, length, at)) == length
+		    wanted += length
+		print(wanted)
+	END
+}
+asked_for() { json '.cache.hit_bytes + .cache.miss_bytes'; }
+over_the_link() {
+	local wanted
+	head -c 100000000 /dev/urandom >"$REMOTE/tree/huge"
+	old tree/huge
+	mount_fs -o cache_size=0
+	wanted=$(read_at_random '[4096]' 300)
+	le "$(fetched)" $((wanted * 11 / 10)) "bytes fetched, of pages at random:"
+	remount_fs -o cache_size=0
+	read_at_random '[4096, 16384, 65536, 131072, 262144]' 150 >/dev/null
+	le "$(fetched)" $(($(asked_for) * 11 / 10 + 1000000)) "bytes fetched, of pieces at random:"
+	remount_fs -o cache_size=0
+	cat "$MNT/tree/large" >/dev/null
+	eq "$(fetched)" 9000000 "bytes fetched, of one file:"
+	cat "$MNT/tree/large" >/dev/null
+	eq "$(fetched)" 9000000 "bytes fetched, when it was read again:"
+	umount_fs
+	rm "$REMOTE/tree/huge"
+}
 limited() {
 	mount_fs -o "cache_dir=$W/elsewhere,cache_size=3M"
 	cat "$MNT"/tree/*/middle "$MNT/tree/large" >/dev/null
@@ -239,6 +274,7 @@ check "a renamed folder is found under its new name" anew renamed_folder
 check "a damaged block is fetched again and counted" anew damaged
 check "a damaged index begins afresh" anew damaged_index
 check "cache_size=0, cache_dir, and a folder that can't be made" anew none
+check "no more than a tenth too much comes over the link" anew over_the_link
 check "cache_size is kept" anew limited
 check "a second mount of the instance goes without, and says so" anew two_mounts
 if [[ $(id -u) == 0 ]]; then check "a full disk" anew full_disk; else skip "a full disk" "needs root"; fi

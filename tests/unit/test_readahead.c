@@ -290,6 +290,23 @@ static void test_random_pieces(void **state)
 	assert_true(beyond * 10 <= wanted);
 }
 
+/* Reads of any length at random: what is asked for beyond them stays below a tenth, however long
+ * that goes on. A stream in their midst that goes on and on gets its window all the same. */
+static void test_random_lengths(void **state)
+{
+	uint64_t beyond = 0, wanted = 0, length, i;
+
+	for (i = 0; i < 400; i++) {
+		length = (1 + i * 7919 % 127) * 4 * K;
+		wanted += length;
+		beyond += read_piece((1 + i * 67 % 101) * 9 * M + (i % 5) * 4 * K, length);
+		if (i > 20)
+			assert_true(beyond <= wanted / 10 + M);
+	}
+	assert_true(beyond * 10 <= wanted);
+	assert_true(go_on(950 * M, 960 * M, READAHEAD_UNDERWAY) >= 2 * M);
+}
+
 /* The last request of a read is shorter than the others. That is not a stride. */
 static void test_pieces_with_a_rest(void **state)
 {
@@ -425,6 +442,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_random_has_no_steps, setup),
 	    cmocka_unit_test_setup(test_pieces, setup),
 	    cmocka_unit_test_setup(test_random_pieces, setup),
+	    cmocka_unit_test_setup(test_random_lengths, setup),
 	    cmocka_unit_test_setup(test_pieces_with_a_rest, setup),
 	    cmocka_unit_test_setup(test_tail, setup),
 	    cmocka_unit_test_setup(test_strided, setup),
