@@ -367,7 +367,7 @@ static void on_link(void *arg, const struct ssh_error *error)
 	if (daemon->fs.contents)
 		content_pool_link(daemon->fs.contents, !error);
 	if (!error) /* even when it is lost again before anybody looks */
-		daemon->fs.given_up_ms = 0;
+		daemon->fs.given_up_ms = daemon->fs.absent_ms = 0;
 	if (!error && daemon->state == MOUNTED)
 		fs_learn_clock(&daemon->fs);
 }

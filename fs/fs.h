@@ -103,6 +103,8 @@ struct fs {
 	uint64_t requests_answered, requests_waited, requests_timed_out, requests_interrupted;
 	uint64_t changes_ended;	  /* of those in the outbox, so far */
 	uint64_t acked, moved_ms; /* these and bytes of written data; when that last grew */
+	uint64_t absent_ms; /* since when a name that no listing has counts as missing: the link was
+			     * waited for in vain; 0: it does not */
 	uint64_t given_up_ms; /* since when requests have waited in vain for a link; 0: none has */
 
 	TAILQ_HEAD(, folder) walk_queue; /* folders that a walk will want, in the order found */

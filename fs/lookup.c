@@ -29,7 +29,10 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 		return fs_name_believed(fs, dentry) && fs_attr_believed(fs, dentry->inode);
 	if (dentry && dentry->pending) /* removed here, and not there yet */
 		return true;
-	/* Without a link what is not known must not be taken for missing: that waits. */
+	/* Without a link what is not known must not be taken for missing: that waits, but not for
+	 * ever. */
+	if (fs->absent_ms && fs_offline(fs) && folder->folder->complete)
+		return true;
 	if (dentry && dentry->checked_ms > fs->doubt_ms &&
 	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
 		return true;
@@ -70,7 +73,7 @@ static void on_looked_up(void *arg, int err)
 	/* Put aside, because changes made here were under way with it? Or is it only that there is
 	 * no link to ask? */
 	if (!err && !dentry && !lookup->again &&
-	    (!listing_is_fresh(fs, folder) || (fs_offline(fs) && !fs->frozen))) {
+	    (!listing_is_fresh(fs, folder) || (fs_offline(fs) && !fs->frozen && !fs->absent_ms))) {
 		lookup->again = true;
 		err = refresh_name(fs, folder, lookup->name, on_looked_up, lookup);
 		if (!err)
@@ -80,6 +83,16 @@ static void on_looked_up(void *arg, int err)
 		request_end_entry(request, dentry->inode);
 	else
 		request_end(request, err ? err : -ENOENT);
+}
+
+/* What was seen of the folder last does not have it. */
+static int missing_without_link(struct request *request)
+{
+	struct lookup *lookup = (struct lookup *)request;
+	struct inode *folder = request->pinned[0];
+	struct dentry *dentry = names_find(request->fs->names, folder, lookup->name);
+
+	return folder->folder->complete && (!dentry || !dentry->inode) ? -ENOENT : 0;
 }
 
 void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -119,6 +132,7 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!lookup)
 		return;
 	strcpy(lookup->name, name);
+	lookup->request.without_link = missing_without_link;
 	request_pin(&lookup->request, folder);
 	if (dentry && dentry->inode)
 		ahead_own_missed(fs, dentry->inode);

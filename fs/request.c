@@ -363,6 +363,18 @@ static void want_link(struct fs *fs)
 		pool_wait(remote_pool(fs->remote), LANE_NAMES, WANT_LINK_MS, on_link, NULL);
 }
 
+static void answer_without_link(struct fs *fs, struct request *request)
+{
+	int err = fs_now_ms(fs) - request->started_ms >= GIVEN_UP_MS && request->without_link
+		      ? request->without_link(request)
+		      : 0;
+
+	if (!err)
+		return;
+	fs->absent_ms = fs_now_ms(fs);
+	fuse_reply_err(request_take(request), -err);
+}
+
 void requests_handle_timeouts(struct fs *fs)
 {
 	struct request *request, *next;
@@ -371,7 +383,11 @@ void requests_handle_timeouts(struct fs *fs)
 	requests_moved_ms(fs);
 	want_link(fs);
 	if (!fs_offline(fs))
-		fs->given_up_ms = 0;
+		fs->given_up_ms = fs->absent_ms = 0;
+	for (request = TAILQ_FIRST(&fs->waiting); request && fs_offline(fs); request = next) {
+		next = TAILQ_NEXT(request, waiting_link);
+		answer_without_link(fs, request);
+	}
 	for (request = TAILQ_FIRST(&fs->waiting); request; request = next) {
 		next = TAILQ_NEXT(request, waiting_link);
 		if (!is_over(fs, request) || !withdrawn(request, true))

@@ -31,6 +31,9 @@ struct request {
 	 * that nothing happens after the error. False: it is done already, and its answer at hand;
 	 * over (the timeout): what can't be taken back is left to itself. */
 	bool (*withdraw)(struct request *request, bool over);
+	/* NULL, or asked when a link has been waited for in vain for a while: an answer (a negative
+	 * errno) that what is cached gives instead; 0: none. */
+	int (*without_link)(struct request *request);
 	struct turn *turn; /* of the handler's: it lands with the request (fs/turn.h); or NULL */
 	enum { SIGNAL_NONE, SIGNAL_NEW, SIGNAL_IGNORED } signal;
 };
