@@ -33,13 +33,24 @@ static void let_go(int pipe_end)
 	setsid();
 }
 
+/* What the kernel remembers of a folder says nothing of the daemon that it is from. Who asks while
+ * a connection ends is told ECONNABORTED, those after him ENOTCONN. */
+static bool answers(const char *path)
+{
+	struct statx st;
+	int rc = statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st);
+
+	if (rc && errno == ECONNABORTED)
+		rc = statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st);
+	return !rc;
+}
+
 static void look(const char *path, bool resolve, int pipe_end)
 {
 	struct answer answer = {.err = 0};
-	struct stat st;
 	size_t len;
 
-	if (resolve ? !realpath(path, answer.path) : stat(path, &st) < 0) {
+	if (resolve ? !realpath(path, answer.path) : !answers(path)) {
 		answer.err = errno;
 		answer.path[0] = '\0';
 	}

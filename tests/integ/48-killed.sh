@@ -101,4 +101,18 @@ guard_ends() {
 	umount -l "$MNT"
 }
 check_vastfs "the guard ends with the daemon" guard_ends
+# What the kernel has just been told of the folder is not taken for a sign of life, nor is a connection that ends just now.
+remounted_at_once() {
+	touch -d '1 hour ago' "$REMOTE"
+	mount_fs || return
+	for _ in 1 2 3; do
+		stat "$MNT" >/dev/null
+		kill -KILL "$(daemon_pid)"
+		mount_fs || return
+		has "$(cat "$W/mount.out")" "dead mount"
+		ls "$MNT/d" >/dev/null || return
+	done
+	umount_fs
+}
+check_vastfs "the next mount, at once" remounted_at_once
 finish
