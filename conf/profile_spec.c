@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static int bad(struct conf_error *error, const char *text, const char *why)
 {
@@ -60,10 +61,21 @@ static int take_url_port(
 	return 0;
 }
 
-/* ssh://[user@]host[:port][/path], as the provider's tools print it. */
-static int parse_url(const char *text, struct spec *out, struct conf_error *error)
+/* What follows the "://" of ours; NULL: it is no URL. */
+static const char *behind_scheme(const char *text)
 {
-	const char *p = text + strlen("ssh://");
+	static const char *const schemes[] = {"ssh://", "sftp://", "scp://"};
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++) {
+		if (!strncasecmp(text, schemes[i], strlen(schemes[i])))
+			return text + strlen(schemes[i]);
+	}
+	return NULL;
+}
+
+/* ssh://[user@]host[:port][/path], as the provider's tools print it; text is all of it. */
+static int parse_url(const char *text, const char *p, struct spec *out, struct conf_error *error)
+{
 	const char *at = memchr(p, '@', strcspn(p, "/"));
 	int rc = 0;
 
@@ -100,14 +112,19 @@ static int parse_path(
 static int parse(const char *text, struct spec *out, struct conf_error *error)
 {
 	struct in6_addr v6;
-	const char *p = text, *at;
+	const char *p = text, *at, *url = behind_scheme(text);
 	int rc = 0;
 
 	if (!*text)
 		return conf_fail(
 		    error, EINVAL, "the instance's ID is empty; write ID or user@host");
-	if (strncmp(text, "ssh://", 6) == 0)
-		return parse_url(text, out, error);
+	if (url)
+		return parse_url(text, url, out, error);
+	if (text[strcspn(text, ":/@")] == ':' && !strncmp(strchr(text, ':'), "://", 3))
+		return bad(
+		    error, text, "no such URL is understood; write ssh://user@host:port/path");
+	if (!strncmp(text, "ssh ", 4))
+		return bad(error, text, "this is an ssh command; vastfs add ID 'ssh …' takes it");
 	at = memchr(p, '@', strcspn(p, *p == '[' ? "]" : ":/"));
 	if (at == p)
 		return bad(error, text, "no user before the '@'; write user@host");

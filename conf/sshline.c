@@ -150,6 +150,27 @@ static const char *host_key_choice(const char *value)
 	return "accept-new"; /* no and off too: a key that changed is refused all the same */
 }
 
+/* What ssh alone can follow is left to it; the rest has no meaning here, and compression is no
+ * reason to do without the library. */
+static int take_other(struct sshline *out, const char *name, const char *value, const char *text,
+    struct conf_error *error)
+{
+	static const char key[] = "ssh_option=";
+	char *option = NULL, *ours = NULL;
+	int rc = asprintf(&option, "%s=%s", name, value) < 0 ? -1 : profile_compat(option, &ours);
+
+	if (rc < 0)
+		rc = no_memory(error);
+	else if (ours && !strncmp(ours, key, sizeof(key) - 1) && strcasecmp(name, "Compression"))
+		rc = add(
+		    &out->ssh_options, &out->n_ssh_options, strdup(ours + sizeof(key) - 1), error);
+	else
+		rc = ignore(out, text, error);
+	free(option);
+	free(ours);
+	return rc;
+}
+
 /* -o Name=value or "Name value". */
 static int take_config(struct sshline *out, const char *text, struct conf_error *error)
 {
@@ -175,7 +196,7 @@ static int take_config(struct sshline *out, const char *text, struct conf_error 
 	else if (!strcasecmp(name, "StrictHostKeyChecking"))
 		rc = set(&out->host_key, host_key_choice(value), error);
 	else
-		rc = ignore(out, text, error);
+		rc = take_other(out, name, value, text, error);
 	free(name);
 	return rc;
 }
@@ -183,22 +204,9 @@ static int take_config(struct sshline *out, const char *text, struct conf_error 
 /* [user@]host, ssh://[user@]host[:port][/path], sftp://… */
 static int take_host(struct sshline *out, const char *word, struct conf_error *error)
 {
-	bool sftp = !strncasecmp(word, "sftp://", 7), scp = !strncasecmp(word, "scp://", 6);
-	char *url = NULL;
 	struct spec spec;
-	int rc;
+	int rc = spec_parse(word, &spec, error);
 
-	if (sftp || scp) {
-		size_t skip = sftp ? 7 : 6, size = strlen(word) + 8;
-
-		url = malloc(size);
-		if (!url)
-			return no_memory(error);
-		strcpy(url, "ssh://");
-		strcat(url, word + skip);
-	}
-	rc = spec_parse(url ? url : word, &spec, error);
-	free(url);
 	if (rc)
 		return rc;
 	/* -p and -l are said by the user, the URL by a program: the former win, as with ssh. */
@@ -239,6 +247,8 @@ static int take_value(struct sshline *out, char letter, const char *value, struc
 		return add_forward(out, text, error);
 	case 'o':
 		return take_config(out, value, error);
+	case 'J':
+		return take_other(out, "ProxyJump", value, value, error);
 	default:
 		snprintf(text, sizeof(text), "-%c %s", letter, value);
 		return ignore(out, text, error);
@@ -267,7 +277,7 @@ static bool is_program(const char *word)
 	const char *slash = strrchr(word, '/'), *name = slash ? slash + 1 : word;
 
 	return !strcmp(name, "ssh") || !strcmp(name, "sftp") || !strcmp(name, "sshfs") ||
-	       !strcmp(name, "mosh") || !strcmp(name, "ssh.exe");
+	       !strcmp(name, "scp") || !strcmp(name, "mosh") || !strcmp(name, "ssh.exe");
 }
 
 static int take_all(struct words *words, struct sshline *out, struct conf_error *error)
@@ -275,7 +285,10 @@ static int take_all(struct words *words, struct sshline *out, struct conf_error 
 	bool host = false;
 	int rc = 0;
 
-	if (words->n > 0 && is_program(words->list[0]))
+	/* a prompt was copied with it */
+	if (words->n > 1 && strlen(words->list[0]) == 1 && strchr("$#%>", words->list[0][0]))
+		words->at++;
+	if (words->n > words->at && is_program(words->list[words->at]))
 		words->at++;
 	while (!rc && words->at < words->n) {
 		const char *word = words->list[words->at];
@@ -321,6 +334,7 @@ void sshline_fini(struct sshline *line)
 {
 	free_list(line->keys, line->n_keys);
 	free_list(line->forwards, line->n_forwards);
+	free_list(line->ssh_options, line->n_ssh_options);
 	free_list(line->ignored, line->n_ignored);
 	free(line->user);
 	free(line->host);

@@ -24,6 +24,8 @@ struct sshline {
 	size_t n_keys;
 	char **forwards; /* checked, as after -L */
 	size_t n_forwards;
+	char **ssh_options; /* "ProxyJump=jump", for the key of that name */
+	size_t n_ssh_options;
 	char *known_hosts;
 	char *host_key; /* a choice of the key of that name */
 	char **ignored; /* words without a meaning here, for a note; n_ignored */

@@ -65,6 +65,8 @@ static int put_lines(FILE *to, const struct sshline *line, struct conf_error *er
 		rc = put_line(to, "known_hosts", line->known_hosts, error);
 	if (!rc && line->host_key)
 		rc = put_line(to, "host_key", line->host_key, error);
+	for (size_t i = 0; !rc && i < line->n_ssh_options; i++)
+		rc = put_line(to, "ssh_option", line->ssh_options[i], error);
 	for (size_t i = 0; !rc && i < line->n_forwards; i++)
 		rc = put_line(to, "forward", line->forwards[i], error);
 	return rc;

@@ -195,6 +195,8 @@ static void test_specs_without_a_section(void **state)
 	    {"[fe80::1%eth0]:/x", "", "root@[fe80::1%eth0]:22", "fe80::1%eth0", "root", "/x", 22},
 	    {"u@[::1]", "port=3", "u@[::1]:3", "::1", "u", NULL, 3},
 	    {"ssh://root@1.2.3.4:20544", "", "root@1.2.3.4:20544", "1.2.3.4", "root", NULL, 20544},
+	    {"sftp://root@1.2.3.4:20544/d", "", "root@1.2.3.4:20544", "1.2.3.4", "root", "/d",
+		20544},
 	    {"ssh://h/p@q", "port=7", "root@h:7", "h", "root", "/p@q", 7},
 	    {"ssh://u@[::1]:5/", "", "u@[::1]:5", "::1", "u", NULL, 5},
 	    {"anything", "host=h", "root@h:22", "h", "root", NULL, 22},
@@ -346,6 +348,8 @@ static const struct refusal elsewhere[] = {
     {"", "ssh://r@h:99999/x", "", "port"},
     {"", "ssh://", "", "no instance"},
     {"", "ssh://h:1x", "", "not understood"},
+    {"", "http://h/", "", "ssh://user@host:port/path"},
+    {"", "ssh -p 22 root@h", "", "vastfs add ID"},
 };
 
 static void test_refusals(void **state)

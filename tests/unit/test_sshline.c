@@ -96,6 +96,25 @@ static void test_passed_over(void **state)
 	assert_string_equal(line.ignored[0], "Compression=yes");
 }
 
+static void test_for_ssh(void **state)
+{
+	expect(
+	    "ssh -J jump@gw -o 'ProxyUseFdpass no' -o Ciphers=aes128-ctr root@h", "root", "h", 0);
+	assert_int_equal(line.n_ssh_options, 3);
+	assert_string_equal(line.ssh_options[0], "ProxyJump=jump@gw");
+	assert_string_equal(line.ssh_options[1], "ProxyUseFdpass=no");
+	assert_string_equal(line.ssh_options[2], "Ciphers=aes128-ctr");
+	assert_int_equal(line.n_ignored, 0);
+}
+
+static void test_copied_along(void **state)
+{
+	expect("$ ssh -p 5 root@h", "root", "h", 5);
+	expect("# ssh root@h", "root", "h", 0);
+	expect("scp -P 22 root@h:/data/x .", "root", "h", 22);
+	assert_string_equal(line.path, "/data/x");
+}
+
 static void test_argument_list(void **state)
 {
 	char *words[] = {"ssh", "-p", "20544", "root@h", "-i", "my key"};
@@ -146,6 +165,8 @@ int main(void)
 	    cmocka_unit_test(test_host_key_options),
 	    cmocka_unit_test(test_passed_over),
 	    cmocka_unit_test(test_argument_list),
+	    cmocka_unit_test(test_for_ssh),
+	    cmocka_unit_test(test_copied_along),
 	    cmocka_unit_test(test_alias),
 	    cmocka_unit_test(test_refused),
 	};
