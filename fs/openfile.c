@@ -329,6 +329,8 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 			open->suspect = suspect;
 			if (report.size != expected) /* somebody there wrote too */
 				openfile_version_changed(inode);
+			else
+				openfile_confirmed(refresh->fs, open, refresh->sent_ms, false);
 		}
 	}
 	rfile_put(refresh->file);
