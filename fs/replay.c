@@ -324,6 +324,7 @@ static int note(struct replay *replay, const struct spool_record *record)
 	*at = (struct note){.sequence = record->sequence,
 	    .type = record->type,
 	    .alive = record->alive,
+	    .mtime = record->attr.mtime,
 	    .path = strdup(record->path),
 	    .to = record->to ? strdup(record->to) : NULL};
 	if (!at->path || (record->to && !at->to)) {
@@ -381,6 +382,12 @@ static uint64_t next_of(const struct replay *replay, uint64_t from)
 	return low < replay->n_chosen ? replay->chosen[low] : 0;
 }
 
+static bool is_noted(enum spool_type type)
+{
+	return type == SPOOL_RENAME || type == SPOOL_UNLINK || type == SPOOL_SETATTR ||
+	       type == SPOOL_CHECKED;
+}
+
 static int survey(struct replay *replay)
 {
 	struct spool *spool = replay->fs->spool;
@@ -399,8 +406,9 @@ static int survey(struct replay *replay)
 			replay->figures.bytes += spool_length(spool, sequence);
 			continue;
 		}
-		if ((type == SPOOL_RENAME || type == SPOOL_UNLINK || type == SPOOL_CHECKED) &&
-		    !spool_read(spool, sequence, &buf, &record))
+		if (is_noted(type) && !spool_read(spool, sequence, &buf, &record) &&
+		    (type != SPOOL_SETATTR ||
+			(record.sent && (record.attr.flags & SPOOL_ATTR_TIMES))))
 			err = note(replay, &record);
 	}
 	free(buf.at);

@@ -258,6 +258,22 @@ void replay_clock(struct job *job, const char *path, void (*go)(struct job *job,
 	    SSH_FXF_WRITE | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &nobody, on_clock, clock);
 }
 
+/* Is it the time that a later change of ours has set, if it was done? */
+static bool dated_by_us(
+    const struct replay *replay, const struct spool_record *record, uint32_t mtime)
+{
+	size_t i;
+
+	for (i = 0; i < replay->n_notes; i++) {
+		const struct note *note = &replay->notes[i];
+
+		if (note->type == SPOOL_SETATTR && note->sequence > record->sequence &&
+		    note->mtime == mtime && !strcmp(note->path, record->path))
+			return true;
+	}
+	return false;
+}
+
 bool replay_is_ours(
     const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr)
 {
@@ -266,6 +282,8 @@ bool replay_is_ours(
 	size_t i;
 
 	if (based && attr->mtime == record->base_mtime && (own || attr->size == record->base_size))
+		return true;
+	if (own && dated_by_us(replay, record, attr->mtime))
 		return true;
 	if (based && (!own || attr->mtime < record->base_mtime))
 		return false;

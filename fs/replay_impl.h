@@ -55,10 +55,12 @@ struct wait {
 	struct job *job;
 };
 
-/* Changes that others have to know of: renames, removals, notes of an earlier replay. */
+/* Changes that others have to know of: renames, removals, times that may have been set, notes of an
+ * earlier replay. */
 struct note {
 	uint64_t sequence;
 	enum spool_type type;
+	uint32_t mtime;
 	int64_t alive;
 	char *path, *to;
 };

@@ -71,6 +71,35 @@ folder_moved() {
 	eq "$(cat "$REMOTE/fm/new/f")" "not sent" || die "$(cat "$W/mount.out")"
 	eq "$(find "$REMOTE/fm" | sort | tr '\n' ' ')" "$REMOTE/fm $REMOTE/fm/new $REMOTE/fm/new/f "
 }
+# Written to and dated in a burst, all of which was done there, but the daemon did not live to hear of it.
+dated_and_not_told() {
+	local n
+	mkdir "$REMOTE/dt"
+	for n in {1..8}; do echo "base of $n" >"$REMOTE/dt/f$n"; done
+	seen "$MNT/dt/f8"
+	"$PYTHON" - "$MNT/dt" "$TOOLS/delayproxy" --send "$W/proxy.ctl" delay 400 >/dev/null <<-'END'
+		import os, subprocess, sys
+		for n in range(8):
+		    os.mkdir(f"{sys.argv[1]}/burst{n}")
+		subprocess.run(sys.argv[2:], check=True)
+		for n in range(1, 9):
+		    path = f"{sys.argv[1]}/f{n}"
+		    fd = os.open(path, os.O_WRONLY)
+		    os.pwrite(fd, b"ours", 0)
+		    os.close(fd)
+		    os.utime(path, (1e9, 1e9 + n))
+	END
+	all_dated() { [[ $(stat -c %Y "$REMOTE/dt/"f{1..8}) == "$(seq 1000000001 1000000008)" ]]; }
+	wait_for 10 all_dated
+	kill_daemon
+	proxy delay 0 >/dev/null
+	mount_fs
+	has "$(cat "$W/mount.out")" "that an earlier mount left"
+	eq "$(status '.spool.conflicts | length')" 0
+	all_dated
+	for n in {1..8}; do eq "$(cat "$REMOTE/dt/f$n")" "ours of $n"; done
+	eq "$(ls "$REMOTE/dt" | wc -l)" 16
+}
 conflict() {
 	echo "base" >"$MNT/c"
 	exec 5<>"$MNT/c"
@@ -259,6 +288,7 @@ progress() {
 
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
 check_vastfs "what was written in a folder that was renamed survives too" folder_moved
+check_vastfs "what was written to and dated, and done before the daemon was killed, is still ours" dated_and_not_told
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
 check_vastfs "what was removed before it was sent is not wanted any more" removed_unsent
