@@ -7,11 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
-
-/* A connection that is dying may still deliver what was sent, and times are whole seconds. */
-#define SLACK 2
 
 /* --- the targets --- */
 
@@ -205,96 +201,6 @@ void targets_removed(struct replay *replay, const char *path)
 	target->conflict = false;
 	target->err = 0;
 	set_path(target, path);
-}
-
-/* --- the server's clock --- */
-
-struct clock {
-	struct job *job;
-	void (*go)(struct job *job, int err);
-	char path[PATH_MAX];
-};
-
-static void clock_removed(void *arg, int err)
-{
-	(void)arg;
-	(void)err;
-}
-
-static void on_clock(void *arg, int err, struct rfile *file, const struct sftp_attr *attr)
-{
-	struct clock *clock = arg;
-	struct job *job = clock->job;
-	void (*go)(struct job * job, int err) = clock->go;
-	struct replay *replay = job->replay;
-
-	if (!err) {
-		if (attr->flags & SSH_FILEXFER_ATTR_ACMODTIME)
-			replay->clock_ahead = (int64_t)attr->mtime - (int64_t)time(NULL);
-		rfile_put(file);
-		remote_unlink(replay->fs->remote, clock->path, clock_removed, NULL);
-	}
-	free(clock);
-	/* Where no file can be made, the clocks are taken to agree. */
-	replay->clock_known = true;
-	go(job, err == -ENOTCONN || err == -ETIMEDOUT ? err : 0);
-}
-
-void replay_clock(struct job *job, const char *path, void (*go)(struct job *job, int err))
-{
-	static const struct rfile_owner nobody = {.path = openfile_no_path};
-	const char *slash = strrchr(path, '/');
-	struct clock *clock;
-
-	if (job->replay->clock_known || !(clock = malloc(sizeof(*clock)))) {
-		go(job, 0);
-		return;
-	}
-	clock->job = job;
-	clock->go = go;
-	snprintf(clock->path, sizeof(clock->path), "%.*s/.vastfs-clock-%d-%llx",
-	    (int)(slash - path), path, (int)getpid(), (unsigned long long)uv_hrtime());
-	rfile_open(job->replay->fs->remote, clock->path,
-	    SSH_FXF_WRITE | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &nobody, on_clock, clock);
-}
-
-/* Is it the time that a later change of ours has set, if it was done? */
-static bool dated_by_us(
-    const struct replay *replay, const struct spool_record *record, uint32_t mtime)
-{
-	size_t i;
-
-	for (i = 0; i < replay->n_notes; i++) {
-		const struct note *note = &replay->notes[i];
-
-		if (note->type == SPOOL_SETATTR && note->sequence > record->sequence &&
-		    note->mtime == mtime && !strcmp(note->path, record->path))
-			return true;
-	}
-	return false;
-}
-
-bool replay_is_ours(
-    const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr)
-{
-	bool based = record->flags & SPOOL_BASE, own = record->sent || record->flags & SPOOL_OWN;
-	int64_t latest = record->alive ? record->alive : replay->alive;
-	size_t i;
-
-	if (based && attr->mtime == record->base_mtime && (own || attr->size == record->base_size))
-		return true;
-	if (own && dated_by_us(replay, record, attr->mtime))
-		return true;
-	if (based && (!own || attr->mtime < record->base_mtime))
-		return false;
-	for (i = 0; i < replay->n_notes; i++) {
-		const struct note *note = &replay->notes[i];
-
-		if (note->type == SPOOL_CHECKED && note->alive > latest &&
-		    !strcmp(note->path, record->path))
-			latest = note->alive;
-	}
-	return (int64_t)attr->mtime <= latest + replay->clock_ahead + SLACK;
 }
 
 /* --- looking whether it is ours --- */

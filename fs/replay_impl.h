@@ -1,5 +1,5 @@
-/* What replay.c (order), replay_names.c and replay_link.c (changes of names), replay_file.c (is it
- * still ours, where does it go) and replay_data.c (contents) share. */
+/* What replay.c (order), replay_names.c and replay_link.c (changes of names), replay_ours.c (is it
+ * still ours), replay_file.c (where does it go) and replay_data.c (contents) share. */
 #ifndef VASTFS_FS_REPLAY_IMPL_H
 #define VASTFS_FS_REPLAY_IMPL_H
 
@@ -129,6 +129,8 @@ void target_open(struct job *job, void (*go)(struct job *job, int err));
 /* It was made by this replay at place (taken), and is open as file (taken; or NULL). */
 void target_made(struct target *target, char *place, struct rfile *file);
 void target_put(struct target *target);
+
+/* --- replay_ours.c --- */
 /* May these attributes be those that our own changes left? base: of the record. */
 bool replay_is_ours(
     const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr);
