@@ -190,7 +190,8 @@ int store_ids_order(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* Files that some op removed: those that are attached begin anew. */
+/* The files that ops of one transaction removed: those that are attached begin anew. One look at
+ * them for all. */
 static void note_gone(struct store *store, const struct store_ids *gone)
 {
 	struct store_file *file;
@@ -202,6 +203,22 @@ static void note_gone(struct store *store, const struct store_ids *gone)
 		if (file->id &&
 		    bsearch(&file->id, gone->ids, gone->n, sizeof(*gone->ids), store_ids_order))
 			store_file_lost(file);
+}
+
+/* Into all; what that has no room for is done now. */
+static void collect_gone(struct store *store, struct store_ids *all, struct store_ids *gone)
+{
+	size_t i;
+
+	for (i = 0; i < gone->n && !store_ids_add(all, gone->ids[i]); i++)
+		;
+	if (i < gone->n)
+		note_gone(store, gone);
+	if (i < gone->n)
+		unlink_all(store, gone);
+	else
+		free(gone->ids);
+	*gone = (struct store_ids){NULL, 0, 0};
 }
 
 /* The index began afresh: what lies in the folder means nothing. */
@@ -253,6 +270,7 @@ static void index_done(uv_work_t *work, int status)
 {
 	struct store *store = work->data;
 	struct store_ops done = TAILQ_HEAD_INITIALIZER(done);
+	struct store_ids gone = {NULL, 0, 0};
 	int err = store->index_err;
 	struct store_op *op;
 
@@ -272,13 +290,13 @@ static void index_done(uv_work_t *work, int status)
 		store_fail(store, err, "its index");
 	while ((op = TAILQ_FIRST(&done))) {
 		TAILQ_REMOVE(&done, op, link);
-		if (!err) {
-			note_gone(store, &op->gone);
-			unlink_all(store, &op->gone);
-			op->gone = (struct store_ids){NULL, 0, 0};
-		}
+		if (!err)
+			collect_gone(store, &gone, &op->gone);
 		op->done(op, err);
 	}
+	/* Behind all of them: what one has found a later one may have removed. */
+	note_gone(store, &gone);
+	unlink_all(store, &gone);
 	if (++store->commits % CHECKPOINT == 0)
 		checkpoint(store);
 	index_start(store);
