@@ -282,7 +282,8 @@ uint64_t outbox_age_ms(const struct outbox *outbox, uint64_t now_ms)
 	return first && now_ms > first->accepted_ms ? now_ms - first->accepted_ms : 0;
 }
 
-bool outbox_path_there(const struct outbox *outbox, const char *path, char *buf, size_t size)
+bool outbox_path_there(const struct outbox *outbox, const char *path, const struct outbox_item *of,
+    char *buf, size_t size)
 {
 	const struct outbox_item *item;
 	char old[PATH_MAX];
@@ -292,7 +293,7 @@ bool outbox_path_there(const struct outbox *outbox, const char *path, char *buf,
 	strcpy(buf, path);
 	TAILQ_FOREACH_REVERSE(item, &outbox->items, outbox_items, link)
 	{
-		if (item->kind != OUTBOX_RENAME ||
+		if (item->kind != OUTBOX_RENAME || (of && item->sequence > of->sequence) ||
 		    (strcmp(buf, item->to) != 0 && !outbox_is_beneath(buf, item->to)))
 			continue;
 		strcpy(old, buf);

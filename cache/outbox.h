@@ -129,7 +129,9 @@ void outbox_each(const struct outbox *outbox,
     void (*each)(void *arg, const struct outbox_item *item), void *arg);
 uint64_t outbox_age_ms(const struct outbox *outbox, uint64_t now_ms);
 /* Where the instance has what programs know as path, as far as it has acknowledged renames: into
- * buf. False when that does not fit. */
-bool outbox_path_there(const struct outbox *outbox, const char *path, char *buf, size_t size);
+ * buf. False when that does not fit. of: path is from when that item was added; renames after it
+ * speak of another file of that name. NULL: it is today's. */
+bool outbox_path_there(const struct outbox *outbox, const char *path, const struct outbox_item *of,
+    char *buf, size_t size);
 
 #endif

@@ -47,9 +47,9 @@ int behind_open(struct request *request, struct inode *inode, int flags, struct 
 int behind_file(struct handle *handle, const struct sftp_attr *attr);
 /* More was written, up to end: times and size that were set before are out of date. */
 void behind_wrote(struct openfile *open, uint64_t end);
-/* The name under which a file's data is to be sent, whatever its name here is by now (it may have
- * been renamed, or removed); NULL: no data is. */
-const char *behind_path_of_data(const struct openfile *open);
+/* What a file's data is to be sent with: its path is the file's name then, whatever it is here by
+ * now (it may have been renamed, or removed); NULL: no data is. */
+const struct outbox_item *behind_of_data(const struct openfile *open);
 /* May a file be given another size, or be opened with O_TRUNC, behind the caller? (He is in a
  * burst.) */
 bool behind_may_truncate(struct fs *fs, const struct inode *inode, uint64_t size);

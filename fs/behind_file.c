@@ -195,11 +195,11 @@ void behind_ended_create(struct behind *behind, int err)
 
 /* --- data and attributes --- */
 
-const char *behind_path_of_data(const struct openfile *open)
+const struct outbox_item *behind_of_data(const struct openfile *open)
 {
 	const struct behind *behind = open->sending ? open->sending : open->unsent;
 
-	return behind ? behind->item.path : NULL;
+	return behind ? &behind->item : NULL;
 }
 
 int behind_file(struct handle *handle, const struct sftp_attr *attr)

@@ -14,16 +14,16 @@ static bool owner_path(void *arg, char *buf, size_t size)
 {
 	struct openfile *open = arg;
 	struct fs *fs = open->fs;
-	const char *sent = behind_path_of_data(open);
+	const struct outbox_item *sent = behind_of_data(open);
 	char here[PATH_MAX];
 
 	if (!sent && names_path(fs->names, open->inode, here, sizeof(here)))
 		return false;
 	if (!fs->outbox || (sent && open->sending)) {
-		snprintf(buf, size, "%s", sent ? sent : here);
+		snprintf(buf, size, "%s", sent ? sent->path : here);
 		return true;
 	}
-	return outbox_path_there(fs->outbox, sent ? sent : here, buf, size);
+	return outbox_path_there(fs->outbox, sent ? sent->path : here, sent, buf, size);
 }
 
 /* An open file that lost its handle is compared with the version that was told last; what another

@@ -64,4 +64,34 @@ umount_fails() {
 }
 check "lag=0: each change waits" lag_zero
 check "vastfs sync fails while something that failed late is kept, and status names it" umount_fails
+# A large file whose data is still on its way over several connections, and another one that takes its name.
+replaced_on_its_way() {
+	umount_fs
+	proxy delay 25
+	mount_fs
+	"$PYTHON" - "$MNT/replaced" "$REMOTE/replaced" <<-'END'
+		import os, sys
+		here, there = sys.argv[1:]
+		os.mkdir(here)
+		def put(name, data):
+		    with open(f"{here}/{name}", "xb", 0) as f:
+		        for at in range(0, len(data), 65536):
+		            f.write(data[at : at + 65536])
+		for i in range(20):
+		    for k in range(4): # so that it is a burst
+		        put(f"w{i}.{k}", b"x")
+		    put(f"f{i}", b"old%05d" % i * 187500)
+		    put(f".t{i}", b"new%05d" % i * 100000)
+		    os.rename(f"{here}/.t{i}", f"{here}/f{i}")
+		    if i % 5 == 4:
+		        fd = os.open(here, os.O_RDONLY)
+		        os.fsync(fd)
+		        os.close(fd)
+		for i in range(20):
+		    data = open(f"{there}/f{i}", "rb").read()
+		    assert data == b"new%05d" % i * 100000, (i, len(data), data.count(b"old"))
+	END
+	proxy delay 0
+}
+check "a file takes the name of another one whose data is on its way" replaced_on_its_way
 finish

@@ -511,13 +511,20 @@ static void paths_there(void **state)
 	(void)state;
 	add(OUTBOX_RENAME, "/r/a", "/r/b");
 	add(OUTBOX_RENAME, "/r/b", "/r/c");
-	assert_true(outbox_path_there(t.outbox, "/r/c", buf, sizeof(buf)));
+	assert_true(outbox_path_there(t.outbox, "/r/c", NULL, buf, sizeof(buf)));
 	assert_string_equal(buf, "/r/a");
 	answer(0);
-	assert_true(outbox_path_there(t.outbox, "/r/c", buf, sizeof(buf)));
+	assert_true(outbox_path_there(t.outbox, "/r/c", NULL, buf, sizeof(buf)));
 	assert_string_equal(buf, "/r/b");
-	assert_true(outbox_path_there(t.outbox, "/r/cc", buf, sizeof(buf)));
+	assert_true(outbox_path_there(t.outbox, "/r/cc", NULL, buf, sizeof(buf)));
 	assert_string_equal(buf, "/r/cc");
+	/* what is to be sent before another file takes the name is not that file's */
+	add(OUTBOX_FILE, "/r/d", NULL);
+	add(OUTBOX_RENAME, "/r/e", "/r/d");
+	assert_true(outbox_path_there(t.outbox, "/r/d", NULL, buf, sizeof(buf)));
+	assert_string_equal(buf, "/r/e");
+	assert_true(outbox_path_there(t.outbox, "/r/d", &t.changes[2].item, buf, sizeof(buf)));
+	assert_string_equal(buf, "/r/d");
 }
 
 static void age(void **state)
