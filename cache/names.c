@@ -65,8 +65,8 @@ static uint64_t number_for(struct names *names, struct inode *folder, const char
 
 struct dentry *dentry_new(struct names *names, struct inode *folder, const char *name)
 {
-	size_t len = strlen(name);
-	struct dentry *dentry = malloc(sizeof(*dentry) + len + 1);
+	size_t len = strlen(name), room = offsetof(struct dentry, name) + len + 1;
+	struct dentry *dentry = malloc(room < sizeof(*dentry) ? sizeof(*dentry) : room);
 
 	if (!dentry)
 		return NULL;

@@ -100,8 +100,8 @@ struct dentry {
 	uint64_t checked_ms; /* when it was last asked for by this name, if it was */
 	uint32_t hash;
 	uint32_t generation; /* the listing that last had it */
-	uint32_t pending;    /* changes of the name that the instance does not have yet */
-	uint32_t flying;     /* that it was asked for, and may have, or not */
+	uint16_t pending;    /* changes of the name that the instance does not have yet */
+	uint16_t flying;     /* that it was asked for, and may have, or not */
 	char name[];
 };
 

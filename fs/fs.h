@@ -108,6 +108,7 @@ struct fs {
 	uint64_t given_up_ms; /* since when requests have waited in vain for a link; 0: none has */
 
 	TAILQ_HEAD(, folder) walk_queue; /* folders that a walk will want, in the order found */
+	size_t recalled_names;		 /* that the watcher is being asked about (fs/listing.c) */
 	unsigned walk_queued, walk_window, walk_flying, walk_recalls, walk_unread;
 	uint64_t walk_active_ms; /* when a program last opened a folder in a walk */
 	uint64_t listed_ahead, listed_ahead_used;

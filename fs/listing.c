@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define REPEATS_MAX 8
+/* The watcher makes a digest no faster than a listing is made: so many names at a time. */
+#define RECALLED_MOST 20000
 
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
@@ -41,6 +43,7 @@ struct listing {
 	unsigned repeated;
 	bool failed;	  /* memory ran out */
 	bool from_disk;	  /* as it was when it was last seen */
+	size_t asked;	  /* names in it whose digest is being made */
 	bool recalled;	  /* as an earlier mount has seen it: does that still hold? */
 	bool began_ahead; /* nobody waited when it began */
 	bool ahead;	  /* and nobody has joined since */
@@ -282,6 +285,8 @@ static void on_recalled(void *arg, bool holds)
 	struct listing *listing = arg;
 
 	walk_recalled(listing->fs, listing->began_ahead);
+	listing->fs->recalled_names -= listing->asked;
+	listing->asked = 0;
 	listing->recalled = holds || disk_answers(listing->fs);
 	if (listing->recalled)
 		on_done(listing, 0, NULL);
@@ -295,7 +300,8 @@ static void recall(struct listing *listing, const uint8_t *bytes)
 {
 	struct fs *fs = listing->fs;
 	struct inode *folder = listing->folder;
-	int holds;
+	size_t n = listing->n;
+	int holds = -EBUSY;
 
 	listing->tick = 0;
 	listing->sent_ms = 0;
@@ -304,8 +310,11 @@ static void recall(struct listing *listing, const uint8_t *bytes)
 	memcpy(&folder->folder->saved, bytes, sizeof(folder->folder->saved));
 	listing->n = listing->names_len = 0;
 	walk_recalls(fs, listing->began_ahead);
-	holds = watched_recall(fs, folder, on_recalled, listing);
-	if (holds)
+	if (!fs->recalled_names || fs->recalled_names + n <= RECALLED_MOST)
+		holds = watched_recall(fs, folder, on_recalled, listing);
+	if (!holds)
+		fs->recalled_names += listing->asked = n;
+	else
 		on_recalled(listing, holds > 0);
 }
 

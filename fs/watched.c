@@ -15,6 +15,8 @@
 #define PROFITS_MS 2000 /* pings go on for that long after somebody profited */
 #define IDLE_PING_MS 5000
 #define FRESH_MS 1000
+#define BEHIND 16 /* ADDs not answered, and how long that takes */
+#define BEHIND_MS 1500
 #define RECALL_MS 3000 /* how long a digest is waited for */
 
 /* --- the watches --- */
@@ -248,6 +250,12 @@ static bool is_of_use(struct fs *fs, const struct watch *watch)
 	       (fs_now_ms(fs) - watch->asked_ms < FRESH_MS || is_proven(fs, LINK_MS));
 }
 
+/* It reads folders more slowly than they can be listed, and has enough to do? */
+static bool is_behind(const struct watched *watched)
+{
+	return watched->n - watched->on > BEHIND && watched->lag_ms > BEHIND_MS;
+}
+
 int watched_recall(struct fs *fs, struct inode *folder, watched_recalled *done, void *arg)
 {
 	struct watched *watched = fs->watched;
@@ -260,7 +268,7 @@ int watched_recall(struct fs *fs, struct inode *folder, watched_recalled *done, 
 	watch = folder->folder->watch;
 	if (is_of_use(fs, watch))
 		return watched_holds(watch) ? 1 : -ESTALE;
-	if (watch->state != WATCH_ASKED || watch->recall)
+	if (watch->state != WATCH_ASKED || watch->recall || is_behind(watched))
 		return -EOPNOTSUPP;
 	recall = calloc(1, sizeof(*recall));
 	if (!recall)

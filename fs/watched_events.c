@@ -315,6 +315,7 @@ static void take_added(struct fs *fs, struct watch *watch, const struct watcher_
 	struct watched *watched = fs->watched;
 	struct attr_report report = fs_report(&message->attr, message->links);
 
+	watched->lag_ms = fs_now_ms(fs) - watch->asked_ms;
 	if (message->err || (watch->folder->attr.mode & S_IFMT) != (report.mode & S_IFMT)) {
 		take_refused(fs, watch, message->err);
 		watched_end_recall(fs, watch, false);

@@ -51,6 +51,7 @@ struct watched {
 	uint64_t ping_ms, ping_tick;   /* of the one on its way */
 	uint64_t proof_ms, proof_tick; /* of the last one answered; 0: none has been */
 	uint64_t used_ms;	       /* when somebody last profited */
+	uint64_t lag_ms;	       /* how long the last ADD took that was answered */
 	uint64_t again_ms; /* when to look for what is known and not watched; 0: never */
 
 	uint64_t events, aside; /* told; put aside because of changes made here */
