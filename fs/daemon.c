@@ -5,6 +5,7 @@
 #include "fs/behind.h"
 #include "fs/control.h"
 #include "fs/disk.h"
+#include "fs/doubt.h"
 #include "fs/drain.h"
 #include "fs/failures.h"
 #include "fs/fs.h"
@@ -368,8 +369,10 @@ static void on_link(void *arg, const struct ssh_error *error)
 		content_pool_link(daemon->fs.contents, !error);
 	if (!error) /* even when it is lost again before anybody looks */
 		daemon->fs.given_up_ms = daemon->fs.absent_ms = 0;
-	if (!error && daemon->state == MOUNTED)
+	if (!error && daemon->state == MOUNTED) {
 		fs_learn_clock(&daemon->fs);
+		doubt_open(&daemon->fs);
+	}
 }
 
 static int begin(struct daemon *daemon)

@@ -1,6 +1,7 @@
 #include "fs/doubt.h"
 #include "fs/held.h"
 #include "fs/notify.h"
+#include "fs/openfile.h"
 
 /* The kernel has times of its own, at most attr_timeout; a notice for each file that it may still
  * believe. Beyond this many they have to do. */
@@ -40,4 +41,20 @@ void doubt_all(struct fs *fs, int fd)
 	fs->doubt_ms = round.now;
 	names_recent(fs->names, RECENT, visit, &round);
 	notify_done(fs, fd);
+}
+
+static void visit_open(void *arg, struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+
+	if (!open || LIST_EMPTY(&open->handles) || openfile_dirty(inode))
+		return;
+	inode->checked_ms = 0;
+	notify_attr(arg, inode);
+}
+
+void doubt_open(struct fs *fs)
+{
+	if (fs->names)
+		names_recent(fs->names, RECENT, visit_open, fs);
 }

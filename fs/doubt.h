@@ -12,4 +12,8 @@
  * told, {"ok": true} is written to fd, which is taken. */
 void doubt_all(struct fs *fs, int fd);
 
+/* The link was lost and is there again: files that are open may have grown meanwhile, and who only
+ * reads on would not hear of it before what the kernel knows of them is too old. */
+void doubt_open(struct fs *fs);
+
 #endif

@@ -234,6 +234,28 @@ dribbles() {
 	proxy dribble 0
 }
 
+# Who only reads on, without a look at the size, sees what a log gained meanwhile; the kernel trusts an old file's size for
+# half a minute.
+log_grows_meanwhile() {
+	local before
+	seq 10 >"$REMOTE/old-log"
+	touch -d '1 hour ago' "$REMOTE/old-log"
+	seen "$MNT/old-log"
+	exec 6<"$MNT/old-log"
+	before=$(cat <&6)
+	eq "$before" "$(seq 10)"
+	proxy refuse on
+	proxy cut
+	down() { [[ $("$BUILD/vastfs" status --json "$MNT" | jq .connected) == false ]]; }
+	wait_for 10 down
+	seq 11 2000 >>"$REMOTE/old-log"
+	proxy refuse off
+	more() { cat <&6 >>"$W/more"; [[ $(tail -n 1 "$W/more") == 2000 ]]; }
+	wait_for 12 more || die "nothing new: $(tail -n 1 "$W/more")"
+	exec 6<&-
+	eq "$(cat "$W/more")" "$(seq 11 2000)"
+}
+
 # Each begins with a link in order.
 link_check() {
 	proxy refuse off >/dev/null
@@ -257,6 +279,7 @@ link_check "R5: what is cached is read while the link is down" cached_while_down
 link_check "N1: requests are answered with an error within the timeout" timeouts
 link_check "N2: open files go on when the link is cut" open_files_go_on cut
 link_check "N2: open files go on when the server closes" open_files_go_on close
+link_check "R3: a log that grew while the link was down" log_grows_meanwhile
 link_check "a copy each way goes on when the link is cut" cut_during_copy
 link_check "N2: a silent link is noticed within 15 s and made anew" silent_link
 link_check "the server is killed and restarted: the mount goes on" server_restart
