@@ -124,8 +124,10 @@ cached_while_down() {
 }
 timeouts() {
 	local rc=0
+	mkdir -p "$REMOTE/unlisted" # of what was listed it is known that other names are missing
+	seen "$MNT/unlisted"
 	proxy stall
-	timed timeout 60 cat "$MNT/unseen-name" >"$W/out" 2>&1 || rc=$?
+	timed timeout 60 cat "$MNT/unlisted/unseen-name" >"$W/out" 2>&1 || rc=$?
 	[[ $rc != 124 ]] || die "no answer within 60 s"
 	eq "$rc" 1
 	fails grep -q "No such file" "$W/out" # not a lie
