@@ -110,6 +110,9 @@ struct names;
 /* Told when the instance is found to have changed behind us, so that the kernel and the content
  * cache can be told. */
 struct names_events {
+	/* Another version of a file is reported. Does somebody have it open who must not be given
+	 * that? Then the names lead to another file, as if it had been replaced. May be NULL. */
+	bool (*stays_old)(void *arg, struct inode *inode, const struct attr_report *report);
 	void (*version_changed)(void *arg, struct inode *inode);
 	void (*name_gone)(void *arg, struct inode *parent, const char *name, struct inode *inode);
 	/* A name came or went, or leads to another inode, in a folder that is `held` or complete.

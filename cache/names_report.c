@@ -26,6 +26,22 @@ bool names_crossed(const struct inode *inode, const struct attr_report *report, 
 	return inode->version_tick >= sent_tick && attr_is_other(&inode->attr, report);
 }
 
+/* Does the report count, or is something later known of the inode? */
+static bool counts(const struct inode *inode, const struct attr_report *report, uint64_t sent_tick,
+    uint64_t sent_ms)
+{
+	return !inode->pending && inode->changed_tick <= sent_tick &&
+	       inode->checked_ms <= sent_ms && same_kind(inode, report);
+}
+
+static bool stays_old(struct names *names, struct inode *inode, const struct attr_report *report,
+    uint64_t sent_tick, uint64_t sent_ms)
+{
+	return inode->open && counts(inode, report, sent_tick, sent_ms) &&
+	       attr_is_other(&inode->attr, report) && !names_crossed(inode, report, sent_tick) &&
+	       names->events.stays_old && names->events.stays_old(names->arg, inode, report);
+}
+
 /* Has the content changed? by_name: the report is of the name, not of an open file, so it may be
  * left aside. */
 static bool take_report(struct names *names, struct inode *inode, const struct attr_report *report,
@@ -33,8 +49,7 @@ static bool take_report(struct names *names, struct inode *inode, const struct a
 {
 	bool changed, crossed;
 
-	if (inode->pending || inode->changed_tick > sent_tick || inode->checked_ms > sent_ms ||
-	    !same_kind(inode, report))
+	if (!counts(inode, report, sent_tick, sent_ms))
 		return false;
 	crossed = names_crossed(inode, report, sent_tick);
 	if (crossed && by_name) {
@@ -92,8 +107,10 @@ void names_report_inode(struct names *names, struct inode *inode, const struct a
 {
 	bool known = inode->checked_ms;
 
-	if (take_report(names, inode, report, sent_tick, sent_ms, false) && known &&
-	    names_shared(inode))
+	if (!LIST_EMPTY(&inode->names) && stays_old(names, inode, report, sent_tick, sent_ms))
+		names_replaced(names, inode);
+	else if (take_report(names, inode, report, sent_tick, sent_ms, false) && known &&
+		 names_shared(inode))
 		forget_names(names, inode, true);
 }
 
@@ -164,7 +181,8 @@ struct inode *names_report(struct names *names, struct inode *folder, const char
 		dentry = table_find_dentry(names, folder, name);
 		return dentry ? dentry->inode : NULL;
 	}
-	if (dentry->inode && names_leads_elsewhere(dentry, report, sent_tick)) {
+	if (dentry->inode && (names_leads_elsewhere(dentry, report, sent_tick) ||
+				 stays_old(names, dentry->inode, report, sent_tick, sent_ms))) {
 		names->events.name_gone(names->arg, folder, name, dentry->inode);
 		dentry_unbind(names, dentry);
 	}

@@ -16,6 +16,7 @@
 #include "fs/openfile.h"
 #include "fs/ownlinks.h"
 #include "fs/pinned.h"
+#include "fs/replaced.h"
 #include "fs/spooling.h"
 #include "fs/targets.h"
 #include "fs/walk.h"
@@ -146,6 +147,12 @@ static void on_version_changed(void *arg, struct inode *inode)
 	openfile_version_changed(inode);
 }
 
+static bool on_stays_old(void *arg, struct inode *inode, const struct attr_report *report)
+{
+	(void)arg;
+	return replaced_meanwhile(inode, report);
+}
+
 static void on_name_gone(void *arg, struct inode *parent, const char *name, struct inode *inode)
 {
 	(void)inode;
@@ -186,6 +193,7 @@ static void on_inode_freed(void *arg, struct inode *inode)
 }
 
 static const struct names_events names_events = {
+    .stays_old = on_stays_old,
     .version_changed = on_version_changed,
     .name_gone = on_name_gone,
     .listing_changed = on_listing_changed,
@@ -369,6 +377,8 @@ static void on_link(void *arg, const struct ssh_error *error)
 		content_pool_link(daemon->fs.contents, !error);
 	if (!error) /* even when it is lost again before anybody looks */
 		daemon->fs.given_up_ms = daemon->fs.absent_ms = 0;
+	if (error)
+		handles_unseen(&daemon->fs);
 	if (!error && daemon->state == MOUNTED) {
 		fs_learn_clock(&daemon->fs);
 		doubt_open(&daemon->fs);

@@ -196,6 +196,10 @@ void fs_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	int err;
 
 	(void)fi;
+	if (nameless && inode->open && ((struct openfile *)inode->open)->outgrown) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	if (nameless || fs_attr_believed(fs, inode)) {
 		openfile_looked_at(inode);
 		if (!nameless)

@@ -42,6 +42,12 @@ static void end_open(struct open *open)
 	struct handle *handle;
 
 	take_opened(open, &open->attr);
+	/* It is another file than the one that is open here: the kernel looks the name up again. */
+	if (LIST_EMPTY(&open->inode->names)) {
+		rfile_put(open->file);
+		request_end(&open->request, -ESTALE);
+		return;
+	}
 	handle = handle_new(fs, open->inode, open->file, open->fi.flags);
 	if (!handle) {
 		request_end(&open->request, -ENOMEM);

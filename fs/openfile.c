@@ -116,7 +116,16 @@ void handle_is_unasked(struct handle *handle)
 
 	handle->is_unasked = true;
 	handle->opened_ms = fs_now_ms(fs);
+	handle->unseen = fs_offline(fs);
 	LIST_INSERT_HEAD(&fs->unasked, handle, unasked);
+}
+
+void handles_unseen(struct fs *fs)
+{
+	struct handle *handle;
+
+	LIST_FOREACH (handle, &fs->unasked, unasked)
+		handle->unseen = true;
 }
 
 static void asked(struct handle *handle)

@@ -38,6 +38,7 @@ struct openfile {
 	uint64_t base_size;
 	uint32_t base_mtime;
 	bool based;
+	bool outgrown;			/* fs/replaced.h: its name leads to a longer file */
 	bool kernel_stale;		/* the kernel may hold pages of another version */
 	bool own;			/* all that is in it was written here */
 	uint64_t own_ms;		/* when the instance had just that; 0: that is not known */
@@ -63,7 +64,8 @@ struct handle {
 	uint64_t size, old_size;
 	LIST_ENTRY(handle) unasked; /* while is_unasked: fs->unasked */
 	bool is_unasked;
-	bool early; /* opened for reading when the instance may not have had it yet */
+	bool unseen; /* no link has been there since it was opened without asking, or it was lost */
+	bool early;  /* opened for reading when the instance may not have had it yet */
 	uint64_t opened_ms;
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
@@ -92,6 +94,8 @@ struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file
  * there too, so that it goes on with it whatever becomes of the name. */
 void handle_is_unasked(struct handle *handle);
 void handles_ask_late(struct fs *fs); /* every second */
+/* The link was lost: what was not asked for until now may be of another file when it is back. */
+void handles_unseen(struct fs *fs);
 struct handle *handle_get(struct handle *handle);
 void handle_put(struct handle *handle);
 /* For a write at an offset that came through an appending handle: another writable handle of the

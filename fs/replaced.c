@@ -2,6 +2,31 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Has the handle outlasted a link, with nothing on the instance that shows its file? */
+static bool is_lost(const struct handle *handle)
+{
+	return !rfile_is_held(handle->file) && (handle->unseen || rfile_was_held(handle->file));
+}
+
+bool replaced_meanwhile(struct inode *inode, const struct attr_report *report)
+{
+	const struct attr *attr = &inode->attr;
+	bool grown = report->size >= attr->size && report->mtime >= attr->mtime_there;
+	struct openfile *open = inode->open;
+	struct handle *handle;
+	bool lost = false;
+
+	if (openfile_dirty(inode))
+		return false;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (handle->writable || rfile_is_held(handle->file))
+			return false;
+		lost |= is_lost(handle) && !(grown && rfile_was_held(handle->file));
+	}
+	open->outgrown = lost && grown;
+	return lost;
+}
+
 static void lose_name(struct handle *handle, const struct sftp_attr *attr)
 {
 	struct openfile *open = handle->open;

@@ -9,6 +9,10 @@
  * read through a handle in doubt waits for the answer, as the new size may not be that of its file;
  * so does who asks for the name or the attributes.
  *
+ * After a lost link there may be no handle to ask: whoever has the file open read-only keeps what
+ * is here of the old version, and gets ESTALE for the rest. A log that has grown is the exception,
+ * if it was open on the instance before; who opened it without a link is told that it is outdated.
+ *
  * Core only.
  */
 #ifndef VASTFS_FS_REPLACED_H
@@ -16,6 +20,9 @@
 
 #include "fs/openfile.h"
 
+/* The instance reports another version. Is it to be taken for another file, as the link was lost
+ * and no open handle can tell? */
+bool replaced_meanwhile(struct inode *inode, const struct attr_report *report);
 /* The version is about to be told to the handle, and is another one. */
 void replaced_doubt(struct handle *handle);
 /* A read of the content cache through a handle in doubt; as content_source.read. */

@@ -168,6 +168,11 @@ bool rfile_is_held(const struct rfile *file)
 	return false;
 }
 
+bool rfile_was_held(const struct rfile *file)
+{
+	return file->was_held;
+}
+
 void rfile_offer_version(struct rfile *file, uint32_t mtime, uint64_t size)
 {
 	bool grown = !rfile_writable(file) && size >= file->size && mtime >= file->mtime;

@@ -88,6 +88,8 @@ void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size);
 /* Is there a handle on the instance that shows which file this is, or is it one that was being
  * changed, whose version is not compared? */
 bool rfile_is_held(const struct rfile *file);
+/* Was there ever such a handle? */
+bool rfile_was_held(const struct rfile *file);
 /*
  * What was found under the file's name when nothing shows that it is still this file. An rfile
  * whose handles are lost then takes it for another one: its operations fail with -ESTALE. But a log

@@ -258,6 +258,14 @@ log_grows_meanwhile() {
 	eq "$(cat "$W/more")" "$(seq 11 2000)"
 }
 
+# Who opened a file without a link goes on with what was known of it, or is told, when it is another one there now; who opens it
+# then gets that, whole.
+replaced_meanwhile() { # WATCH
+	remount_fs -o "watch=$1"
+	mkdir "$REMOTE/other-$1"
+	"$PYTHON" "$TESTS/integ/meanwhile.py" "$MNT/other-$1" "$REMOTE/other-$1" "$TOOLS/delayproxy" "$W/proxy.ctl" "$BUILD/vastfs"
+}
+
 # Each begins with a link in order.
 link_check() {
 	proxy refuse off >/dev/null
@@ -282,6 +290,8 @@ link_check "N1: requests are answered with an error within the timeout" timeouts
 link_check "N2: open files go on when the link is cut" open_files_go_on cut
 link_check "N2: open files go on when the server closes" open_files_go_on close
 link_check "R3: a log that grew while the link was down" log_grows_meanwhile
+link_check "R5: a file that was opened while the link was down, and replaced there" replaced_meanwhile auto
+link_check "the same without a watcher" replaced_meanwhile no
 link_check "a copy each way goes on when the link is cut" cut_during_copy
 link_check "N2: a silent link is noticed within 15 s and made anew" silent_link
 link_check "the server is killed and restarted: the mount goes on" server_restart

@@ -22,7 +22,15 @@ struct rig {
 	struct inode *last_gone;
 	char gone_name[256];
 	uint64_t freed_ino[FREED_MAX];
+	bool old_stays;
 };
+
+static bool on_stays_old(void *arg, struct inode *inode, const struct attr_report *report)
+{
+	assert_non_null(inode->open);
+	assert_true(attr_is_other(&inode->attr, report));
+	return ((struct rig *)arg)->old_stays;
+}
 
 static void on_version(void *arg, struct inode *inode)
 {
@@ -48,8 +56,10 @@ static void on_freed(void *arg, struct inode *inode)
 	rig->freed++;
 }
 
-static const struct names_events events = {
-    .version_changed = on_version, .name_gone = on_gone, .freed = on_freed};
+static const struct names_events events = {.stays_old = on_stays_old,
+    .version_changed = on_version,
+    .name_gone = on_gone,
+    .freed = on_freed};
 
 static struct attr_report report_of(mode_t mode, uint64_t size, uint32_t mtime)
 {
@@ -331,6 +341,39 @@ static void test_replaced_while_open(void **state)
 	assert_int_equal(old->attr.size, file.size);
 	names_unpin(rig->names, old);
 	assert_ptr_equal(inode_at(rig, rig->root, "a"), fresh);
+}
+
+/* Somebody has the old version open, and no other will do. */
+static void test_old_version_stays(void **state)
+{
+	struct rig *rig = *state;
+	struct attr_report other = report_of(S_IFREG | 0644, 20, 101);
+	struct inode *a, *b;
+
+	list(rig, rig->root, names_tick(rig->names), 10, "a", "b", NULL);
+	a = inode_at(rig, rig->root, "a");
+	b = inode_at(rig, rig->root, "b");
+	names_pin(a);
+	names_pin(b);
+	a->open = b->open = rig;
+	/* the same version, and one that is wanted */
+	assert_ptr_equal(seen(rig, rig->root, "a", &file, 20), a);
+	assert_ptr_equal(seen(rig, rig->root, "a", &other, 20), a);
+	assert_int_equal(rig->versions, 1);
+	rig->old_stays = true;
+	assert_ptr_not_equal(seen(rig, rig->root, "a", &file, 30), a);
+	assert_int_equal(a->attr.size, other.size);
+	assert_true(LIST_EMPTY(&a->names));
+	/* by the inode itself */
+	names_report_inode(rig->names, b, &other, names_tick(rig->names), 30);
+	assert_int_equal(b->attr.size, file.size);
+	assert_true(LIST_EMPTY(&b->names));
+	assert_null(names_find(rig->names, rig->root, "b"));
+	assert_int_equal(rig->gone, 2);
+	assert_int_equal(rig->versions, 1);
+	names_unpin(rig->names, a);
+	names_unpin(rig->names, b);
+	assert_int_equal(rig->freed, 2);
 }
 
 /* --- listings --- */
@@ -978,6 +1021,7 @@ int main(void)
 	    TEST(test_missing_report_of_a_made_name),
 	    TEST(test_reports_of_a_name_on_its_way),
 	    TEST(test_replaced_while_open),
+	    TEST(test_old_version_stays),
 	    TEST(test_other_type_under_the_name),
 	    TEST(test_listing_drops_what_vanished),
 	    TEST(test_listing_and_later_changes),
