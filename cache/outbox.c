@@ -100,6 +100,20 @@ static void pump(struct outbox *outbox)
 	}
 }
 
+static unsigned depth_of(const struct outbox_item *item)
+{
+	unsigned depth = 1;
+
+	for (; item->blocker; item = item->blocker)
+		depth += outbox_needs_answer(item, item->blocker);
+	return depth;
+}
+
+unsigned outbox_depth(const struct outbox *outbox)
+{
+	return outbox->deep ? depth_of(outbox->deep) : 0;
+}
+
 int outbox_add(struct outbox *outbox, struct outbox_item *item, enum outbox_kind kind,
     const char *path, const char *to, uint64_t now_ms)
 {
@@ -116,6 +130,8 @@ int outbox_add(struct outbox *outbox, struct outbox_item *item, enum outbox_kind
 	TAILQ_INSERT_TAIL(&outbox->items, item, link);
 	outbox->count++;
 	consider(outbox, item);
+	if (depth_of(item) >= outbox_depth(outbox))
+		outbox->deep = item;
 	pump(outbox);
 	return 0;
 }
@@ -130,6 +146,8 @@ static void take_out(struct outbox *outbox, struct outbox_item *item)
 	else if (item->state == OUTBOX_READY)
 		TAILQ_REMOVE(&outbox->ready, item, next);
 	item->blocker = NULL;
+	if (outbox->deep == item)
+		outbox->deep = NULL;
 	outbox->doubts -= item->doubt;
 	outbox_index_remove(outbox, item);
 	TAILQ_REMOVE(&outbox->items, item, link);

@@ -128,6 +128,9 @@ size_t outbox_count(const struct outbox *outbox);
 void outbox_each(const struct outbox *outbox,
     void (*each)(void *arg, const struct outbox_item *item), void *arg);
 uint64_t outbox_age_ms(const struct outbox *outbox, uint64_t now_ms);
+/* How many round trips the changes take that wait for each other's answers: of the longest such
+ * row, as far as is known. */
+unsigned outbox_depth(const struct outbox *outbox);
 /* Where the instance has what programs know as path, as far as it has acknowledged renames: into
  * buf. False when that does not fit. of: path is from when that item was added; renames after it
  * speak of another file of that name. NULL: it is today's. */

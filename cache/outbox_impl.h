@@ -24,8 +24,9 @@ struct outbox_node {
 };
 
 struct outbox {
-	struct outbox_items items; /* changes, by sequence */
-	struct outbox_items ready; /* that may be sent when there is room, by sequence */
+	struct outbox_items items;	/* changes, by sequence */
+	struct outbox_items ready;	/* that may be sent when there is room, by sequence */
+	const struct outbox_item *deep; /* the last of the longest row of waiters, or NULL */
 	const struct outbox_sink *sink;
 	void *arg;
 	uint64_t sequence;
@@ -44,6 +45,8 @@ void outbox_index_remove(struct outbox *outbox, struct outbox_item *item);
 /* The latest earlier change that stands in its way, or NULL. */
 struct outbox_item *outbox_index_blocker(
     const struct outbox *outbox, const struct outbox_item *item);
+/* Does it wait for the earlier one's answer (else only until that is sent)? */
+bool outbox_needs_answer(const struct outbox_item *item, const struct outbox_item *earlier);
 /* Is it of no use without the earlier one? */
 bool outbox_depends(const struct outbox_item *item, const struct outbox_item *earlier);
 bool outbox_is_beneath(const char *path, const char *folder);

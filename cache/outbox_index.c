@@ -267,6 +267,13 @@ static bool named(const struct outbox_item *item, const char *path, bool or_bene
 	       (or_beneath && touches_beneath(item, path));
 }
 
+bool outbox_needs_answer(const struct outbox_item *item, const struct outbox_item *earlier)
+{
+	return item->after_all || earlier->kind == OUTBOX_RENAME || earlier->kind == OUTBOX_FILE ||
+	       named(item, earlier->path, false) ||
+	       (earlier->to && named(item, earlier->to, false));
+}
+
 static bool takes_away(const struct outbox_item *item, const char *path)
 {
 	return (item->kind == OUTBOX_UNLINK && !strcmp(item->path, path)) ||

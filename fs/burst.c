@@ -8,6 +8,8 @@
 #define BURST_PAUSE_MS 1000
 /* Changes that the instance has not acknowledged. */
 #define BACKLOG_MOST 4096
+/* Changes that wait for each other's answers, which any burst may have. */
+#define ROW_LEAST 8
 /* How old what is known of a folder may be in which names are changed. */
 #define KNOWN_MS 10000
 #define ROOM_ASK_MS 1000
@@ -54,13 +56,23 @@ void burst_over(struct fs *fs, pid_t pid)
 		burst->changes = 0;
 }
 
+/* Would another change that waits for the answers of those before it be done too late? */
+static bool is_too_deep(const struct fs *fs)
+{
+	unsigned depth = outbox_depth(fs->outbox);
+	uint64_t rtt_us = fs->outbox_channel ? pool_channel_rtt_us(fs->outbox_channel) : 0;
+
+	return depth > ROW_LEAST && depth * rtt_us > fs->profile->lag * 1000000ull;
+}
+
 bool burst_on(struct fs *fs, pid_t pid)
 {
 	const struct burst *burst = burst_of(fs, pid);
 
 	return fs->profile->lag && is_alive(fs, burst, pid) && burst->changes >= BURST_FROM &&
 	       outbox_count(fs->outbox) < BACKLOG_MOST &&
-	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull;
+	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull &&
+	       !is_too_deep(fs);
 }
 
 bool burst_is_lock(const char *name)

@@ -73,6 +73,8 @@ void pool_wait(struct pool *pool, enum lane lane, unsigned timeout_ms,
 struct pool_channel *pool_channel_get(struct pool_channel *channel);
 void pool_channel_put(struct pool_channel *channel);
 bool pool_channel_alive(const struct pool_channel *channel);
+/* Smoothed; 0 before its first answer. */
+uint32_t pool_channel_rtt_us(const struct pool_channel *channel);
 /* The SFTP conversation; only while alive. */
 struct sftp *pool_channel_sftp(struct pool_channel *channel);
 

@@ -35,6 +35,11 @@ bool pool_channel_alive(const struct pool_channel *channel)
 	return channel->sftp != NULL;
 }
 
+uint32_t pool_channel_rtt_us(const struct pool_channel *channel)
+{
+	return channel->sftp ? sftp_rtt_us(channel->sftp) : 0;
+}
+
 struct sftp *pool_channel_sftp(struct pool_channel *channel)
 {
 	return channel->sftp;

@@ -124,8 +124,11 @@ cached_while_down() {
 }
 timeouts() {
 	local rc=0
-	mkdir -p "$REMOTE/unlisted" # of what was listed it is known that other names are missing
-	seen "$MNT/unlisted"
+	# Of what was listed it is known that other names are missing; nothing is listed ahead in a new mount.
+	umount_fs
+	mkdir -p "$REMOTE/unlisted"
+	mount_fs
+	stat "$MNT/unlisted"
 	proxy stall
 	timed timeout 60 cat "$MNT/unlisted/unseen-name" >"$W/out" 2>&1 || rc=$?
 	[[ $rc != 124 ]] || die "no answer within 60 s"

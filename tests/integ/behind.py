@@ -501,6 +501,24 @@ def order():
             eq(len(os.listdir(there("fsync"))), 51)
             eq({os.path.getsize(there("fsync", f"f{n}")) for n in range(50)}, {1000})
 
+    @test("changes that wait for each other are not piled up: no more than the lag is behind")
+    def _():
+        clean("row")
+        burst(m("row"))
+        synced()
+        with far_away(100):
+            burst(m("row"))
+            end, n = time.monotonic() + 3, 0
+            while time.monotonic() < end:
+                os.mkdir(m("row", "a"))
+                os.rename(m("row", "a"), m("row", "b"))
+                os.rmdir(m("row", "b"))
+                n += 1
+            begin = time.monotonic()
+            synced()
+            taken = time.monotonic() - begin
+        assert taken < 4, f"{n} rounds were {taken:.1f} s behind"
+
     @test("an isolated change is there when it is answered")
     def _():
         clean("alone")

@@ -762,6 +762,38 @@ static void random_histories_with_losses(void **state)
 	}
 }
 
+static void depth_counts_answers_waited_for(void **state)
+{
+	char path[32];
+
+	(void)state;
+	assert_int_equal(outbox_depth(t.outbox), 0);
+	/* a tree: its files follow at once, and their data one answer later */
+	add(OUTBOX_MKDIR, "/tree", NULL);
+	for (int i = 0; i < 20; i++) {
+		snprintf(path, sizeof(path), "/tree/%d", i);
+		add(OUTBOX_CREATE, path, NULL);
+		add(OUTBOX_FILE, path, NULL);
+	}
+	assert_int_equal(outbox_depth(t.outbox), 2);
+	answer_all();
+	assert_int_equal(outbox_depth(t.outbox), 0);
+	/* a name that is there and gone */
+	for (int i = 0; i < 10; i++) {
+		add(OUTBOX_MKDIR, "/a", NULL);
+		add(OUTBOX_RENAME, "/a", "/b");
+		add(OUTBOX_RMDIR, "/b", NULL);
+	}
+	/* the next mkdir does not wait for the rmdir */
+	assert_int_equal(outbox_depth(t.outbox), 21);
+	add(OUTBOX_MKDIR, "/other", NULL);
+	assert_int_equal(outbox_depth(t.outbox), 21);
+	answer(0);
+	assert_int_equal(outbox_depth(t.outbox), 20);
+	answer_all();
+	assert_int_equal(outbox_depth(t.outbox), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -789,6 +821,7 @@ int main(void)
 	    TEST(those_who_wait_are_told_of_the_end),
 	    TEST(paths_there),
 	    TEST(age),
+	    TEST(depth_counts_answers_waited_for),
 	    TEST(random_histories),
 	    TEST(random_histories_with_losses),
 	};
