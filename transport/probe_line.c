@@ -27,6 +27,8 @@ static int channel_open(struct probe_line *line, const char *command)
 	const char *what = command ? "exec" : "subsystem", *text = command ? command : "sftp";
 	int rc, err = 0;
 
+	/* or reading stderr would bring what was just looked for in vain, and be waited for */
+	line->way->connection->batched = true;
 	while (!(line->channel = libssh2_channel_open_session(session)) && !err)
 		err = go_on(line, libssh2_session_last_errno(session));
 	while (!err && (rc = libssh2_channel_process_startup(line->channel, what,
@@ -35,15 +37,24 @@ static int channel_open(struct probe_line *line, const char *command)
 	return err;
 }
 
+/* libssh2 tells of no end while something of stderr is unread. Whether there was any. */
+static bool drain_errors(struct probe_line *line)
+{
+	char text[1024];
+
+	return libssh2_channel_read_stderr(line->channel, text, sizeof(text)) > 0;
+}
+
 static ssize_t channel_read(struct probe_line *line, void *to, size_t room)
 {
 	for (;;) {
 		ssize_t n = libssh2_channel_read(line->channel, to, room);
-		int err;
+		int err = 0;
 
 		if (n > 0 || (n == 0 && libssh2_channel_eof(line->channel)))
 			return n;
-		err = go_on(line, n ? (int)n : LIBSSH2_ERROR_EAGAIN);
+		if (!drain_errors(line))
+			err = go_on(line, n ? (int)n : LIBSSH2_ERROR_EAGAIN);
 		if (err)
 			return err;
 	}

@@ -89,6 +89,9 @@ no_sftp() {
 noisy() {
 	echo 'echo Welcome to the machine' >"$W/server-home/.bashrc"
 	finds "login shell" "Welcome to the machine" "return"
+	# stderr is no part of what SFTP reads
+	echo 'echo Welcome to the machine >&2' >"$W/server-home/.bashrc"
+	healthy
 	rm "$W/server-home/.bashrc"
 }
 sftp_alone() {
