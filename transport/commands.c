@@ -86,6 +86,9 @@ static int dial_library(struct commands *commands, struct ssh_error *error)
 		commands->connection = NULL;
 		return err;
 	}
+	/* Or one call's read would bring what another has looked for in vain, and with an empty
+	 * socket nobody would look again. */
+	commands->connection->batched = true;
 	if (setsockopt(ssh_socket(commands->connection), IPPROTO_TCP, TCP_USER_TIMEOUT, &dead,
 		sizeof(dead)))
 		log_verbose("TCP_USER_TIMEOUT: %s", strerror(errno));

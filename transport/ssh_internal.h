@@ -51,7 +51,7 @@ struct ssh_connection {
 	struct ssh_ring out;
 	struct ssh_inbox in;
 	bool batched;  /* the owner calls ssh_readable after each poll, so that an empty socket is
-			  asked once */
+			  asked once, and nothing comes in behind a look at it */
 	bool drained;  /* the socket had no more when last asked; cleared by ssh_readable */
 	bool eof;      /* the far end closed */
 	char bye[160]; /* what the server said as it ended the connection (printable), or "" */
