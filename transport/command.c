@@ -88,7 +88,8 @@ static int send_input(struct command *command)
 	return 1;
 }
 
-/* The first line of a program without a pty is its process id. Returns how many bytes that took. */
+/* The first line of a program without a pty is its process id; a login shell may print before. What
+ * is none must not become one: kill's -1 is every process. Returns how many bytes that took. */
 static size_t take_pid(struct command *command, const char *bytes, size_t len)
 {
 	size_t at = 0;
@@ -98,10 +99,18 @@ static size_t take_pid(struct command *command, const char *bytes, size_t len)
 	while (at < len && !command->pid_known) {
 		char c = bytes[at++];
 
-		if (c == '\n')
-			command->pid_known = true;
-		else if (c >= '0' && c <= '9' && command->pid_len + 1 < sizeof(command->pid))
+		if (c == '\n') {
+			command->pid_known = !command->pid_noise && atol(command->pid) > 1;
+			if (!command->pid_known) {
+				memset(command->pid, 0, sizeof(command->pid));
+				command->pid_len = 0;
+			}
+			command->pid_noise = false;
+		} else if (c >= '0' && c <= '9' && command->pid_len + 1 < sizeof(command->pid)) {
 			command->pid[command->pid_len++] = c;
+		} else {
+			command->pid_noise = true;
+		}
 	}
 	return at;
 }

@@ -78,8 +78,9 @@ struct command {
 	char term[64];
 	unsigned rows, cols;
 
-	char pid[24]; /* the digits of its first line */
+	char pid[12]; /* the digits of its first line */
 	size_t pid_len;
+	bool pid_noise; /* there is something else on the line */
 	bool pid_known;
 	char signal[16]; /* to be sent as soon as it is */
 

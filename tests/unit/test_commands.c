@@ -66,7 +66,8 @@ static void send_frame(int fd, char type, const char *payload)
 	assert_int_equal(write(fd, payload, strlen(payload)), strlen(payload));
 }
 
-/* What comes while stderr is read is told, though nothing comes after it. */
+/* What comes while stderr is read is told, though nothing comes after it; what a login shell prints
+ * before is not taken for the program's process id. */
 static void test_output_behind_a_look(void **state)
 {
 	struct test_sshd server;
@@ -83,7 +84,7 @@ static void test_output_behind_a_look(void **state)
 	assert_int_equal(commands_add(commands, pair[1]), 0);
 	assert_int_equal(next_frame(pair[0], payload, sizeof(payload)), 'R');
 	send_frame(pair[0], 'C',
-	    "{\"exec\": \"echo $$ && echo ready; sleep 0.2; "
+	    "{\"exec\": \"echo Welcome to 99999999; echo $$ && echo ready; sleep 0.2; "
 	    "echo hello; exec sleep 60\"}");
 	assert_int_equal(next_frame(pair[0], payload, sizeof(payload)), 'G');
 	assert_int_equal(next_frame(pair[0], payload, sizeof(payload)), 'O');
