@@ -226,6 +226,8 @@ bool content_leave(struct content *content, const void *arg);
 
 /* A program was told of the error: what could not be written is not kept in the spool. */
 void content_told(struct content *content);
+/* The file was cut to nothing: what could not be written before that is not wanted any more. */
+void content_overwritten(struct content *content);
 /* All that is not acknowledged lies in the spool, and no error is due. */
 bool content_spooled(const struct content *content);
 /* The version that the source's `place` tells is the instance's now: nothing of ours has changed it

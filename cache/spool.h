@@ -156,6 +156,8 @@ void spool_drop(struct spool *spool, uint64_t sequence);
 void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, const char *path);
 /* The failed changes of a path (NULL: of all) are not wanted any more; how many files. */
 unsigned spool_discard(struct spool *spool, const char *path);
+/* The same of its contents alone: all of them were overwritten. */
+void spool_discard_data(struct spool *spool, const char *path);
 
 /* Did this one fail? When: in seconds since 1970, or NULL. */
 bool spool_has_failed(const struct spool *spool, uint64_t sequence, int64_t *when);

@@ -86,6 +86,32 @@ unsigned spool_discard(struct spool *spool, const char *path)
 	return spool_forget_failures(spool, path, true);
 }
 
+static bool is_data(enum spool_type type)
+{
+	return type == SPOOL_WRITE || type == SPOOL_APPEND || type == SPOOL_TRUNCATE;
+}
+
+void spool_discard_data(struct spool *spool, const char *path)
+{
+	struct failure *failure;
+	size_t i, kept = 0;
+
+	TAILQ_FOREACH (failure, &spool->failures, link) {
+		if (!strcmp(failure->path, path))
+			break;
+	}
+	for (i = 0; failure && i < failure->n; i++) {
+		if (is_data(spool_type_of(spool, failure->sequences[i])))
+			spool_done(spool, failure->sequences[i], 1);
+		else
+			failure->sequences[kept++] = failure->sequences[i];
+	}
+	if (failure)
+		failure->n = kept;
+	if (failure && !kept)
+		failure_free(spool, failure);
+}
+
 void spool_failures(const struct spool *spool,
     void (*each)(void *arg, const char *path, int err, uint64_t changes), void *arg)
 {

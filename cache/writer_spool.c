@@ -216,6 +216,17 @@ void content_told(struct content *content)
 	writer_spool_told(content);
 }
 
+void content_overwritten(struct content *content)
+{
+	struct writer *w = &content->writer;
+
+	if (!w->failed_path)
+		return;
+	spool_discard_data(content->pool->spool, w->failed_path);
+	free(w->failed_path);
+	w->failed_path = NULL;
+}
+
 void content_based(struct content *content)
 {
 	content->writer.own = false;

@@ -152,6 +152,8 @@ void openfile_truncated(
 			rfile_truncated(handle->file, report->size);
 		open->wrote = false;
 		open->own |= !report->size;
+		if (!report->size)
+			content_overwritten(open->content);
 		open->own_ms = 0;
 	}
 	openfile_take_own(fs, inode, report, sent_ms);

@@ -32,11 +32,27 @@ full_disk() {
 	rc_is 1 "$BUILD/vastfs" spool "$MNT" retry
 	some_failed
 }
+# What its writer writes anew is no conflict with what could not be sent of it before: neither file by file nor in a burst.
+written_anew() {
+	local names name
+	mount -o remount,size=8m "$REMOTE/small"
+	nsenter -t "$(pgrep -P "$(pid_of sshd)" | head -1)" -m mount -o remount,size=8m "$REMOTE/small" 2>/dev/null || true
+	mapfile -t names < <(status '.spool.failed[].path' | head -6)
+	[[ ${#names[@]} == 6 ]]
+	mkdir "$W/local/new"
+	for name in "${names[@]##*/}"; do head -c 20000 /dev/urandom >"$W/local/new/$name"; done
+	for name in "${names[@]:0:2}"; do sh -c "exec cat '$W/local/new/${name##*/}' >'$MNT/small/t/${name##*/}'"; done
+	cp "$W/local/new"/* "$MNT/small/t/"
+	"$BUILD/vastfs" sync "$MNT" || true # the others are not there
+	for name in "${names[@]}"; do
+		cmp "$name" "$W/local/new/${name##*/}"
+		fails grep -qx "$name" <<<"$(status '.spool.failed[].path')"
+	done
+	cp "$W/local/new"/* "$W/local/t/"
+}
 retry() {
 	local name failed
 	failed=$(status '.spool.failed[].path')
-	mount -o remount,size=8m "$REMOTE/small"
-	nsenter -t "$(pgrep -P "$(pid_of sshd)" | head -1)" -m mount -o remount,size=8m "$REMOTE/small" 2>/dev/null || true
 	"$BUILD/vastfs" spool "$MNT" retry
 	has "$("$BUILD/vastfs" spool "$MNT" retry)" "Nothing is kept back"
 	rc_is 1 "$BUILD/vastfs" spool "$MNT" discard /nothing
@@ -47,12 +63,14 @@ retry() {
 		[[ $name != *.vastfs* ]] || continue
 		cmp "$name" "$W/local/t/${name##*/}" || die "$(status .spool) $(ls -l "$REMOTE/small/t")"
 	done
+	eq "$(find "$REMOTE/small" -name '*conflict*')" ""
 }
 progress() {
 	OUT=$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)
 	rc_is 1 "$BUILD/vastfs" sync
 }
 check_vastfs "a full disk with nobody to be told: kept and named" full_disk
+check_vastfs "what is written anew is not kept back" written_anew
 check_vastfs "vastfs spool retry sends it when there is room" retry
 check_vastfs "vastfs sync --progress" progress
 check "unmounts" umount_fs

@@ -553,6 +553,34 @@ static void test_failures(void **state)
 	spool_close(spool);
 }
 
+/* Its contents were written over: they are not wanted any more, its mode is. */
+static void test_discard_data(void **state)
+{
+	struct spool *spool = spool_open(root, "gpu", 64 * MIB);
+	struct spool_record mode = {.type = SPOOL_SETATTR,
+	    .path = "/workspace/file 1",
+	    .attr = {.flags = SPOOL_ATTR_MODE, .mode = 0600}};
+	uint64_t first = (uint64_t)append(spool, 1, 10);
+	char text[200] = "";
+
+	assert_int_equal(spool_append(spool, &mode), first + 1);
+	append(spool, 1, 10);
+	append(spool, 2, 10);
+	spool_failed(spool, first, 3, -ENOSPC, "/workspace/file 1");
+	spool_discard_data(spool, "/other");
+	assert_int_equal(count(spool), 4);
+	spool_discard_data(spool, "/workspace/file 1");
+	assert_int_equal(count(spool), 2);
+	spool_failures(spool, note, text);
+	assert_string_equal(text, "/workspace/file 1 -28 1");
+	spool_failed(spool, first + 3, 1, -ENOSPC, "/workspace/file 2");
+	spool_discard_data(spool, "/workspace/file 2");
+	assert_int_equal(count(spool), 1);
+	assert_false(spool_has_failed(spool, first + 3, NULL));
+	assert_true(spool_has_failed(spool, first + 1, NULL));
+	spool_close(spool);
+}
+
 static void test_refuses_what_is_too_long(void **state)
 {
 	struct spool *spool = spool_open(root, "gpu", 64 * MIB);
@@ -589,6 +617,7 @@ int main(void)
 	    TEST(test_gap),
 	    TEST(test_names_what_waits),
 	    TEST(test_failures),
+	    TEST(test_discard_data),
 	    TEST(test_refuses_what_is_too_long),
 	};
 
