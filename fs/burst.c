@@ -8,8 +8,10 @@
 #define BURST_PAUSE_MS 1000
 /* Changes that the instance has not acknowledged. */
 #define BACKLOG_MOST 4096
-/* Changes that wait for each other's answers, which any burst may have. */
+/* Changes that wait for each other's answers: how many any burst may have, and how many none, as a
+ * link may get slower at any time. */
 #define ROW_LEAST 8
+#define ROW_MOST 256
 /* How old what is known of a folder may be in which names are changed. */
 #define KNOWN_MS 10000
 #define ROOM_ASK_MS 1000
@@ -62,7 +64,8 @@ static bool is_too_deep(const struct fs *fs)
 	unsigned depth = outbox_depth(fs->outbox);
 	uint64_t rtt_us = fs->outbox_channel ? pool_channel_rtt_us(fs->outbox_channel) : 0;
 
-	return depth > ROW_LEAST && depth * rtt_us > fs->profile->lag * 1000000ull;
+	return depth > ROW_MOST ||
+	       (depth > ROW_LEAST && depth * rtt_us > fs->profile->lag * 1000000ull);
 }
 
 bool burst_on(struct fs *fs, pid_t pid)

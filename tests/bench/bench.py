@@ -437,6 +437,7 @@ def beside_copy(tool, sizes, make, look):
     os.mkdir(folder)
     for n in range(1000):
         make(f"{folder}/{n}")
+        os.utime(f"{folder}/{n}", (time.time() - 3600,) * 2)
     cold(tool)
     copy = subprocess.Popen(["cp", source, f"{MNT}/bulk"])
     taken = []
