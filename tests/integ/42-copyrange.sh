@@ -80,7 +80,7 @@ ctrl_c() {
 	traffic setsid -w "$PYTHON" - "$MNT" "$REMOTE/huge.copy" <<-'END'
 		import os, signal, subprocess, sys, time
 		mnt, there = sys.argv[1:]
-		cp = subprocess.Popen(["cp", f"{mnt}/huge", f"{mnt}/huge.copy"], start_new_session=True)
+		cp = subprocess.Popen(["env", "--default-signal=INT", "cp", f"{mnt}/huge", f"{mnt}/huge.copy"], start_new_session=True)
 		deadline = time.monotonic() + 50
 		while not os.path.exists(there) or os.path.getsize(there) < 100_000_000:
 		    assert cp.poll() is None and time.monotonic() < deadline
