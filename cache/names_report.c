@@ -164,9 +164,7 @@ bool names_leads_elsewhere(
 		return true;
 	/* what was changed here, or was seen by this very name, has changed */
 	return dentry != LIST_FIRST(&inode->names) && inode->checked_ms && !inode->pending &&
-	       inode->changed_tick <= sent_tick &&
-	       (inode->attr.mtime_there != report->mtime ||
-		   (S_ISREG(report->mode) && inode->attr.size != report->size));
+	       inode->changed_tick <= sent_tick && attr_is_other(&inode->attr, report);
 }
 
 struct inode *names_report(struct names *names, struct inode *folder, const char *name,

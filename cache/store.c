@@ -212,12 +212,12 @@ static void collect_gone(struct store *store, struct store_ids *all, struct stor
 
 	for (i = 0; i < gone->n && !store_ids_add(all, gone->ids[i]); i++)
 		;
-	if (i < gone->n)
+	if (i < gone->n) {
 		note_gone(store, gone);
-	if (i < gone->n)
 		unlink_all(store, gone);
-	else
+	} else {
 		free(gone->ids);
+	}
 	*gone = (struct store_ids){NULL, 0, 0};
 }
 

@@ -174,13 +174,17 @@ static size_t read_head(int fd, char *buf, size_t size)
 	return n;
 }
 
-/* KEYFILE_USABLE and its first bytes, or why they can't be had. */
-static enum keyfile_state open_head(
-    const char *path, char *head, size_t size, size_t *n, mode_t *mode)
+/* What it is, its mode and whether it needs a passphrase; or why that can't be told. */
+static enum keyfile_state inspect(const char *path, mode_t *mode, bool *secret)
 {
+	char head[HEAD_BYTES];
+	enum keyfile_state state;
 	struct stat st;
+	size_t n;
 	int fd;
 
+	*mode = 0;
+	*secret = false;
 	/* Looked at before it is opened: opening a device or a FIFO may do something or wait. */
 	if (stat(path, &st) < 0)
 		return errno == ENOENT || errno == ENOTDIR ? KEYFILE_MISSING : KEYFILE_UNREADABLE;
@@ -193,23 +197,22 @@ static enum keyfile_state open_head(
 		close(fd);
 		return KEYFILE_NOT_A_FILE;
 	}
-	*n = read_head(fd, head, size);
-	*mode = st.st_mode;
+	n = read_head(fd, head, sizeof(head));
 	close(fd);
-	return KEYFILE_USABLE;
+	state = keyfile_inspect_text(head, n);
+	*mode = st.st_mode;
+	*secret = state == KEYFILE_ENCRYPTED ||
+		  (state == KEYFILE_PUTTY && !contains(head, n, "Encryption: none"));
+	explicit_bzero(head, sizeof(head));
+	return state;
 }
 
 enum keyfile_state keyfile_inspect(const char *path)
 {
-	char head[HEAD_BYTES];
-	size_t n;
 	mode_t mode;
-	enum keyfile_state state = open_head(path, head, sizeof(head), &n, &mode);
+	bool secret;
+	enum keyfile_state state = inspect(path, &mode, &secret);
 
-	if (state != KEYFILE_USABLE)
-		return state;
-	state = keyfile_inspect_text(head, n);
-	explicit_bzero(head, sizeof(head));
 	/* A public key may be read by all; that it is one says more. */
 	if (state != KEYFILE_PUBLIC && (mode & 077))
 		return KEYFILE_OPEN_TO_OTHERS;
@@ -218,18 +221,11 @@ enum keyfile_state keyfile_inspect(const char *path)
 
 bool keyfile_needs_secret(const char *path)
 {
-	char head[HEAD_BYTES];
-	size_t n;
 	mode_t mode;
-	enum keyfile_state state = open_head(path, head, sizeof(head), &n, &mode);
+	bool secret;
 
-	if (state != KEYFILE_USABLE)
-		return false;
-	state = keyfile_inspect_text(head, n);
-	if (state == KEYFILE_PUTTY && !contains(head, n, "Encryption: none"))
-		state = KEYFILE_ENCRYPTED;
-	explicit_bzero(head, sizeof(head));
-	return state == KEYFILE_ENCRYPTED;
+	inspect(path, &mode, &secret);
+	return secret;
 }
 
 static int explain_public(const char *path, const char *where, struct conf_error *error)
