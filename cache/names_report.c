@@ -63,10 +63,10 @@ static bool take_report(struct names *names, struct inode *inode, const struct a
 		return false;
 	}
 	changed = attr_update(&inode->attr, report);
-	if (changed)
+	if (changed) {
 		names->events.version_changed(names->arg, inode);
-	if (changed)
 		inode->version_tick = names->tick;
+	}
 	if (changed || !inode->version_ms)
 		inode->version_ms = sent_ms;
 	inode->checked_ms = crossed ? 0 : sent_ms;
