@@ -89,7 +89,9 @@ enum {
 	SPOOL_NOFOLLOW = 4, /* SETATTR of a symlink itself */
 	SPOOL_OWN = 8, /* changes of ours may have been made since the base, whether or not this
 			  one was sent */
-	SPOOL_FLAGS = 15,
+	SPOOL_RENAMED =
+	    16, /* RENAME: it was done, and is here for the paths of what is older alone */
+	SPOOL_FLAGS = 31,
 };
 
 #define SPOOL_PATH_MAX 4096u
@@ -148,7 +150,8 @@ uint64_t spool_room(const struct spool *spool);
  * never sent needs no second look by a replay. */
 void spool_sent(struct spool *spool, uint64_t first, uint32_t n);
 /* The instance has acknowledged them, or they are not wanted any more. A rename stays until all
- * that was accepted before it is done, as the paths of that are the old ones. */
+ * that was accepted before it is done, as the paths of that are the old ones; its record then says
+ * that it was done (SPOOL_RENAMED), since its old name may have been given to something else. */
 void spool_done(struct spool *spool, uint64_t first, uint32_t n);
 /* It is not wanted any more, though the instance has not done it. */
 void spool_drop(struct spool *spool, uint64_t sequence);

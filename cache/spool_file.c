@@ -204,8 +204,12 @@ size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from,
 
 bool spool_decode_paths(const uint8_t *at, size_t len, struct spool_record *out)
 {
-	return len >= SPOOL_RECORD_HEAD + SPOOL_PAYLOAD_HEAD &&
-	       decode_payload(at + SPOOL_RECORD_HEAD, (uint32_t)(len - SPOOL_RECORD_HEAD), out) &&
+	const uint8_t *flags = at + 18;
+
+	if (len < SPOOL_RECORD_HEAD + SPOOL_PAYLOAD_HEAD)
+		return false;
+	out->flags = get16(&flags);
+	return decode_payload(at + SPOOL_RECORD_HEAD, (uint32_t)(len - SPOOL_RECORD_HEAD), out) &&
 	       out->path;
 }
 

@@ -95,8 +95,8 @@ int spool_encode(
  * salt and of a sequence in [from, to). */
 size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from, uint64_t to,
     struct spool_record *out);
-/* The paths alone, of a record known to be whole, of which at least SPOOL_META_MAX bytes (or all)
- * are there. */
+/* The paths and flags alone, of a record known to be whole, of which at least SPOOL_META_MAX bytes
+ * (or all) are there. */
 bool spool_decode_paths(const uint8_t *at, size_t len, struct spool_record *out);
 /* The first record in [at, at + len) that is whole; *skipped bytes before it. */
 size_t spool_find(const uint8_t *at, size_t len, uint64_t salt, uint64_t from, uint64_t to,

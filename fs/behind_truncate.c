@@ -55,7 +55,7 @@ static int cut_here(struct behind *behind, enum outbox_kind kind, uint64_t size)
 	openfile_will_write(open);
 	behind_spool_truncate(behind, path, size, open);
 	if (!size && behind->n_sequences) /* whatever becomes of it, that comes first */
-		content_overwritten(open->content);
+		openfile_overwritten(behind->fs, inode);
 	content_unbased(open->content);
 	content_resize(open->content, size);
 	inode->attr.size = size;

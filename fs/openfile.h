@@ -169,6 +169,8 @@ void openfile_take_own(
 void openfile_will_write(struct openfile *open);
 /* Bytes were accepted from a program: the file's size and times are now ours to tell. */
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
+/* It was cut to nothing: what could not be written to it before is not wanted any more. */
+void openfile_overwritten(struct fs *fs, struct inode *inode);
 /* We set the file's size, to what the instance then reported. */
 void openfile_truncated(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms);

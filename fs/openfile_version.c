@@ -1,4 +1,5 @@
 /* What the open files of an inode know of it: by that they are known again after a lost link. */
+#include "cache/spool.h"
 #include "fs/behind.h"
 #include "fs/disk.h"
 #include "fs/notify.h"
@@ -138,6 +139,18 @@ void openfile_take_own(
 	}
 }
 
+void openfile_overwritten(struct fs *fs, struct inode *inode)
+{
+	struct openfile *open = inode->open;
+	char path[PATH_MAX];
+
+	if (open)
+		content_overwritten(open->content);
+	/* what an earlier mount, or an earlier opening, left */
+	if (fs->spool && !names_path(fs->names, inode, path, sizeof(path)))
+		spool_discard_data(fs->spool, path);
+}
+
 void openfile_truncated(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms)
 {
@@ -152,10 +165,10 @@ void openfile_truncated(
 			rfile_truncated(handle->file, report->size);
 		open->wrote = false;
 		open->own |= !report->size;
-		if (!report->size)
-			content_overwritten(open->content);
 		open->own_ms = 0;
 	}
+	if (!report->size && (!open || !content_dirty(open->content)))
+		openfile_overwritten(fs, inode);
 	openfile_take_own(fs, inode, report, sent_ms);
 	if (open && content_dirty(open->content)) /* written to again meanwhile */
 		inode->attr.size = content_size(open->content);

@@ -124,6 +124,8 @@ static int is_broken(const struct replay *replay, const struct spool_record *rec
 	const char *to = other_path(record);
 	size_t i;
 
+	if (record->flags & SPOOL_RENAMED)
+		return 0;
 	for (i = 0; i < replay->n_broken; i++) {
 		const struct broken *broken = &replay->broken[i];
 

@@ -328,6 +328,10 @@ static void on_old_name(void *arg, int err, const struct sftp_attr *attr)
 
 static void start_rename(struct job *job)
 {
+	if (job->record.flags & SPOOL_RENAMED && replay_from(job) == job->record.path) {
+		on_renamed(job, 0);
+		return;
+	}
 	job->target = target_of(job->replay, job->record.to);
 	if (job->target)
 		remote_lstat(remote_of(job), replay_from(job), on_old_name, job);

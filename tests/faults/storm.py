@@ -12,7 +12,7 @@ seconds (those that send data: three times that, since something moves).
 
 Prints a line for each thing that is wrong; exit code 1 when there was one.
 """
-import errno, os, random, signal, subprocess, sys, threading, time
+import errno, json, os, random, signal, subprocess, sys, threading, time
 
 MOUNT, SECOND, INSTANCE, STATE = sys.argv[1:5]
 LIMIT, SEED = float(sys.argv[5]), int(sys.argv[6])
@@ -101,7 +101,11 @@ class Worker(threading.Thread):
     def reported(self):
         """What could not be sent is named (W5); what is seen until it can is the instance's."""
         p = subprocess.run([VASTFS, "status", "--json", self.base], capture_output=True, stdin=subprocess.DEVNULL)
-        return p.returncode or f"{self.there}/".encode() in p.stdout.split(b'"failed":', 1)[-1].split(b"]")[0]
+        if p.returncode:
+            return True
+        status = json.loads(p.stdout)
+        failed = status["spool"]["failed"] + status["behind"]["failures"]
+        return any(failure["path"].startswith(self.there + "/") for failure in failed)
 
     def drop(self):
         if self.fd is not None:

@@ -32,6 +32,21 @@ full_disk() {
 	rc_is 1 "$BUILD/vastfs" spool "$MNT" retry
 	some_failed
 }
+# What was renamed, and done, while files are kept back is not done again by the next mount: the name may be another's.
+renamed_meanwhile() {
+	echo old >"$MNT/log"
+	mv "$MNT/log" "$MNT/log.1"
+	echo new >"$MNT/log"
+	mkdir "$MNT/a"
+	mv "$MNT/a" "$MNT/b"
+	rmdir "$MNT/b"
+	mkdir "$MNT/a"
+	rc_is 1 "$BUILD/vastfs" umount "$MNT"
+	mount_fs
+	some_failed
+	eq "$(cat "$REMOTE/log" "$REMOTE/log.1")" "new"$'\n'"old"
+	[[ -d $REMOTE/a && ! -e $REMOTE/b ]] || die "$(ls "$REMOTE")"
+}
 # What its writer writes anew is no conflict with what could not be sent of it before: neither file by file nor in a burst.
 written_anew() {
 	local names name
@@ -70,6 +85,7 @@ progress() {
 	rc_is 1 "$BUILD/vastfs" sync
 }
 check_vastfs "a full disk with nobody to be told: kept and named" full_disk
+check_vastfs "what was renamed meanwhile is not renamed again" renamed_meanwhile
 check_vastfs "what is written anew is not kept back" written_anew
 check_vastfs "vastfs spool retry sends it when there is room" retry
 check_vastfs "vastfs sync --progress" progress

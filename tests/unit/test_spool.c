@@ -446,6 +446,15 @@ static void test_no_folder(void **state)
 	spool_close(spool);
 }
 
+static void note_path(void *arg, const char *path)
+{
+	unsigned *n = arg;
+	char expected[64];
+
+	snprintf(expected, sizeof(expected), "/workspace/file %u", ++*n);
+	assert_string_equal(path, expected);
+}
+
 static void test_renames_wait_for_what_is_older(void **state)
 {
 	struct spool *spool = spool_open(root, "gpu", 64 * MIB);
@@ -454,12 +463,22 @@ static void test_renames_wait_for_what_is_older(void **state)
 	struct spool_record record;
 	struct spool_buf buf = {0};
 	uint64_t first = (uint64_t)append(spool, 1, 10), second, third;
+	unsigned named = 0;
 
 	second = (uint64_t)spool_append(spool, &rename);
 	third = (uint64_t)append(spool, 2, 10);
+	assert_int_equal(spool_read(spool, second, &buf, &record), 0);
+	assert_false(record.flags & SPOOL_RENAMED);
+	spool_paths(spool, note_path, &named);
+	assert_int_equal(named, 3);
 	spool_done(spool, second, 1);
 	assert_int_equal(spool_read(spool, second, &buf, &record), 0);
 	assert_string_equal(record.to, "/workspace2");
+	/* also for who finds it after a kill -9 */
+	assert_true(record.flags & SPOOL_RENAMED);
+	named = 0;
+	spool_paths(spool, note_path, &named);
+	assert_int_equal(named, 2);
 	spool_done(spool, third, 1);
 	assert_int_equal(spool_next(spool, first + 1), second);
 	spool_done(spool, first, 1);
@@ -493,15 +512,6 @@ static void test_gap(void **state)
 	spool_close(spool);
 	free(buf.at);
 	free(bytes);
-}
-
-static void note_path(void *arg, const char *path)
-{
-	unsigned *n = arg;
-	char expected[64];
-
-	snprintf(expected, sizeof(expected), "/workspace/file %u", ++*n);
-	assert_string_equal(path, expected);
 }
 
 static void test_names_what_waits(void **state)
