@@ -244,6 +244,8 @@ bool content_dirty(const struct content *content);
 /* A small file, written and not appended to, all of which has been sent: what follows through the
  * same file on the instance comes behind it. */
 bool content_is_sent(const struct content *content);
+/* All that is not acknowledged (and something is) has been sent, through that file. */
+bool content_is_sent_through(const struct content *content, const void *file);
 /*
  * Sends what is left and waits for every write accepted before. err: the first error since the last
  * flush that reported one (W5), 0 when all is on the instance. (Without memory for the waiting,

@@ -387,3 +387,25 @@ bool content_withdraw(struct content *content, const void *arg)
 {
 	return writer_withdraw(content, arg);
 }
+
+bool content_is_sent(const struct content *content)
+{
+	const struct writer *w = &content->writer;
+
+	return content->size <= SMALL_READ && !w->pending.n && TAILQ_EMPTY(&w->waiting) &&
+	       (!w->sent.n || !w->appending);
+}
+
+bool content_is_sent_through(const struct content *content, const void *file)
+{
+	const struct writer *w = &content->writer;
+	const struct extent *extent;
+
+	if (!w->sent.n || w->pending.n || w->stalled || !TAILQ_EMPTY(&w->waiting))
+		return false;
+	TAILQ_FOREACH (extent, &w->unacked, link) {
+		if (extent->file != file)
+			return false;
+	}
+	return true;
+}

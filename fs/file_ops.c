@@ -204,6 +204,8 @@ struct flush {
 	struct request request;
 	struct handle *handle; /* counted */
 	bool sync;
+	unsigned parts; /* of an fsync, still to be answered: the data, the fsync behind it */
+	int err, sync_err;
 };
 
 /*
@@ -239,12 +241,46 @@ static void on_synced(void *arg, int err)
 
 static void on_flushed(void *arg, int err)
 {
-	struct flush *flush = arg;
+	end_flush(arg, err);
+}
 
-	if (!err && flush->sync)
+static void join_sync(struct flush *flush)
+{
+	if (--flush->parts)
+		return;
+	if (!flush->err && flush->sync_err == -EAGAIN)
 		rfile_fsync(flush->handle->file, on_synced, flush);
 	else
-		end_flush(flush, err);
+		end_flush(flush, flush->err ? flush->err : flush->sync_err);
+}
+
+static void on_data(void *arg, int err)
+{
+	struct flush *flush = arg;
+
+	flush->err = err;
+	join_sync(flush);
+}
+
+static void on_synced_behind(void *arg, int err)
+{
+	struct flush *flush = arg;
+
+	flush->sync_err = err;
+	join_sync(flush);
+}
+
+/* The fsync goes out right behind the data where it may: one round trip for both. */
+static void send_sync(struct flush *flush)
+{
+	struct handle *handle = flush->handle;
+	struct content *content = handle->open->content;
+
+	flush->parts = 2;
+	content_flush(content, on_data, flush);
+	if (!content_is_sent_through(content, handle) ||
+	    !rfile_fsync_behind(handle->file, on_synced_behind, flush))
+		on_synced_behind(flush, -EAGAIN);
 }
 
 /* W4: all that was accepted before is there before an fsync returns. */
@@ -255,7 +291,7 @@ static void on_all_before(void *arg, int err)
 	if (err)
 		end_flush(flush, err);
 	else
-		content_flush(flush->handle->open->content, on_flushed, flush);
+		send_sync(flush);
 }
 
 static struct flush *flush_new(

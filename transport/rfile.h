@@ -143,6 +143,11 @@ void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t
  * written through; 0 where it is not offered, once per mount with a log_warning). Callers wait for
  * their writes first. */
 void rfile_fsync(struct rfile *file, remote_done *done, void *arg);
+/* The same together with the writes under way: it goes behind them, when one handle has them all
+ * and nothing else changes the file. false: that is not so (or there are none), and done is not
+ * called. Its success counts once those writes have succeeded too; -EAGAIN: the link was lost, so
+ * that they may be sent again, and an fsync has to follow them. */
+bool rfile_fsync_behind(struct rfile *file, remote_done *done, void *arg);
 void rfile_fstat(struct rfile *file, remote_attr_done *done, void *arg);
 /* As remote_setstat, through the handle; may carry size (truncate). */
 void rfile_fsetstat(struct rfile *file, const struct sftp_attr *attr, remote_done *done, void *arg);

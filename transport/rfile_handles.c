@@ -378,6 +378,19 @@ static struct rfile_handle *choose_small(struct rfile *file, const struct rfile_
 	return stripe;
 }
 
+struct rfile_handle *rfile_only_writer(struct rfile *file)
+{
+	struct rfile_handle *found = NULL;
+
+	if (!file->n_stripes && file->primary && file->primary->writes == file->changing)
+		found = file->primary;
+	for (unsigned i = 0; i < file->n_stripes; i++) {
+		if (file->stripes[i]->writes == file->changing)
+			found = file->stripes[i];
+	}
+	return rfile_handle_usable(found, RFILE_FSYNC) ? found : NULL;
+}
+
 struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
 {
 	if (!op->bulk)

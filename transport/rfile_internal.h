@@ -69,6 +69,7 @@ struct rfile_handle {
 	enum rfile_handle_state state;
 	unsigned refs;
 	size_t in_flight;	    /* data bytes of this file on it */
+	unsigned writes;	    /* of this file on it */
 	struct rfile_copies copies; /* that wait for it to open */
 	struct sftp_handle name;
 };
@@ -82,6 +83,7 @@ struct rfile_op {
 	enum rfile_kind kind;
 	bool bulk, confirming; /* confirming: the FSTAT behind an end of file */
 	bool changes;	       /* counted in rfile.changing */
+	bool behind;	       /* rfile_fsync_behind: never sent again */
 	bool queued;	       /* in rfile.waiting */
 	bool lost;	       /* a part of it met a lost link: send all of it again */
 	unsigned replies;      /* still to come */
@@ -188,6 +190,9 @@ struct sftp *rfile_handle_sftp(struct rfile_handle *handle);
 struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op);
 /* Sets the opening of a new primary going when there is none. */
 void rfile_want_primary(struct rfile *file);
+/* The usable handle through which every change under way goes, and no other place is better for an
+ * fsync; or NULL. */
+struct rfile_handle *rfile_only_writer(struct rfile *file);
 /* A ready stripe, the one with the least in flight on its channel, or NULL. */
 struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind);
 void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);

@@ -270,7 +270,10 @@ static void fsync_replied(void *arg, const struct sftp_reply *reply)
 	struct rfile_op *op = arg;
 
 	if (rfile_op_release(op, reply)) {
-		rfile_op_again(op);
+		if (op->behind)
+			rfile_op_finish(op, -EAGAIN);
+		else
+			rfile_op_again(op);
 	} else if (reply->status == SSH_FX_OP_UNSUPPORTED) {
 		warn_no_fsync();
 		rfile_op_finish(op, 0);
@@ -306,6 +309,23 @@ void rfile_fsync(struct rfile *file, remote_done *done, void *arg)
 	}
 	warn_no_fsync();
 	rfile_op_fail(op, 0);
+}
+
+bool rfile_fsync_behind(struct rfile *file, remote_done *done, void *arg)
+{
+	struct rfile_handle *handle =
+	    file->changing && pool_features(file->pool)->fsync ? rfile_only_writer(file) : NULL;
+	struct packet *message = handle ? sftp_msg_fsync(&handle->name) : NULL;
+	struct rfile_op *op = message ? rfile_op_new(file, RFILE_FSYNC, arg) : NULL;
+
+	if (!op) {
+		packet_free(message);
+		return false;
+	}
+	op->done.plain = done;
+	op->behind = true;
+	plain_send(op, handle, message, fsync_replied);
+	return true;
 }
 
 void rfile_fstat(struct rfile *file, remote_attr_done *done, void *arg)

@@ -121,6 +121,7 @@ void rfile_op_bind(struct rfile_op *op, struct rfile_handle *handle, uint32_t co
 	op->handle = rfile_handle_get(handle);
 	op->cost = cost;
 	handle->in_flight += cost;
+	handle->writes += op->kind == RFILE_WRITE;
 	if (op->bulk)
 		op->file->bulk_in_flight += cost;
 }
@@ -133,6 +134,7 @@ bool rfile_op_release(struct rfile_op *op, const struct sftp_reply *reply)
 	bool again = handle->state != RFILE_HANDLE_READY;
 
 	handle->in_flight -= op->cost;
+	handle->writes -= op->kind == RFILE_WRITE;
 	if (op->bulk)
 		op->file->bulk_in_flight -= op->cost;
 	op->handle = NULL;

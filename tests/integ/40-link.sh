@@ -29,7 +29,30 @@ editor_save() {
 		    taken.append((time.monotonic() - begin) / rtt)
 		middle = sorted(taken)[len(taken) // 2]
 		print("round trips:", " ".join(f"{t:.1f}" for t in taken))
-		assert middle <= 5.4, f"{middle:.1f} round trips"
+		assert middle <= 4.4, f"{middle:.1f} round trips"
+	END
+	proxy delay 0
+}
+fsynced_records() {
+	proxy delay $((RTT / 2))
+	"$PYTHON" - "$MNT/journal" "$REMOTE/journal" "$RTT" <<-'END'
+		import os, sys, time
+		here, there, rtt = sys.argv[1], sys.argv[2], float(sys.argv[3]) / 1000
+		for flags in os.O_APPEND, 0:
+		    fd = os.open(here, os.O_WRONLY | os.O_CREAT | flags, 0o644)
+		    taken = []
+		    for n in range(15):
+		        begin = time.monotonic()
+		        os.write(fd, b"%079d\n" % n)
+		        os.fsync(fd)
+		        taken.append((time.monotonic() - begin) / rtt)
+		        with open(there, "rb") as f:
+		            f.seek(80 * n)
+		            assert f.read() == b"%079d\n" % n if flags else f.read(80) == b"%079d\n" % n
+		    os.close(fd)
+		    middle = sorted(taken)[len(taken) // 2]
+		    print("round trips:", " ".join(f"{t:.1f}" for t in taken))
+		    assert middle <= 1.7, f"{middle:.1f} round trips"
 	END
 	proxy delay 0
 }
@@ -282,7 +305,8 @@ link_check() {
 	fi
 	check_vastfs "$@"
 }
-link_check "an isolated editor save takes at most 5 round trips" editor_save
+link_check "an isolated editor save takes at most 4 round trips" editor_save
+check_vastfs "a record and its fsync take one round trip" fsynced_records
 link_check "find over 2,000 files, first time, at 50 ms" find_first
 link_check "ls in another folder during a bulk copy: p99 at most 3 round trips" ls_beside_copy
 link_check "a link that gives seven bytes at a time" dribbles

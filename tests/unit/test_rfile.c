@@ -379,6 +379,42 @@ static void test_fsync(void **state)
 	rfile_put(file);
 }
 
+static void test_fsync_behind_writes(void **state)
+{
+	struct result results[4] = {0};
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+	struct fake_server *server = &rig.pool.channels[0]->server;
+	const struct sftp_attr cut = {.flags = SSH_FILEXFER_ATTR_SIZE, .size = 3};
+
+	assert_false(rfile_fsync_behind(file, on_plain, &results[0])); /* behind nothing */
+	for (int i = 0; i < 2; i++)
+		RIG_CALL(rfile_write(file, i, "xy", 2, RFILE_SMALL, on_plain, &results[i]));
+	assert_true(rfile_fsync_behind(file, on_plain, &results[2]));
+	assert_int_equal(remote->fsyncs, 0);
+	/* All of it in one go. */
+	assert_int_equal(fake_server_work(server, 10, true), 3);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(results[i].done, 1);
+		assert_int_equal(results[i].err, 0);
+	}
+	assert_int_equal(remote->fsyncs, 1);
+
+	/* A truncate goes another way: its fsync has to wait. */
+	memset(results, 0, sizeof(results));
+	RIG_CALL(rfile_fsetstat(file, &cut, on_plain, &results[0]));
+	RIG_CALL(rfile_write(file, 0, "z", 1, RFILE_SMALL, on_plain, &results[1]));
+	assert_false(rfile_fsync_behind(file, on_plain, &results[2]));
+	rig_settle();
+	RIG_CALL(rfile_write(file, 0, "z", 1, RFILE_SMALL, on_plain, &results[1]));
+	rig.pool.features.fsync = false;
+	assert_false(rfile_fsync_behind(file, on_plain, &results[2]));
+	rig_settle();
+	assert_int_equal(results[2].done, 0);
+	assert_int_equal(remote->fsyncs, 1);
+	rfile_put(file);
+}
+
 static void test_write_errors(void **state)
 {
 	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
@@ -468,6 +504,7 @@ int main(void)
 	    TEST(test_closing_while_a_stripe_opens),
 	    TEST(test_fsetstat_in_order),
 	    TEST(test_fsync),
+	    TEST(test_fsync_behind_writes),
 	    TEST(test_write_errors),
 	    TEST(test_copy),
 	};

@@ -427,6 +427,30 @@ static void test_the_others_are_repeated(void **state)
 	rfile_put(file);
 }
 
+static void test_an_fsync_behind_writes_is_not_repeated(void **state)
+{
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	struct rfile *file = open_file("/f", RW);
+
+	for (unsigned worked = 0; worked < 4; worked++) {
+		struct result results[2] = {0};
+		remote->fsyncs = 0;
+		RIG_CALL(rfile_write(file, 0, "xy", 2, RFILE_SMALL, on_plain, &results[0]));
+		assert_true(rfile_fsync_behind(file, on_plain, &results[1]));
+		rig_kill(last_channel(), worked);
+		rig_channel(LANE_FILES);
+		/* Not before the old connection's end is known, and the write on its way again. */
+		assert_false(rfile_fsync_behind(file, on_plain, &results[1]));
+		rig_settle();
+		assert_int_equal(results[0].done, 1);
+		assert_int_equal(results[0].err, 0);
+		assert_int_equal(results[1].done, 1);
+		assert_int_equal(results[1].err, -EAGAIN);
+		assert_int_equal(remote->fsyncs, worked > 1);
+	}
+	rfile_put(file);
+}
+
 static bool other_path(void *arg, char *buf, size_t size)
 {
 	snprintf(buf, size, "/to");
@@ -586,6 +610,7 @@ int main(void)
 	    TEST(test_a_link_that_stays_away),
 	    TEST(test_put_while_the_link_is_away),
 	    TEST(test_the_others_are_repeated),
+	    TEST(test_an_fsync_behind_writes_is_not_repeated),
 	    TEST(test_copies_are_repeated),
 	    TEST(test_random_work_with_random_deaths),
 	};

@@ -40,6 +40,29 @@ static void test_merges(void **state)
 	finish();
 }
 
+static void test_sent_through(void **state)
+{
+	int results[3];
+
+	start(0, 64 * MIB);
+	assert_false(content_is_sent_through(content, &file)); /* nothing is */
+	assert_accepted(&file, 0, 100, 1);
+	assert_false(content_is_sent_through(content, &file));
+	flush(&results[0]);
+	assert_true(content_is_sent_through(content, &file));
+	assert_false(content_is_sent_through(content, &file2));
+	assert_accepted(&file, 50, 100, 2); /* waits for the first */
+	flush(&results[1]);
+	assert_false(content_is_sent_through(content, &file));
+	assert_accepted(&file2, 200, 100, 1);
+	fake_deliver(&source, fake_op(&source, 0));
+	flush(&results[2]);
+	assert_false(content_is_sent_through(content, &file));
+	fake_deliver_all(&source);
+	assert_false(content_is_sent_through(content, &file));
+	finish();
+}
+
 static void test_held_until_let_go(void **state)
 {
 	int result;
@@ -889,6 +912,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_merges),
 	    cmocka_unit_test(test_large_writes_are_not_copied),
+	    cmocka_unit_test(test_sent_through),
 	    cmocka_unit_test(test_held_until_let_go),
 	    cmocka_unit_test(test_dropped_ends_well),
 	    cmocka_unit_test(test_failed_is_told),
