@@ -19,12 +19,21 @@
 /* How many requests the kernel may have on the way in the background (read-ahead, mapped pages). */
 #define BACKGROUND_MAX 128
 #define WRITE_MAX (1u << 20)
+/* A program that reads what is all here asks again within microseconds. To be woken for that costs
+ * several times what the answer does, as the processor has gone to sleep meanwhile; so the next
+ * request is looked out for that long, while they come that fast. */
+#define LINGER_NS 30000
+#define FAST_NS 100000
+#define FAST_MOST 16
+#define FAST_MISSED 4
 
 static struct {
 	uv_poll_t poll;
 	uv_prepare_t prepare;
 	uv_timer_t signals, seconds, held;
 	struct fuse_buf buf;
+	uint64_t empty_ns; /* when there was no request any more */
+	unsigned fast;	   /* how many came fast, less those waited for in vain */
 	void (*ended)(struct fs *fs);
 	bool over;
 } loop;
@@ -66,14 +75,36 @@ static void end(struct fs *fs)
 	loop.ended(fs);
 }
 
+/* There is no request; waits a moment for the next one. Not while one waits for the instance: its
+ * sessions' threads need the processor then. */
+static int linger(struct fs *fs)
+{
+	int got = -EAGAIN;
+
+	loop.empty_ns = uv_hrtime();
+	if (!loop.fast || fs->requests_waiting)
+		return got;
+	while (got == -EAGAIN && uv_hrtime() - loop.empty_ns < LINGER_NS)
+		got = fuse_session_receive_buf(fs->session, &loop.buf);
+	if (got == -EAGAIN)
+		loop.fast -= loop.fast < FAST_MISSED ? loop.fast : FAST_MISSED;
+	else if (loop.fast < FAST_MOST)
+		loop.fast++;
+	return got;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct fs *fs = poll->data;
 	int i, got;
 
 	(void)events;
+	if (uv_hrtime() - loop.empty_ns < FAST_NS && loop.fast < FAST_MOST)
+		loop.fast++;
 	for (i = 0; i < BATCH && !loop.over; i++) {
 		got = status < 0 ? 0 : fuse_session_receive_buf(fs->session, &loop.buf);
+		if (got == -EAGAIN)
+			got = linger(fs);
 		if (got == -EAGAIN || got == -EINTR)
 			break;
 		if (got <= 0 || fuse_session_exited(fs->session)) {
