@@ -49,6 +49,8 @@ struct folder {
 	uint32_t changing;   /* pending changes of names in it */
 	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
 	uint64_t unsaved_ms; /* fs/disk_listings.c: the last change, while it is unsaved */
+	uint64_t held_ms;    /* fs/held.c: when the kernel was last given names of it */
+	uint32_t held_read;  /* and how many of the files in it it has read since */
 	bool complete;	     /* children holds every name */
 	bool ours;	     /* made here, and nobody else was seen to make names in it */
 	bool lossy;	     /* names were forgotten since the listing began */
@@ -58,6 +60,7 @@ struct folder {
 	bool order_old;	     /* names came since it was sorted */
 	bool held;	     /* fs/held.c: the kernel may keep its listing */
 	bool held_old;	     /* and what it keeps may be wrong */
+	bool held_reads;     /* it was told to read the folder again, as it reads the files */
 	uint8_t held_in;
 	bool unsaved;
 	TAILQ_ENTRY(folder) holding;

@@ -7,6 +7,9 @@
  * looked at when it comes round. */
 #define SLOTS 256u
 #define AGAIN_MS 1000
+/* Of how many names in a folder the attributes may be forgotten before it is better read anew: an
+ * eighth, and a few. */
+#define FORGOTTEN(names) ((names) / 8 + 2)
 
 struct held {
 	struct fs *fs;
@@ -73,7 +76,22 @@ void held_given(struct held *held, struct inode *folder)
 		return; /* what was wrong before may still be in the kernel's pages */
 	leave(held, dir);
 	dir->held_old = false;
+	dir->held_reads = false;
+	dir->held_read = 0;
+	dir->held_ms = fs_now_ms(held->fs);
 	enter(held, dir, fresh_until(held->fs, folder));
+}
+
+void held_read(struct held *held, const struct inode *inode)
+{
+	const struct inode *parent = names_parent(inode);
+	struct folder *dir = parent ? parent->folder : NULL;
+
+	if (!dir || !dir->held || dir->held_old || dir->held_reads ||
+	    ++dir->held_read < FORGOTTEN(dir->n_children))
+		return;
+	dir->held_reads = true;
+	notify_listing(held->fs, parent);
 }
 
 void held_changed(struct held *held, struct inode *folder)
@@ -94,12 +112,19 @@ void held_forget(struct held *held, struct inode *inode)
 		leave(held, inode->folder);
 }
 
+/* Do the attributes that the kernel was given with the names last? */
+static bool lasts(const struct fs *fs, const struct folder *dir, uint64_t now)
+{
+	return now - dir->held_ms < names_lifetime_ms(dir->inode, fs_wall(), fs_attr_max_ms(fs));
+}
+
 static void look_at(struct held *held, struct folder *dir)
 {
-	uint64_t soon = fs_now_ms(held->fs) + AGAIN_MS, until = fresh_until(held->fs, dir->inode);
+	uint64_t now = fs_now_ms(held->fs);
+	uint64_t soon = now + AGAIN_MS, until = fresh_until(held->fs, dir->inode);
 
 	leave(held, dir);
-	if (!dir->held_old && listing_is_fresh(held->fs, dir->inode)) {
+	if (!dir->held_old && listing_is_fresh(held->fs, dir->inode) && lasts(held->fs, dir, now)) {
 		enter(held, dir, until > soon ? until : soon);
 		return;
 	}

@@ -1,5 +1,6 @@
 /* READ, WRITE, FALLOCATE, COPY_FILE_RANGE. */
 #include "fs/burst.h"
+#include "fs/held.h"
 #include "fs/openfile.h"
 #include "fs/replaced.h"
 #include "fs/turn.h"
@@ -106,6 +107,10 @@ void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
 	read->offset = (uint64_t)offset;
 	read->size = size;
 	read->handle = handle_get(handle);
+	if (!handle->read) {
+		handle->read = true;
+		held_read(fs->held, handle->open->inode);
+	}
 	if (handle->doubt)
 		replaced_ask(handle, on_asked, read);
 	else

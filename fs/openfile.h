@@ -57,6 +57,7 @@ struct handle {
 	struct readahead ahead;
 	unsigned refs; /* one for the open(2), one for each transfer of the content cache */
 	bool append, writable;
+	bool read;		   /* the kernel has begun to */
 	bool closed;		   /* no program has it (any more) */
 	bool doubt;		   /* fs/replaced.h: it may not be the file of that name any more */
 	unsigned doubts;	   /* so far */

@@ -10,6 +10,11 @@ setup
 	    os.makedirs(f"{root}/tree/{i % 4}/{i}")
 	    for j in range(10):
 	        open(f"{root}/tree/{i % 4}/{i}/{j}", "w").close()
+	for i in range(20):
+	    os.makedirs(f"{root}/files/{i}")
+	    for j in range(20):
+	        with open(f"{root}/files/{i}/{j}", "w") as file:
+	            file.write("words\n" * 500)
 	os.mkdir(f"{root}/large")
 	for i in range(3000):
 	    open(f"{root}/large/name-{i}", "w").close()
@@ -32,6 +37,29 @@ walked_again() {
 	eq "$(find "$MNT/tree" | wc -l)" 445
 	eq "$(find "$MNT/tree" -type f -size 0 | wc -l)" 400
 	le $(($(received) - before)) 10 "requests"
+}
+# The kernel forgets the times of a file that it reads, and all when their time is over: it gets them with the names, not file by file.
+walked_after_reading() {
+	local before
+	eq "$(find "$MNT/files" -type f -size +0 | wc -l)" 400
+	eq "$(grep -rL words "$MNT/files")" ""
+	before=$(received)
+	eq "$(find "$MNT/files" -type f -size +0 | wc -l)" 400
+	le $(($(received) - before)) 100 "requests"
+}
+asks() { # PATH
+	local before
+	before=$(received)
+	stat "$1" >/dev/null
+	[[ $(($(received) - before)) -gt 1 ]]
+}
+walked_later() {
+	local before
+	eq "$(find "$MNT/files" -type f -size +0 | wc -l)" 400
+	wait_for 10 asks "$MNT/files/0/0"
+	before=$(received)
+	eq "$(find "$MNT/files" -type f -size +0 | wc -l)" 400
+	le $(($(received) - before)) 100 "requests"
 }
 changed_here() {
 	local dir=$MNT/tree/0/0
@@ -116,6 +144,8 @@ rm_all() {
 }
 
 check "a second walk asks nobody" walked_again
+check "a walk after all files were read gets the attributes folder by folder" walked_after_reading
+check "and so does one when their time is over" walked_later
 check "changes made here are listed at once" changed_here
 check "changes made there are listed when their time has come" changed_there
 check "and sooner when they are found out" found_out
