@@ -10,22 +10,32 @@ uint32_t attr_clamp_time(int64_t seconds)
 	return seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
 }
 
-static bool before(struct timespec a, struct timespec b)
+struct attr_time attr_time(struct timespec time)
+{
+	return (struct attr_time){attr_clamp_time(time.tv_sec), (uint32_t)time.tv_nsec};
+}
+
+struct timespec attr_timespec(struct attr_time time)
+{
+	return (struct timespec){time.tv_sec, time.tv_nsec};
+}
+
+static bool before(struct attr_time a, struct attr_time b)
 {
 	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
 /* Can both be the time of one change, told by two clocks? */
-static bool near(uint32_t there, struct timespec here)
+static bool near(uint32_t there, struct attr_time here)
 {
 	int64_t apart = (int64_t)there - (int64_t)here.tv_sec;
 
 	return apart >= -2 && apart <= 2;
 }
 
-static struct timespec whole(uint32_t seconds)
+static struct attr_time whole(uint32_t seconds)
 {
-	return (struct timespec){.tv_sec = seconds};
+	return (struct attr_time){.tv_sec = seconds};
 }
 
 static void take_plain(struct attr *attr, const struct attr_report *report)
@@ -93,13 +103,12 @@ void attr_made(struct attr *attr, uint32_t atime, uint32_t mtime)
 
 void attr_touch_content(struct attr *attr, struct timespec now)
 {
-	attr->mtime = now;
-	attr->ctime = now;
+	attr->mtime = attr->ctime = attr_time(now);
 }
 
 void attr_touch_change(struct attr *attr, struct timespec now)
 {
-	attr->ctime = now;
+	attr->ctime = attr_time(now);
 }
 
 void attr_touch_names(struct attr *attr, struct timespec now)

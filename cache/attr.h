@@ -14,16 +14,21 @@
 #include <sys/stat.h>
 #include <time.h>
 
+/* As short as the wire's: a million of them may be in memory. */
+struct attr_time {
+	uint32_t tv_sec, tv_nsec;
+};
+
 struct attr {
 	uint64_t size;
-	struct timespec atime, mtime, ctime;
-	uint32_t mode;	   /* with the type bits */
-	uint32_t uid, gid; /* the instance's numbers */
-	uint32_t nlink;	   /* 0: never heard */
+	struct attr_time atime, mtime, ctime;
+	uint32_t mode;	     /* with the type bits */
+	uint32_t uid, gid;   /* the instance's numbers */
+	uint32_t nlink : 31; /* 0: never heard */
+	bool own_times : 1;  /* a folder: its times are those of a change of names made here */
 	uint32_t
 	    mtime_there; /* the second that the instance says; with size it is the file's version */
 	uint32_t atime_there;
-	bool own_times; /* a folder: its times are those of a change of names made here */
 };
 
 /* What one answer of the instance says of a file. */
@@ -35,6 +40,8 @@ struct attr_report {
 
 /* Times are 32-bit seconds on the wire: clamps (0 to 2^32-1). */
 uint32_t attr_clamp_time(int64_t seconds);
+struct attr_time attr_time(struct timespec time);
+struct timespec attr_timespec(struct attr_time time);
 
 /* A file seen for the first time. */
 void attr_init(struct attr *attr, const struct attr_report *report);

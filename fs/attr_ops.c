@@ -46,9 +46,9 @@ static void keep_times(struct setattr *setattr)
 
 	if (setattr->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
 		if (attr->mtime_there == setattr->attr.mtime)
-			attr->mtime = setattr->mtime;
+			attr->mtime = attr_time(setattr->mtime);
 		if (attr->atime_there == setattr->attr.atime)
-			attr->atime = setattr->atime;
+			attr->atime = attr_time(setattr->atime);
 	}
 }
 
@@ -192,8 +192,8 @@ static void fill_in(struct setattr *setattr)
 		attr->gid = to_set & FUSE_SET_ATTR_GID ? fs_gid_there(fs, st->st_gid) : now->gid;
 	}
 	if ((to_set & TIME_BITS) && !(to_set & FUSE_SET_ATTR_SIZE)) {
-		setattr->atime = now->atime;
-		setattr->mtime = now->mtime;
+		setattr->atime = attr_timespec(now->atime);
+		setattr->mtime = attr_timespec(now->mtime);
 		if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 			setattr->atime = request_clock();
 		else if (to_set & FUSE_SET_ATTR_ATIME)
@@ -346,8 +346,8 @@ static void set_here(struct setattr *setattr)
 	if (set->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
 		attr->mtime_there = set->mtime;
 		attr->atime_there = set->atime;
-		attr->mtime = setattr->mtime;
-		attr->atime = setattr->atime;
+		attr->mtime = attr_time(setattr->mtime);
+		attr->atime = attr_time(setattr->atime);
 	}
 	attr_touch_change(attr, request_clock());
 	names_changed(setattr->request.fs->names, setattr->inode);

@@ -50,7 +50,7 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 		return err;
 	}
 	names_pin(behind->inode);
-	behind->inode->attr.mtime = behind->inode->attr.ctime = request_clock();
+	attr_touch_content(&behind->inode->attr, request_clock());
 	handle = handle_new(fs, behind->inode, file, flags);
 	if (!handle) { /* made here and not there: as if it had failed */
 		names_doubt(fs->names, folder, name);
@@ -315,7 +315,7 @@ void behind_ended_file(struct behind *behind, int err)
 	struct inode *inode = behind->inode;
 	struct fs *fs = behind->fs;
 	struct attr_report report = fs_report(&behind->seen, 0);
-	struct timespec atime = inode->attr.atime, mtime = inode->attr.mtime;
+	struct attr_time atime = inode->attr.atime, mtime = inode->attr.mtime;
 
 	if (open->unsent == behind) /* it was never sent */
 		open->unsent = NULL;
@@ -342,9 +342,9 @@ void behind_ended_file(struct behind *behind, int err)
 		return;
 	/* As they were set here, with their nanoseconds, if the instance took the seconds. */
 	if (behind->attr.flags & SSH_FILEXFER_ATTR_ACMODTIME) {
-		if (report.mtime == attr_clamp_time(mtime.tv_sec))
+		if (report.mtime == mtime.tv_sec)
 			inode->attr.mtime = mtime;
-		if (report.atime == attr_clamp_time(atime.tv_sec))
+		if (report.atime == atime.tv_sec)
 			inode->attr.atime = atime;
 	}
 }

@@ -52,7 +52,8 @@ static int add_new(struct behind *behind, enum outbox_kind kind, const struct at
 		behind_free(behind);
 		return err ? err : -ENOMEM;
 	}
-	inode->attr.mtime = inode->attr.atime = inode->attr.ctime = request_clock();
+	attr_touch_content(&inode->attr, request_clock());
+	inode->attr.atime = inode->attr.mtime;
 	behind->inode = inode;
 	names_pin(inode);
 	*out = inode;

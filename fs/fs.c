@@ -178,9 +178,9 @@ void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st)
 	st->st_nlink = attr->nlink;
 	if (!attr->nlink && (!LIST_EMPTY(&inode->names) || inode == names_root(fs->names)))
 		st->st_nlink = inode->folder ? 2 : 1;
-	st->st_atim = attr->atime;
-	st->st_mtim = attr->mtime;
-	st->st_ctim = attr->ctime;
+	st->st_atim = attr_timespec(attr->atime);
+	st->st_mtim = attr_timespec(attr->mtime);
+	st->st_ctim = attr_timespec(attr->ctime);
 }
 
 void fs_mend(const struct fs *fs, uint32_t mode, uid_t uid, gid_t gid, struct sftp_attr *attr,

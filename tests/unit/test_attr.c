@@ -102,8 +102,8 @@ static void test_nanoseconds_stay(void **state)
 	struct attr attr;
 
 	attr_init(&attr, &first);
-	attr.mtime = (struct timespec){60, 123456789}; /* as set here, and taken by the server */
-	attr.atime = (struct timespec){50, 987654321};
+	attr.mtime = (struct attr_time){60, 123456789}; /* as set here, and taken by the server */
+	attr.atime = (struct attr_time){50, 987654321};
 	assert_false(attr_update(&attr, &report));
 	assert_int_equal(attr.mtime.tv_nsec, 123456789);
 	assert_int_equal(attr.atime.tv_nsec, 987654321);
@@ -155,7 +155,7 @@ static void test_made_tells_the_time_there(void **state)
 		bool near = there[i] <= 62;
 
 		attr_init(&attr, &first);
-		attr.atime = attr.mtime = (struct timespec){.tv_sec = 60, .tv_nsec = 5};
+		attr.atime = attr.mtime = (struct attr_time){.tv_sec = 60, .tv_nsec = 5};
 		attr_made(&attr, there[i], there[i]);
 		assert_int_equal(attr.mtime_there, there[i]);
 		assert_int_equal(attr.atime_there, there[i]);

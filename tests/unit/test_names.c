@@ -3,6 +3,7 @@
 #include "cache/names.h"
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -1008,6 +1009,23 @@ static void test_freed_once(void **state)
 	}
 }
 
+/* A million names and all else of the daemon have 400 MB. */
+static void test_memory(void **state)
+{
+	struct rig *rig = *state;
+	size_t before = mallinfo2().uordblks;
+	unsigned i, n = 60000;
+	char name[32];
+
+	if (!before)
+		skip(); /* a sanitizer's malloc */
+	for (i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "image-%09u.jpg", i);
+		seen(rig, rig->root, name, &file, 1);
+	}
+	assert_in_range((mallinfo2().uordblks - before) / n, 1, 340);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1040,6 +1058,7 @@ int main(void)
 	    TEST(test_made_in_a_dropped_folder),
 	    TEST(test_references),
 	    TEST(test_numbers),
+	    TEST(test_memory),
 	    cmocka_unit_test(test_paths),
 	    cmocka_unit_test(test_eviction),
 	    cmocka_unit_test(test_listing_larger_than_the_limit),
