@@ -388,14 +388,6 @@ bool content_withdraw(struct content *content, const void *arg)
 	return writer_withdraw(content, arg);
 }
 
-bool content_is_sent(const struct content *content)
-{
-	const struct writer *w = &content->writer;
-
-	return content->size <= SMALL_READ && !w->pending.n && TAILQ_EMPTY(&w->waiting) &&
-	       (!w->sent.n || !w->appending);
-}
-
 bool content_is_sent_through(const struct content *content, const void *file)
 {
 	const struct writer *w = &content->writer;
