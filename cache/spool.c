@@ -206,6 +206,14 @@ static void mark(struct spool *spool, uint64_t first, uint32_t n, bool done)
 	}
 }
 
+void spool_mark(struct spool *spool, uint64_t sequence, uint32_t mark, bool first)
+{
+	struct segment *segment = segment_of(spool, sequence);
+
+	if (segment)
+		segment_mark(spool, segment, (uint32_t)(sequence - segment->first), mark, first);
+}
+
 void spool_sent(struct spool *spool, uint64_t first, uint32_t n)
 {
 	mark(spool, first, n, false);
@@ -225,26 +233,6 @@ uint32_t spool_length(const struct spool *spool, uint64_t sequence)
 	return segment ? segment_length(segment, (uint32_t)(sequence - segment->first)) : 0;
 }
 
-/* Its record is written again in its place: what changes is within its head, so that it is never
- * torn but where a power cut splits a sector. */
-static void note_renamed(struct spool *spool, uint64_t sequence)
-{
-	struct segment *segment = segment_of(spool, sequence);
-	uint32_t i = (uint32_t)(sequence - segment->first);
-	uint8_t meta[SPOOL_META_MAX];
-	struct spool_buf buf = {0};
-	struct spool_record record;
-	int n = 0;
-
-	if (!spool_read(spool, sequence, &buf, &record)) {
-		record.flags |= SPOOL_RENAMED;
-		n = spool_encode(&record, segment->file_first + i, segment->salt, meta);
-	}
-	if (n > 0 && pwrite(segment->fd, meta, (size_t)n, segment->at[i] & SEGMENT_AT) != n)
-		log_warning("%s: %s", segment->path, strerror(errno));
-	free(buf.at);
-}
-
 static bool put_off(struct spool *spool, uint64_t sequence)
 {
 	unsigned room = spool->renames_room ? spool->renames_room * 2 : 16, i;
@@ -254,8 +242,7 @@ static bool put_off(struct spool *spool, uint64_t sequence)
 		if (spool->renames[i] == sequence) /* it was done before this mount */
 			return true;
 	}
-	note_renamed(spool, sequence);
-
+	spool_mark(spool, sequence, SPOOL_MARK_RENAMED, false);
 	if (spool->n_renames == spool->renames_room) {
 		grown = realloc(spool->renames, room * sizeof(*grown));
 		if (!grown)

@@ -15,10 +15,13 @@
  *
  *	segment   head 64 | done bits 2048 | sent bits 2048 | records …
  *	head      "VASTSPL1" | first sequence 8 | salt 8 | 32 zeros | checksum 8
- *	record    magic 4 | payload length 4 | sequence 8 | type 2 | flags 2 | zeros 4 | checksum 8
+ *	record    magic 4 | payload length 4 | sequence 8 | type 2 | flags 2 | mark 4 | checksum 8
  *	payload   offset 8 | base size 8 | base mtime 4 | attr flags 4 | mode 4 | uid 4 | gid 4 |
  *	          atime 4 | mtime 4 | path length 2 | second path's 2 | path NUL | second path NUL |
  *	          data
+ *
+ * The mark is what has become of the record since it was written, and is no part of the checksum:
+ *0, or the second since 1970 in which it failed first; 1: a RENAME that was done, see spool_done.
  *
  * A record's number within its segment is its sequence less the first; its bits say whether it may
  * have been sent, and whether it was acknowledged. The checksums (XXH3) are seeded with the salt,
@@ -89,9 +92,7 @@ enum {
 	SPOOL_NOFOLLOW = 4, /* SETATTR of a symlink itself */
 	SPOOL_OWN = 8, /* changes of ours may have been made since the base, whether or not this
 			  one was sent */
-	SPOOL_RENAMED =
-	    16, /* RENAME: it was done, and is here for the paths of what is older alone */
-	SPOOL_FLAGS = 31,
+	SPOOL_FLAGS = 15,
 };
 
 #define SPOOL_PATH_MAX 4096u
@@ -113,7 +114,10 @@ struct spool_record {
 	uint32_t len;
 	/* Set when read back. */
 	uint64_t sequence;
-	bool sent;     /* it may have been done */
+	bool sent;    /* it may have been done */
+	bool renamed; /* RENAME: it was done, and is here for the paths of what is older alone */
+	int64_t
+	    failed;    /* when it could not be done, for the first time (as alive); 0: it has not */
 	bool gap;      /* something before it could not be read back */
 	int64_t alive; /* who took it was alive until then, at least (seconds since 1970, this
 			  machine's clock); 0: it was taken by this mount */
@@ -151,19 +155,23 @@ uint64_t spool_room(const struct spool *spool);
 void spool_sent(struct spool *spool, uint64_t first, uint32_t n);
 /* The instance has acknowledged them, or they are not wanted any more. A rename stays until all
  * that was accepted before it is done, as the paths of that are the old ones; its record then says
- * that it was done (SPOOL_RENAMED), since its old name may have been given to something else. */
+ * that it was done (spool_record.renamed), since its old name may have been given to something
+ * else. */
 void spool_done(struct spool *spool, uint64_t first, uint32_t n);
 /* It is not wanted any more, though the instance has not done it. */
 void spool_drop(struct spool *spool, uint64_t sequence);
-/* They could not be done and nobody can be told: they stay. path: as programs see it best. */
+/* They could not be done and nobody can be told: they stay. path: as programs see it best. When
+ * that was first is known from then on, to the next mounts too: what is changed later is not ours
+ * to overwrite with them. */
 void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, const char *path);
 /* The failed changes of a path (NULL: of all) are not wanted any more; how many files. */
 unsigned spool_discard(struct spool *spool, const char *path);
 /* The same of its contents alone: all of them were overwritten. */
 void spool_discard_data(struct spool *spool, const char *path);
 
-/* Did this one fail? When: in seconds since 1970, or NULL. */
-bool spool_has_failed(const struct spool *spool, uint64_t sequence, int64_t *when);
+bool spool_has_failed(const struct spool *spool, uint64_t sequence);
+/* What it is about was found as it was left, and is being changed: only its next failing counts. */
+void spool_failed_anew(struct spool *spool, uint64_t sequence);
 /* The sequences of all that failed lie in [from, to); false: none did. */
 bool spool_failed_range(const struct spool *spool, uint64_t *from, uint64_t *to);
 /* They are about to be tried again. */

@@ -56,11 +56,11 @@ void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, cons
 	if (!failure->err)
 		log_error("%s: could not be written to the instance: %s; it stays in %s", path,
 		    strerror(-err), spool_path(spool));
-	if (!failure->when)
-		failure->when = (int64_t)time(NULL);
 	failure->err = err;
-	while (n--)
+	while (n--) {
+		spool_mark(spool, first, (uint32_t)time(NULL), true);
 		failure->sequences[failure->n++] = first++;
+	}
 }
 
 unsigned spool_forget_failures(struct spool *spool, const char *path, bool done)
@@ -127,18 +127,20 @@ void spool_failures_free(struct spool *spool)
 		failure_free(spool, TAILQ_FIRST(&spool->failures));
 }
 
-bool spool_has_failed(const struct spool *spool, uint64_t sequence, int64_t *when)
+void spool_failed_anew(struct spool *spool, uint64_t sequence)
+{
+	spool_mark(spool, sequence, 0, false);
+}
+
+bool spool_has_failed(const struct spool *spool, uint64_t sequence)
 {
 	const struct failure *failure;
 	size_t i;
 
 	TAILQ_FOREACH (failure, &spool->failures, link) {
 		for (i = 0; i < failure->n; i++) {
-			if (failure->sequences[i] != sequence)
-				continue;
-			if (when)
-				*when = failure->when;
-			return true;
+			if (failure->sequences[i] == sequence)
+				return true;
 		}
 	}
 	return false;

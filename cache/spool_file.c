@@ -68,12 +68,16 @@ static uint64_t get64(const uint8_t **at)
 
 /* --- records --- */
 
-/* Of all but the checksum itself: the record's head, what lies before the data, the data. */
+/* Of all but the checksum itself and the mark: the record's head, what lies before the data, the
+ * data. */
 static uint64_t checksum(
     const uint8_t *meta, size_t meta_len, const void *data, size_t len, uint64_t salt)
 {
-	uint64_t sum = XXH3_64bits_withSeed(meta, SPOOL_RECORD_HEAD - 8, salt);
+	uint8_t head[SPOOL_RECORD_HEAD - 8] = {0};
+	uint64_t sum;
 
+	memcpy(head, meta, SPOOL_RECORD_MARK);
+	sum = XXH3_64bits_withSeed(head, sizeof(head), salt);
 	sum = XXH3_64bits_withSeed(meta + SPOOL_RECORD_HEAD, meta_len - SPOOL_RECORD_HEAD, sum);
 	return len ? XXH3_64bits_withSeed(data, len, sum) : sum;
 }
@@ -179,7 +183,7 @@ size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from,
     struct spool_record *out)
 {
 	const uint8_t *meta = at;
-	uint32_t payload;
+	uint32_t payload, mark;
 	uint64_t sum;
 
 	memset(out, 0, sizeof(*out));
@@ -189,7 +193,10 @@ size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from,
 	out->sequence = get64(&at);
 	out->type = get16(&at);
 	out->flags = get16(&at);
-	if (get32(&at) || payload < SPOOL_PAYLOAD_HEAD || payload > len - SPOOL_RECORD_HEAD ||
+	mark = get32(&at);
+	out->renamed = mark == SPOOL_MARK_RENAMED;
+	out->failed = out->renamed ? 0 : mark;
+	if (payload < SPOOL_PAYLOAD_HEAD || payload > len - SPOOL_RECORD_HEAD ||
 	    out->sequence < from || out->sequence >= to)
 		return 0;
 	sum = get64(&at);
@@ -204,11 +211,11 @@ size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from,
 
 bool spool_decode_paths(const uint8_t *at, size_t len, struct spool_record *out)
 {
-	const uint8_t *flags = at + 18;
+	const uint8_t *mark = at + SPOOL_RECORD_MARK;
 
 	if (len < SPOOL_RECORD_HEAD + SPOOL_PAYLOAD_HEAD)
 		return false;
-	out->flags = get16(&flags);
+	out->renamed = get32(&mark) == SPOOL_MARK_RENAMED;
 	return decode_payload(at + SPOOL_RECORD_HEAD, (uint32_t)(len - SPOOL_RECORD_HEAD), out) &&
 	       out->path;
 }
@@ -272,6 +279,20 @@ int segment_note(struct segment *segment, uint32_t at, enum spool_type type)
 	}
 	segment->at[segment->n++] = at | (uint32_t)type << 28;
 	return 0;
+}
+
+void segment_mark(
+    struct spool *spool, struct segment *segment, uint32_t i, uint32_t mark, bool first)
+{
+	off_t where = (segment->at[i] & SEGMENT_AT) + SPOOL_RECORD_MARK;
+	int fd = segment_fd(spool, segment);
+	uint8_t bytes[4], *at = bytes;
+
+	if (first && fd >= 0 && pread(fd, bytes, 4, where) == 4 && memcmp(bytes, "\0\0\0", 4))
+		return;
+	put32(&at, mark);
+	if (fd < 0 || pwrite(fd, bytes, 4, where) != 4)
+		log_warning("%s: %s", segment->path, strerror(errno));
 }
 
 /* Something is broken between two records: was any of it still to be done? */

@@ -14,6 +14,8 @@
 #define SPOOL_BITS (SPOOL_RECORDS_MAX / 8)
 #define SPOOL_RECORDS_AT (SPOOL_HEAD + 2 * SPOOL_BITS)
 #define SPOOL_RECORD_HEAD 32u
+#define SPOOL_RECORD_MARK 20u /* where it is in that */
+#define SPOOL_MARK_RENAMED 1u
 #define SPOOL_PAYLOAD_HEAD 48u
 #define SPOOL_META_MAX (SPOOL_RECORD_HEAD + SPOOL_PAYLOAD_HEAD + 2 * SPOOL_PATH_MAX)
 #define SPOOL_SEGMENT_LEAST (4u << 20)
@@ -74,7 +76,6 @@ struct spool {
 struct failure {
 	TAILQ_ENTRY(failure) link;
 	int err;
-	int64_t when; /* the first of them */
 	uint64_t *sequences;
 	size_t n, room;
 	char path[];
@@ -95,8 +96,8 @@ int spool_encode(
  * salt and of a sequence in [from, to). */
 size_t spool_decode(const uint8_t *at, size_t len, uint64_t salt, uint64_t from, uint64_t to,
     struct spool_record *out);
-/* The paths and flags alone, of a record known to be whole, of which at least SPOOL_META_MAX bytes
- * (or all) are there. */
+/* The paths, and whether it is a rename that was done, of a record known to be whole, of which at
+ * least SPOOL_META_MAX bytes (or all) are there. */
 bool spool_decode_paths(const uint8_t *at, size_t len, struct spool_record *out);
 /* The first record in [at, at + len) that is whole; *skipped bytes before it. */
 size_t spool_find(const uint8_t *at, size_t len, uint64_t salt, uint64_t from, uint64_t to,
@@ -122,9 +123,15 @@ int segment_begin(struct spool *spool, struct segment *segment, uint64_t first);
 int segment_note(struct segment *segment, uint32_t at, enum spool_type type);
 /* Head and bits are put on their way to the disk. */
 void segment_start_writing(struct segment *segment);
+/* Writes the i-th record's mark; first: unless it has one. */
+void segment_mark(
+    struct spool *spool, struct segment *segment, uint32_t i, uint32_t mark, bool first);
 /* Writes the bits of [i, i + n) of a map out. */
 void segment_save(
     struct spool *spool, struct segment *segment, const uint8_t *bits, uint32_t i, uint32_t n);
+
+/* --- spool.c --- */
+void spool_mark(struct spool *spool, uint64_t sequence, uint32_t mark, bool first);
 
 /* --- spool_recover.c --- */
 /* Finds a journal for us, and takes over what lies in it and in others. */

@@ -61,8 +61,7 @@ static void add_record(
 	if (SEGMENT_TYPE(segment->at[i]) == SPOOL_CHECKED || fd < 0)
 		return;
 	got = pread(fd, meta, len < sizeof(meta) ? len : sizeof(meta), segment->at[i] & SEGMENT_AT);
-	if (got <= 0 || !spool_decode_paths(meta, (size_t)got, &record) ||
-	    record.flags & SPOOL_RENAMED)
+	if (got <= 0 || !spool_decode_paths(meta, (size_t)got, &record) || record.renamed)
 		return;
 	add(naming, SEGMENT_TYPE(segment->at[i]) == SPOOL_RENAME ? record.to : record.path);
 }

@@ -124,7 +124,7 @@ static int is_broken(const struct replay *replay, const struct spool_record *rec
 	const char *to = other_path(record);
 	size_t i;
 
-	if (record->flags & SPOOL_RENAMED)
+	if (record->renamed)
 		return 0;
 	for (i = 0; i < replay->n_broken; i++) {
 		const struct broken *broken = &replay->broken[i];
@@ -170,6 +170,8 @@ void replay_job_end(struct job *job, int err)
 	const struct spool_record *record = &job->record;
 	struct job *later;
 
+	if (err && job->target && job->target->state == TARGET_READY && !job->target->conflict)
+		spool_failed_anew(replay->fs->spool, record->sequence);
 	if (err && record->type == SPOOL_CREATE && job->target) {
 		job->target->state = TARGET_NEW;
 		job->target->err = err;
@@ -343,12 +345,11 @@ static int choose_failed(struct replay *replay)
 {
 	struct spool *spool = replay->fs->spool;
 	uint64_t sequence = replay->next;
-	int64_t when;
 	size_t room = 0;
 	uint64_t *grown;
 
 	for (; (sequence = spool_next(spool, sequence)) && sequence < replay->to; sequence++) {
-		if (!spool_has_failed(spool, sequence, &when))
+		if (!spool_has_failed(spool, sequence))
 			continue;
 		if (replay->n_chosen == room) {
 			room = room ? room * 2 : 64;
@@ -360,8 +361,6 @@ static int choose_failed(struct replay *replay)
 			replay->chosen = grown;
 		}
 		replay->chosen[replay->n_chosen++] = sequence;
-		if (!replay->alive || when < replay->alive)
-			replay->alive = when;
 	}
 	spool_forget_failed(spool);
 	return 0;

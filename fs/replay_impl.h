@@ -82,7 +82,6 @@ struct replay {
 	uint64_t job_bytes;
 	TAILQ_HEAD(, target) targets;
 	LIST_HEAD(, target) buckets[TARGET_BUCKETS];
-	int64_t alive; /* for changes of this mount: when they failed */
 	struct note *notes;
 	size_t n_notes, notes_room;
 	struct broken *broken;

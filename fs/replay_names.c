@@ -12,6 +12,13 @@ static struct remote *remote_of(const struct job *job)
 	return job->replay->fs->remote;
 }
 
+/* Can something newer stand under the name, that the change would take away? Without a base it was
+ * made by changes before it; but what failed is done long after. */
+static bool is_dated(const struct spool_record *record)
+{
+	return record->flags & SPOOL_BASE || record->failed;
+}
+
 /* --- mkdir, symlink --- */
 
 static void on_mode_set(void *arg, int err)
@@ -214,7 +221,7 @@ static void on_to_remove(void *arg, int err, const struct sftp_attr *attr)
 		return;
 	}
 	job->target->there = *attr;
-	if (!(job->record.flags & SPOOL_BASE) || job->target->state == TARGET_READY)
+	if (!is_dated(&job->record) || job->target->state == TARGET_READY)
 		remote_unlink(remote_of(job), job->record.path, on_removed, job);
 	else
 		replay_clock(job, job->record.path, unlink_ours);
@@ -303,7 +310,7 @@ static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 	if (!err && replace && job->record.gap && S_ISREG(attr->mode)) {
 		/* what is to be put in its place may have lost its data */
 		rename_aside(job);
-	} else if (!err && job->target->state != TARGET_READY && (job->record.flags & SPOOL_BASE)) {
+	} else if (!err && job->target->state != TARGET_READY && is_dated(&job->record)) {
 		job->target->there = *attr;
 		replay_clock(job, job->record.to, rename_over_ours);
 	} else if (!err && (!replace || job->target->conflict)) {
@@ -328,7 +335,7 @@ static void on_old_name(void *arg, int err, const struct sftp_attr *attr)
 
 static void start_rename(struct job *job)
 {
-	if (job->record.flags & SPOOL_RENAMED && replay_from(job) == job->record.path) {
+	if (job->record.renamed && replay_from(job) == job->record.path) {
 		on_renamed(job, 0);
 		return;
 	}

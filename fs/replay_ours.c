@@ -83,7 +83,7 @@ bool replay_is_ours(
     const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr)
 {
 	bool based = record->flags & SPOOL_BASE, own = record->sent || record->flags & SPOOL_OWN;
-	int64_t latest = record->alive ? record->alive : replay->alive;
+	int64_t latest = record->failed ? record->failed : record->alive;
 	size_t i;
 
 	if (based && attr->mtime == record->base_mtime && (own || attr->size == record->base_size))

@@ -65,6 +65,18 @@ written_anew() {
 	done
 	cp "$W/local/new"/* "$W/local/t/"
 }
+# What has become of a file since is not overwritten with what could not be written before that, nor taken away.
+newer_there() {
+	local name conflict
+	name=$(status '.spool.failed[0].path')
+	echo newer >"$name"
+	touch -d '+1 minute' "$name"
+	"$BUILD/vastfs" spool "$MNT" retry || true
+	eq "$(cat "$name")" newer
+	conflict=$(compgen -G "$name.vastfs-conflict-*")
+	cmp "$conflict" "$W/local/t/${name##*/}"
+	rm "$conflict" "$name"
+}
 retry() {
 	local name failed
 	failed=$(status '.spool.failed[].path')
@@ -80,6 +92,26 @@ retry() {
 	done
 	eq "$(find "$REMOTE/small" -name '*conflict*')" ""
 }
+# The same by the next mount, where neither link nor daemon was lost in between.
+newer_here() {
+	local name=$REMOTE/small/u/f3 since
+	mkdir "$W/local/u"
+	for i in {1..6}; do head -c 60000 /dev/urandom >"$W/local/u/f$i"; done
+	head -c 9m /dev/zero >"$REMOTE/small/filler" 2>/dev/null || true
+	cp -r "$W/local/u" "$MNT/small/" || true
+	wait_for 20 some_failed
+	since=$(date +%s)
+	has "$(status '.spool.failed[].path')" "$name"
+	rm "$REMOTE/small/filler"
+	later() { [[ $(date +%s) -ge $((since + 4)) ]]; }
+	wait_for 6 later
+	echo newer >"$name"
+	rc_is 1 "$BUILD/vastfs" umount "$MNT"
+	mount_fs
+	eq "$(cat "$name")" newer
+	cmp "$(compgen -G "$name.vastfs-conflict-*")" "$W/local/u/f3"
+	cmp "$REMOTE/small/u/f4" "$W/local/u/f4"
+}
 progress() {
 	OUT=$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)
 	rc_is 1 "$BUILD/vastfs" sync
@@ -87,7 +119,9 @@ progress() {
 check_vastfs "a full disk with nobody to be told: kept and named" full_disk
 check_vastfs "what was renamed meanwhile is not renamed again" renamed_meanwhile
 check_vastfs "what is written anew is not kept back" written_anew
+check_vastfs "what has changed there since is not overwritten" newer_there
 check_vastfs "vastfs spool retry sends it when there is room" retry
+check_vastfs "nor by the next mount" newer_here
 check_vastfs "vastfs sync --progress" progress
 check "unmounts" umount_fs
 umount -l "$REMOTE/small"
