@@ -68,8 +68,8 @@ $B/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# which takes it in as it is
-$B/obj/transport/watcher.o: transport/watcher.py
+# which takes them in as they are
+$B/obj/transport/watcher.o: transport/watcher.py transport/watcher.sh
 
 # --- tests ---------------------------------------------------------------
 

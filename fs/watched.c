@@ -263,7 +263,8 @@ int watched_recall(struct fs *fs, struct inode *folder, watched_recalled *done, 
 	struct watch *watch;
 
 	if (!watched || watcher_state(watched->watcher) != WATCHER_UP ||
-	    !fs->profile->attr_timeout || !want(fs, folder, fs_now_ms(fs)))
+	    !watcher_digests(watched->watcher) || !fs->profile->attr_timeout ||
+	    !want(fs, folder, fs_now_ms(fs)))
 		return -EOPNOTSUPP;
 	watch = folder->folder->watch;
 	if (is_of_use(fs, watch))
@@ -348,7 +349,8 @@ static void on_up(void *arg, uint32_t limit)
 	watched->most = limit / 2 < WATCHES_MAX ? limit / 2 : WATCHES_MAX;
 	watched->flying = false;
 	watched->proof_ms = 0;
-	log_verbose("python3 watches the instance's folders, at most %u", watched->most);
+	log_verbose("%s watches the instance's folders, at most %u", watcher_by(watched->watcher),
+	    watched->most);
 	watched_want_known(fs);
 }
 
@@ -436,11 +438,12 @@ void watched_free(struct fs *fs)
 
 json_t *watched_json(struct fs *fs)
 {
-	static const char *const states[] = {"no", "starting", "python3"};
 	struct watched *watched = fs->watched;
+	const char *states[] = {"no", "starting", NULL};
 
 	if (!watched)
 		return json_pack("{s:s, s:s}", "state", "no", "why", "watch=no");
+	states[WATCHER_UP] = watcher_by(watched->watcher);
 	return json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:I}", "state",
 	    states[watcher_state(watched->watcher)], "why", watcher_why(watched->watcher),
 	    "folders", (int)watched->on, "limit", (int)watched->most, "events",

@@ -9,21 +9,38 @@
  *	OFF ──(session 0 is up)──► STARTING ──HELLO──► UP
  *	 ▲                            │ refused, ended,  │ ended, nonsense
  *	 └──────── pause ─────────────┴── silent ────────┘
+ *
+ * When python3 ends while STARTING, inotifywait is tried in its place.
  */
 #define GREETING_MS 20000
 #define PAUSE_MS 2000
 #define PAUSE_MAX_MS 600000
 
-/* The program, as it is. */
+/* The programs, as they are. */
 __asm__(".section .rodata\n"
 	".balign 16\n"
-	"watcher_program:\n"
+	"watcher_python:\n"
 	".incbin \"transport/watcher.py\"\n"
-	"watcher_program_end:\n"
+	"watcher_python_end:\n"
+	".byte 0\n"
+	"watcher_shell:\n"
+	".incbin \"transport/watcher.sh\"\n"
+	"watcher_shell_end:\n"
 	".byte 0\n"
 	".previous\n");
-extern const char watcher_program[] __asm__("watcher_program");
-extern const char watcher_program_end[] __asm__("watcher_program_end");
+extern const char watcher_python[] __asm__("watcher_python");
+extern const char watcher_python_end[] __asm__("watcher_python_end");
+extern const char watcher_shell[] __asm__("watcher_shell");
+extern const char watcher_shell_end[] __asm__("watcher_shell_end");
+
+/* The login shell, whichever it is, sees nothing but words of ours, without any that it could take
+ * for something else. Then each reads its program, of that length. */
+static const char run_python[] =
+    "exec /bin/sh -c 'PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/opt/conda/bin "
+    "exec python3 -I -S -c \"import sys;exec(sys.stdin.buffer.read(%zu))\"'";
+static const char run_shell[] =
+    "exec /bin/sh -c 'PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/opt/conda/bin; "
+    "eval \"$(dd bs=1 count=%zu 2>/dev/null)\"'";
 
 struct watcher {
 	uv_loop_t *loop;
@@ -31,6 +48,8 @@ struct watcher {
 	struct watcher_events events;
 	void *arg;
 	enum watcher_state state;
+	bool shell;	       /* inotifywait instead of python3 */
+	bool added;	       /* folders that watcher.sh has not been told to begin with */
 	struct stream *stream; /* while STARTING and UP */
 	char command[256];     /* borrowed by the stream */
 	char why[256];
@@ -59,22 +78,31 @@ static void stop(struct watcher *watcher, const char *why)
 		watcher->events.down(watcher->arg);
 }
 
+static const char *program_of(const struct watcher *watcher, size_t *len)
+{
+	*len = (size_t)(watcher->shell ? watcher_shell_end - watcher_shell
+				       : watcher_python_end - watcher_python);
+	return watcher->shell ? watcher_shell : watcher_python;
+}
+
 static void on_opened(void *arg, const struct ssh_error *error)
 {
 	struct watcher *watcher = arg;
-	size_t len = (size_t)(watcher_program_end - watcher_program);
 	struct packet *program;
+	const char *text;
+	size_t len;
 
 	if (error) {
 		stop(watcher, error->text);
 		return;
 	}
+	text = program_of(watcher, &len);
 	program = packet_new(len);
 	if (!program) {
 		stop(watcher, "memory is out");
 		return;
 	}
-	memcpy(program->data, watcher_program, len);
+	memcpy(program->data, text, len);
 	program->len = len;
 	stream_send(watcher->stream, program);
 }
@@ -106,12 +134,17 @@ static void on_packet(void *arg, struct packet *packet)
 		watcher->events.message(watcher->arg, &message);
 }
 
+static void start(struct watcher *watcher, bool shell);
+
 static void on_closed(void *arg, const struct ssh_error *error)
 {
 	struct watcher *watcher = arg;
 
-	if (watcher->state == WATCHER_STARTING)
-		stop(watcher, "python3 does not run on the instance");
+	if (watcher->state == WATCHER_STARTING && !watcher->shell) {
+		stream_close(watcher->stream);
+		start(watcher, true);
+	} else if (watcher->state == WATCHER_STARTING)
+		stop(watcher, "neither python3 nor inotifywait runs on the instance");
 	else
 		stop(watcher, error ? error->text : "the connection is lost");
 }
@@ -119,23 +152,20 @@ static void on_closed(void *arg, const struct ssh_error *error)
 static const struct stream_events stream_events = {
     .opened = on_opened, .packet = on_packet, .closed = on_closed};
 
-static void start(struct watcher *watcher)
+static void start(struct watcher *watcher, bool shell)
 {
+	size_t len;
+
+	watcher->shell = shell;
+	watcher->added = false;
+	watcher->state = WATCHER_OFF;
+	program_of(watcher, &len);
+	snprintf(watcher->command, sizeof(watcher->command), shell ? run_shell : run_python, len);
 	watcher->stream = pool_run(watcher->pool, watcher->command, &stream_events, watcher);
 	if (!watcher->stream)
 		return;
 	watcher->state = WATCHER_STARTING;
 	watcher->started = uv_now(watcher->loop);
-}
-
-/* The login shell, whichever it is, sees nothing but words of ours, without any that it could take
- * for something else. */
-static void make_command(struct watcher *watcher)
-{
-	snprintf(watcher->command, sizeof(watcher->command),
-	    "exec /bin/sh -c 'PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/opt/conda/bin "
-	    "exec python3 -I -S -c \"import sys;exec(sys.stdin.buffer.read(%zu))\"'",
-	    (size_t)(watcher_program_end - watcher_program));
 }
 
 int watcher_new(struct watcher **out, uv_loop_t *loop, struct pool *pool,
@@ -151,8 +181,7 @@ int watcher_new(struct watcher **out, uv_loop_t *loop, struct pool *pool,
 	watcher->events = *events;
 	watcher->arg = arg;
 	snprintf(watcher->why, sizeof(watcher->why), "not started yet");
-	make_command(watcher);
-	start(watcher);
+	start(watcher, false);
 	return 0;
 }
 
@@ -166,19 +195,19 @@ void watcher_free(struct watcher *watcher)
 	free(watcher);
 }
 
-void watcher_tick(struct watcher *watcher)
-{
-	uint64_t now = uv_now(watcher->loop);
-
-	if (watcher->state == WATCHER_OFF && now >= watcher->next_try)
-		start(watcher);
-	else if (watcher->state == WATCHER_STARTING && now - watcher->started > GREETING_MS)
-		stop(watcher, "python3 does not answer on the instance");
-}
-
 enum watcher_state watcher_state(const struct watcher *watcher)
 {
 	return watcher->state;
+}
+
+const char *watcher_by(const struct watcher *watcher)
+{
+	return watcher->shell ? "inotifywait" : "python3";
+}
+
+bool watcher_digests(const struct watcher *watcher)
+{
+	return !watcher->shell;
 }
 
 const char *watcher_why(const struct watcher *watcher)
@@ -200,15 +229,32 @@ static void tell(struct watcher *watcher, struct packet *packet)
 
 void watcher_add(struct watcher *watcher, uint32_t number, bool digest, const char *path)
 {
-	tell(watcher, watcher_msg_add(number, digest, path));
+	tell(watcher, watcher->shell ? watcher_line('A', number, path)
+				     : watcher_msg_add(number, digest, path));
+	watcher->added = true;
 }
 
 void watcher_drop(struct watcher *watcher, uint32_t number)
 {
-	tell(watcher, watcher_msg(WATCHER_DROP, number));
+	tell(watcher,
+	    watcher->shell ? watcher_line('D', number, NULL) : watcher_msg(WATCHER_DROP, number));
 }
 
 void watcher_ping(struct watcher *watcher, uint32_t number)
 {
-	tell(watcher, watcher_msg(WATCHER_PING, number));
+	tell(watcher,
+	    watcher->shell ? watcher_line('P', number, NULL) : watcher_msg(WATCHER_PING, number));
+}
+
+void watcher_tick(struct watcher *watcher)
+{
+	uint64_t now = uv_now(watcher->loop);
+
+	if (watcher->state == WATCHER_OFF && now >= watcher->next_try)
+		start(watcher, false);
+	else if (watcher->state == WATCHER_STARTING && now - watcher->started > GREETING_MS)
+		stop(watcher, "the watcher does not answer on the instance");
+	else if (watcher->shell && watcher->added)
+		tell(watcher, watcher_line('G', 0, NULL));
+	watcher->added = false;
 }

@@ -3,9 +3,13 @@
  * nothing is installed) that tells what changes in the folders that it is asked to watch, by
  * inotify.
  *
+ * Where there is no python3, watcher.sh does the same by inotifywait: without digests, more slowly
+ * (half a second until a folder is watched), and without the second look below.
+ *
  * It runs on a channel beside those of the pool's first session, and goes when that does; it is
- * started again when the link is back. Its absence (no programs for this login, no python3, no
- * inotify) is no error: watcher_why says what it is. What it says is untrusted, and bounded.
+ * started again when the link is back. Its absence (no programs for this login, neither of
+ * these, no inotify) is no error: watcher_why says what it is. What it says is untrusted, and
+ * bounded.
  *
  * What inotify does not see: changes made by another machine (network and FUSE file systems are
  * refused, by statfs; so is every kind that is not known to be local), or below an overlay; what is
@@ -42,10 +46,15 @@ int watcher_new(struct watcher **out, uv_loop_t *loop, struct pool *pool,
 /* NULL is allowed. No events come afterwards. */
 void watcher_free(struct watcher *watcher);
 
-/* Every second or so: starts it again where that has a chance. */
+/* Every half a second or so: starts it again where that has a chance, and passes on what was added.
+ */
 void watcher_tick(struct watcher *watcher);
 
 enum watcher_state watcher_state(const struct watcher *watcher);
+/* "python3" or "inotifywait": who does it, or is asked to. */
+const char *watcher_by(const struct watcher *watcher);
+/* Does it tell digests? */
+bool watcher_digests(const struct watcher *watcher);
 /* Why it does not run, for people; "" while it does. */
 const char *watcher_why(const struct watcher *watcher);
 

@@ -1,6 +1,7 @@
 #include "transport/watcher_codec.h"
 #include <errno.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -119,6 +120,20 @@ static struct packet *new_message(enum watcher_type type, uint32_t number, size_
 	packet->data[4] = (uint8_t)type;
 	put_u32(packet->data + 5, number);
 	packet->len = HEAD + more;
+	return packet;
+}
+
+/* A line of the shell's has room for that, and pipes take it as a whole. */
+#define LINE_PATH_MAX 3500
+
+struct packet *watcher_line(char order, uint32_t number, const char *path)
+{
+	bool with_path = path && strlen(path) <= LINE_PATH_MAX && !strchr(path, '\n');
+	struct packet *packet = packet_new(20 + (with_path ? strlen(path) : 0));
+
+	if (packet)
+		packet->len = (size_t)snprintf((char *)packet->data, packet->size, "%c %u%s%s\n",
+		    order, number, path ? " " : "", with_path ? path : "");
 	return packet;
 }
 

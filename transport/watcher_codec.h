@@ -58,7 +58,9 @@ struct watcher_message {
 /* 0, or -EPROTO for what makes no sense. */
 int watcher_read(const struct packet *packet, struct watcher_message *out);
 
-/* NULL when memory is out. */
+/* NULL when memory is out. The same as lines, for watcher.sh: "A NUMBER PATH" (no path that it
+ * can't have: it refuses that), "D NUMBER", "P NUMBER"; "G" begins with all that were added. */
+struct packet *watcher_line(char order, uint32_t number, const char *path);
 struct packet *watcher_msg(enum watcher_type type, uint32_t number);
 struct packet *watcher_msg_add(uint32_t number, bool digest, const char *path);
 

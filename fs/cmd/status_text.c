@@ -135,7 +135,7 @@ static void print_watch(const json_t *watch)
 {
 	const char *state = text(watch, "state");
 
-	if (strcmp(state, "python3"))
+	if (!strcmp(state, "no") || !strcmp(state, "starting"))
 		printf("  watch       %s: %s\n", state, text(watch, "why"));
 	else
 		printf("  watch       by %s: %lld of at most %lld folders, %lld changes told\n",

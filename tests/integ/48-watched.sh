@@ -332,7 +332,7 @@ goes_without() { # WHY
 unset DAEMON_LOG
 forced() {
 	SSHD_EXTRA="ForceCommand internal-sftp" SFTP_SERVER=internal-sftp another_sshd
-	goes_without 'python3 does not run'
+	goes_without 'neither python3 nor inotifywait runs'
 }
 check "a login for SFTP alone" forced
 noisy() {
@@ -342,15 +342,21 @@ noisy() {
 	settle 2
 }
 quiet() { rm "$W/server-home/.bashrc"; }
-hostile_python() { # what stands for python3 on the instance
+hostile_python() { # what stands for python3, and for inotifywait, on the instance
+	local name path
+	# shellcheck disable=SC2034
 	cat >"$W/python3"
 	chmod 755 "$W/python3"
-	# shellcheck disable=SC2034
-	SSHD_ENTER="mount --bind '$W/python3' '$(readlink -f "$(PATH=/usr/bin:/bin command -v python3)")';" another_sshd
+	SSHD_ENTER=''
+	for name in python3 inotifywait; do
+		path=$(PATH=/usr/bin:/bin command -v "$name") || continue
+		SSHD_ENTER+="mount --bind '$W/python3' '$(readlink -f "$path")'; "
+	done
+	another_sshd
 }
 missing() {
 	hostile_python <<<$'#!/bin/sh\nexit 127'
-	goes_without 'python3 does not run'
+	goes_without 'neither python3 nor inotifywait runs'
 }
 nonsense() {
 	hostile_python <<-'END'
@@ -364,7 +370,7 @@ nonsense() {
 }
 endless() {
 	hostile_python <<<$'#!/bin/sh\nexec cat /dev/zero'
-	goes_without 'python3 does not run|prints'
+	goes_without 'neither python3 nor inotifywait runs|prints'
 }
 if [[ $(id -u) == 0 ]]; then
 	check "a login shell that prints" noisy

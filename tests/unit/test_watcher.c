@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -173,12 +174,41 @@ static void test_digest(void **unused)
 	assert_true(watcher_digest("d", &folder) == watcher_digest("d", &larger));
 }
 
+static void assert_line(char order, const char *path, const char *want)
+{
+	struct packet *packet = watcher_line(order, 7, path);
+
+	assert_non_null(packet);
+	assert_int_equal(packet->len, strlen(want));
+	assert_memory_equal(packet->data, want, packet->len);
+	packet_free(packet);
+}
+
+static void test_lines(void **unused)
+{
+	char path[4096], want[4200];
+
+	assert_line('A', "/w/a b %s\\", "A 7 /w/a b %s\\\n");
+	assert_line('D', NULL, "D 7\n");
+	assert_line('P', NULL, "P 7\n");
+	/* What no line can hold is asked for without a path, which is refused there. */
+	assert_line('A', "/w/two\nlines", "A 7 \n");
+	memset(path, 'x', sizeof(path));
+	path[3500] = '\0';
+	snprintf(want, sizeof(want), "A 7 %s\n", path);
+	assert_line('A', path, want);
+	path[3500] = 'x';
+	path[3501] = '\0';
+	assert_line('A', path, "A 7 \n");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_hello),
-	    cmocka_unit_test(test_changed), cmocka_unit_test(test_changed_refused),
-	    cmocka_unit_test(test_added), cmocka_unit_test(test_others),
-	    cmocka_unit_test(test_orders), cmocka_unit_test(test_digest)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines),
+	    cmocka_unit_test(test_hello), cmocka_unit_test(test_changed),
+	    cmocka_unit_test(test_changed_refused), cmocka_unit_test(test_added),
+	    cmocka_unit_test(test_others), cmocka_unit_test(test_orders),
+	    cmocka_unit_test(test_digest)};
 
 	return cmocka_run_group_tests_name("watcher", tests, NULL, NULL);
 }
