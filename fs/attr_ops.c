@@ -10,6 +10,9 @@
 	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |                     \
 	    FUSE_SET_ATTR_MTIME_NOW)
 
+/* R1: attributes may be that old. */
+#define OWNER_KNOWN_MS 1000
+
 /*
  * Bytes still on their way are sent first when size or times are set: they would change both
  * afterwards. SFTP sets both times together: when one is set, a look first tells the other. Then
@@ -305,6 +308,25 @@ static bool may_set_behind(const struct setattr *setattr)
 			   (!folder || fs_login_may(fs, folder, 1)));
 }
 
+/* The owner is to be who it is, as the instance said just now (sqlite gives its journal to whom the
+ * database belongs to). */
+static bool has_owner(const struct setattr *setattr)
+{
+	struct fs *fs = setattr->request.fs;
+	const struct inode *inode = setattr->inode;
+	const struct attr *attr = &inode->attr;
+	const struct stat *st = &setattr->wanted;
+	int to_set = setattr->to_set;
+	uint32_t login = remote_uid(fs->remote);
+
+	return (to_set & OWNER_BITS) &&
+	       !(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_SIZE | TIME_BITS)) &&
+	       inode->checked_ms && fs_now_ms(fs) - inode->checked_ms <= OWNER_KNOWN_MS &&
+	       !(attr->mode & (S_ISUID | S_ISGID)) && (!login || login == attr->uid) &&
+	       (!(to_set & FUSE_SET_ATTR_UID) || fs_uid_there(fs, st->st_uid) == attr->uid) &&
+	       (!(to_set & FUSE_SET_ATTR_GID) || fs_gid_there(fs, st->st_gid) == attr->gid);
+}
+
 /* Size, and nothing else. */
 static bool may_truncate_behind(const struct setattr *setattr)
 {
@@ -405,9 +427,17 @@ void fs_setattr(
 		end_setattr(setattr, err);
 		return;
 	}
-	burst_note(fs, setattr->request.pid, false);
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		burst_note(fs, setattr->request.pid, false);
+	else
+		burst_sets(fs, setattr->request.pid, setattr->inode);
 	if (may_set_behind(setattr)) {
 		set_behind(setattr);
+		return;
+	}
+	if (has_owner(setattr)) {
+		attr_touch_change(&setattr->inode->attr, request_clock());
+		end_setattr(setattr, 0);
 		return;
 	}
 	if (keeps_size(setattr)) {

@@ -36,7 +36,7 @@ int behind_symlink(struct request *request, struct inode *folder, const char *na
 int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rmdir);
 /* Over nothing; of what is no folder: or over a file. */
 int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct inode *to_folder,
-    const char *to_name);
+    const char *to_name, bool replace);
 /* The handle is the caller's. */
 int behind_create(struct request *request, struct inode *folder, const char *name, mode_t mode,
     int flags, struct handle **out);

@@ -23,6 +23,7 @@ struct behind {
 	struct sftp_attr attr;
 	bool exclusive;		     /* a create: nothing may stand there */
 	bool give;		     /* uid and gid of attr are to be the new one's */
+	bool keeps;		     /* a rename: what stands there */
 	bool pipelined;		     /* a file: the attributes went out with the data */
 	bool existed;		     /* a create: something stood there, and was taken */
 	bool opens;		     /* nothing but a file that is there: nothing is pending */

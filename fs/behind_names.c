@@ -120,7 +120,7 @@ int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rm
 }
 
 int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct inode *to_folder,
-    const char *to_name)
+    const char *to_name, bool replace)
 {
 	struct inode *inode = names_find(fs->names, folder, name)->inode;
 	struct behind *behind = behind_new(fs, folder, name, to_folder, to_name, inode);
@@ -137,6 +137,7 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 	}
 	behind->item.after_all = burst_is_lock(name);
 	behind->item.moves_folder = inode->folder != NULL;
+	behind->keeps = !replace;
 	replaced = names_find(fs->names, to_folder, to_name);
 	if (replaced && replaced->inode)
 		loses_name(behind, replaced->inode);
@@ -279,7 +280,10 @@ void behind_send_names(struct behind *behind)
 		remote_link(remote, path, behind->item.to, on_answered, behind);
 		break;
 	case OUTBOX_RENAME:
-		remote_rename(remote, path, behind->item.to, true, on_answered, behind);
+		if (behind->keeps)
+			remote_rename_free(remote, path, behind->item.to, on_answered, behind);
+		else
+			remote_rename(remote, path, behind->item.to, true, on_answered, behind);
 		break;
 	default:
 		openfile_expect(behind->inode, &behind->attr);

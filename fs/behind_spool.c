@@ -68,6 +68,8 @@ void behind_spool_take(struct behind *behind, enum outbox_kind kind, const char 
 		return;
 	if (kind == OUTBOX_SETATTR && S_ISLNK(behind->inode->attr.mode))
 		record.flags |= SPOOL_NOFOLLOW;
+	if (behind->keeps)
+		record.flags |= SPOOL_NOREPLACE;
 	if (kind == OUTBOX_UNLINK || kind == OUTBOX_RENAME)
 		set_base(&record, there);
 	set_attr(&record, &attr);

@@ -41,8 +41,21 @@ void burst_note(struct fs *fs, pid_t pid, bool names)
 	}
 	burst->last_ms = fs_now_ms(fs);
 	burst->changes += names;
+	if (names)
+		burst->sets = 0;
 	if (burst->changes == BURST_FROM / 2)
 		burst_room(fs); /* to know it when it counts */
+}
+
+void burst_sets(struct fs *fs, pid_t pid, const struct inode *inode)
+{
+	struct burst *burst = burst_of(fs, pid);
+
+	if (!is_alive(fs, burst, pid))
+		*burst = (struct burst){.pid = pid, .last_ms = fs_now_ms(fs)};
+	burst->sets += burst->set_ino != inode->ino;
+	burst->set_ino = inode->ino;
+	burst_note(fs, pid, false);
 }
 
 void burst_wrote(struct fs *fs, pid_t pid)
@@ -55,7 +68,7 @@ void burst_over(struct fs *fs, pid_t pid)
 	struct burst *burst = burst_of(fs, pid);
 
 	if (burst->pid == pid)
-		burst->changes = 0;
+		burst->changes = burst->sets = 0;
 }
 
 /* Would another change that waits for the answers of those before it be done too late? */
@@ -68,11 +81,16 @@ static bool is_too_deep(const struct fs *fs)
 	       (depth > ROW_LEAST && depth * rtt_us > fs->profile->lag * 1000000ull);
 }
 
+static bool is_row(const struct burst *burst)
+{
+	return burst->changes >= BURST_FROM || burst->sets >= BURST_FROM;
+}
+
 bool burst_on(struct fs *fs, pid_t pid)
 {
 	const struct burst *burst = burst_of(fs, pid);
 
-	return fs->profile->lag && is_alive(fs, burst, pid) && burst->changes >= BURST_FROM &&
+	return fs->profile->lag && is_alive(fs, burst, pid) && is_row(burst) &&
 	       outbox_count(fs->outbox) < BACKLOG_MOST &&
 	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull &&
 	       !is_too_deep(fs);

@@ -5,9 +5,10 @@
  * A burst is what one thread of one program does in a row: from its BURST_FROM-th change of names,
  * or file opened to be written to, on, each at most a second behind the one before (or what it
  * wrote meanwhile). So `cp -r`, `tar x` and `rm -r` are in one after three files; an editor that
- * saves a file is not. An fsync ends it: who asks for that wants to know. Names that look like
- * locks are never made here: they are taken to exclude somebody, who may be on the instance. They
- * may be given back behind the caller, when all that he did before is there.
+ * saves a file is not. `chmod -R` and `chown -R` are, after as many files. An fsync ends it: who
+ * asks for that wants to know. Names that look like locks are never made here: they are taken to
+ * exclude somebody, who may be on the instance. They may be given back behind the caller, when all
+ * that he did before is there.
  *
  * Firm ground: the change will be done there as far as anybody can tell: the folder's names are all
  * known and fresh, or the folder was made here; the login user may write in it; there is room. And
@@ -23,6 +24,9 @@
 /* A program changes names, or opens a file to write to it (names false: a file is closed or
  * attributes are set: that keeps a burst alive, but does not make one). */
 void burst_note(struct fs *fs, pid_t pid, bool names);
+/* It sets attributes of that: of one file after another, without a change of names in between,
+ * makes a burst too. */
+void burst_sets(struct fs *fs, pid_t pid, const struct inode *inode);
 /* It wrote. */
 void burst_wrote(struct fs *fs, pid_t pid);
 /* It called fsync. */

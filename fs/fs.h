@@ -41,6 +41,8 @@ TAILQ_HEAD(folder_list, folder);
 struct burst {
 	pid_t pid;
 	unsigned changes;
+	unsigned sets; /* of attributes of one file after another, since the last change of names */
+	uint64_t set_ino; /* the last of them */
 	uint64_t last_ms;
 };
 

@@ -164,11 +164,32 @@ static void on_renamed(void *arg, int err)
 	request_end(&change->request, err);
 }
 
+/* As far as is known here. */
+static bool is_free(const struct change *change)
+{
+	struct fs *fs = change->request.fs;
+	const struct dentry *to = names_find(fs->names, change->to_folder, change->to_name);
+
+	return to ? !to->inode : burst_knows(fs, change->to_folder);
+}
+
+static bool moves_file_or_folder(const struct change *change)
+{
+	return change->inode && !S_ISLNK(change->inode->attr.mode);
+}
+
 static void on_both_there(struct change *change)
 {
+	struct remote *remote = change->request.fs->remote;
+	bool replace = !(change->flags & RENAME_NOREPLACE);
+
 	note_move(change);
-	remote_rename(change->request.fs->remote, change->turn.path, change->turn.to_path,
-	    !(change->flags & RENAME_NOREPLACE), on_renamed, change);
+	if (!replace && moves_file_or_folder(change) && is_free(change))
+		remote_rename_free(
+		    remote, change->turn.path, change->turn.to_path, on_renamed, change);
+	else
+		remote_rename(
+		    remote, change->turn.path, change->turn.to_path, replace, on_renamed, change);
 }
 
 /* W2: a file's data is there before its new name is. */
@@ -208,6 +229,16 @@ static bool may_replace(const struct inode *inode, const struct inode *there)
 	return !inode->folder && !there->folder && there != inode && !openfile_goes_first(there);
 }
 
+/* One request is enough, so that it keeps its place among the others. */
+static bool is_one_request(const struct change *change)
+{
+	const struct sftp_features *features = remote_features(change->request.fs->remote);
+
+	if (change->flags & RENAME_NOREPLACE)
+		return features->expand_path && moves_file_or_folder(change) && is_free(change);
+	return features->posix_rename;
+}
+
 /* What is no folder, over nothing or over another such; a folder, over nothing. Where a rename
  * takes several steps, it waits. */
 static bool may_rename(const struct change *change)
@@ -215,8 +246,8 @@ static bool may_rename(const struct change *change)
 	struct fs *fs = change->request.fs;
 	const struct dentry *to = names_find(fs->names, change->to_folder, change->to_name);
 
-	return change->inode && !change->flags && remote_features(fs->remote)->posix_rename &&
-	       burst_on(fs, change->request.pid) && burst_ground_removed(fs, change->folder) &&
+	return change->inode && is_one_request(change) && burst_on(fs, change->request.pid) &&
+	       burst_ground_removed(fs, change->folder) &&
 	       burst_ground(fs, change->to_folder, change->to_name) &&
 	       !openfile_goes_first(change->inode) && may_move(change) &&
 	       (!to || !to->inode || may_replace(change->inode, to->inode));
@@ -228,7 +259,7 @@ static int rename_behind(struct change *change)
 
 	return err ? err
 		   : behind_rename(change->request.fs, change->folder, change->name,
-			 change->to_folder, change->to_name);
+			 change->to_folder, change->to_name, !(change->flags & RENAME_NOREPLACE));
 }
 
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,

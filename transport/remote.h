@@ -89,6 +89,10 @@ void remote_link(
  * when `to` exists a rename aside, a RENAME and a REMOVE, put back on failure. */
 void remote_rename(struct remote *remote, const char *from, const char *to, bool replace,
     remote_done *done, void *arg);
+/* The same without replacing, where nothing stood at `to` a moment ago, of what is a file or a
+ * folder: one request with OpenSSH, which still finds out what has come there since. */
+void remote_rename_free(
+    struct remote *remote, const char *from, const char *to, remote_done *done, void *arg);
 /* Sets what attr->flags names. nofollow: of a symlink itself (lsetstat@; -EOPNOTSUPP without it
  * when path is a link). Mode is sent in a request of its own behind uid/gid, since chown clears
  * setuid. size must not be set here together with others. */

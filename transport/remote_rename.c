@@ -4,6 +4,10 @@
  * With posix-rename@ one request does it. After a lost link the second try looks first: when `from`
  * is gone and `to` is there, it was done.
  *
+ * Without replacing, a look comes first, as OpenSSH's RENAME would replace a dangling symlink (by
+ * what is no file, or without hard links: others it makes by link and unlink). Not where the caller
+ * knows that nothing stood there.
+ *
  * Plain RENAME never replaces. To replace with it, what stands at `to` is renamed aside first.
  * Each step starts with a look at the three names, and what is seen alone says what to do next; so
  * a step may fail or get lost with the link anywhere in between:
@@ -33,6 +37,7 @@ struct rename_op {
 	int from_err, to_err, aside_err;
 	int refused;	      /* the errno of the RENAME of from; then all is put back */
 	bool moved;	      /* `to` was renamed aside */
+	bool free;	      /* nothing stood at `to` a moment ago */
 	bool replaced_folder; /* RMDIR of to was done: made again when the RENAME is refused */
 	unsigned steps;
 };
@@ -90,7 +95,7 @@ static void take_look(struct remote_op *op, unsigned tag, const struct sftp_repl
 
 static void go_simple(struct remote_op *op)
 {
-	if (!op->sent && op->asked == ASKED_RENAME) {
+	if (!op->sent && (op->asked == ASKED_RENAME || rename_of(op)->free)) {
 		send_rename(op);
 		return;
 	}
@@ -318,8 +323,8 @@ static void go_rename(struct remote_op *op)
 		go_steps(op);
 }
 
-void remote_rename(struct remote *remote, const char *from, const char *to, bool replace,
-    remote_done *done, void *arg)
+static void submit_rename(struct remote *remote, const char *from, const char *to,
+    enum remote_asked asked, bool free, remote_done *done, void *arg)
 {
 	struct remote_op *op =
 	    remote_op_new(remote, sizeof(struct rename_op), complete_rename, arg);
@@ -329,7 +334,25 @@ void remote_rename(struct remote *remote, const char *from, const char *to, bool
 		return;
 	}
 	op->user.plain = done;
-	op->asked = replace ? ASKED_RENAME : ASKED_RENAME_NEW;
+	op->asked = asked;
 	op->fini = rename_fini;
+	if (!op->hollow)
+		rename_of(op)->free = free;
 	remote_submit(op, from, to, go_rename);
+}
+
+void remote_rename(struct remote *remote, const char *from, const char *to, bool replace,
+    remote_done *done, void *arg)
+{
+	submit_rename(
+	    remote, from, to, replace ? ASKED_RENAME : ASKED_RENAME_NEW, false, done, arg);
+}
+
+void remote_rename_free(
+    struct remote *remote, const char *from, const char *to, remote_done *done, void *arg)
+{
+	/* Whose plain RENAME replaces nothing is known of OpenSSH, which alone has that. */
+	bool free = pool_features(remote->pool)->expand_path;
+
+	submit_rename(remote, from, to, ASKED_RENAME_NEW, free, done, arg);
 }

@@ -3,6 +3,7 @@
 	behind.py WHAT [SEED…]
 """
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -15,7 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import MNT, REMOTE, W, clean, eq, get, m, put, raises, run, synced, test
+from harness import MNT, REMOTE, W, clean, eq, get, libc, m, put, raises, run, synced, test
 
 SEEDS = [int(seed) for seed in sys.argv[2:]] or [1, 2, 3]
 LOCAL = os.path.join(W, "local")
@@ -43,6 +44,11 @@ def far_away(round_trip_ms=60):
         yield lambda: status("requests")["waited"] - before
     finally:
         delay(0)
+
+
+def le_waits(waited, most):
+    n = waited()
+    assert n <= most, f"{n} requests waited"
 
 
 def burst(folder):
@@ -522,6 +528,27 @@ def order():
             taken = time.monotonic() - begin
         assert taken < 4, f"{n} rounds were {taken:.1f} s behind"
 
+    @test("chmod and chown of file after file, and mv of many into a folder, do not wait for each")
+    def _():
+        def do(*words):
+            subprocess.run(words, check=True)
+        clean("many")
+        os.mkdir(m("many", "to"))
+        for n in range(40):
+            put(m("many", f"f{n}"), b"x")
+        synced()
+        names = [m("many", f"f{n}") for n in range(40)]
+        os.listdir(m("many"))
+        with far_away() as waited:
+            do("chmod", "640", *names)
+            le_waits(waited, 12)
+            do("chown", f"{os.getuid()}:{os.getgid()}", *names)
+            do("mv", *names, m("many", "to"))
+            le_waits(waited, 40)
+            synced()
+        eq({stat.S_IMODE(os.stat(there("many", "to", f"f{n}")).st_mode) for n in range(40)}, {0o640})
+        eq(os.listdir(there("many")), ["to"])
+
     @test("an isolated change is there when it is answered")
     def _():
         clean("alone")
@@ -679,6 +706,36 @@ def late():
             assert there(top, "d", "tmp") in paths, paths
             return
         raise AssertionError("no burst lasts")
+
+    @test("a rename that may not replace leaves alone what came there meanwhile")
+    def _():
+        def keep(old, new):
+            if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), 1):
+                raise OSError(ctypes.get_errno(), new)
+        for _ in range(10):
+            clean("keeps")
+            os.mkdir(m("keeps", "d"))
+            for n in range(8):
+                put(m("keeps", "d", f"f{n}"), b"ours")
+            put(there("keeps", "d", "taken"), b"theirs")
+            with raises(errno.EEXIST, errno.EIO):  # at once, if the burst has ended
+                keep(m("keeps", "d", "f0"), m("keeps", "d", "taken"))
+                synced()
+            eq(get(there("keeps", "d", "taken")), b"theirs")
+            eq(get(there("keeps", "d", "f0")), b"ours")
+            if [failure for failure in status()["failures"] if failure["path"] == there("keeps", "d", "f0")]:
+                break
+        else:
+            raise AssertionError("no burst lasts")
+        # outside a burst too, and at once
+        put(m("keeps", "alone"), b"alone")
+        synced()
+        put(there("keeps", "new"), b"theirs")
+        time.sleep(1.1)  # sleep: to be in no burst
+        with raises(errno.EEXIST):
+            keep(m("keeps", "alone"), m("keeps", "new"))
+        keep(m("keeps", "alone"), m("keeps", "other"))
+        eq(get(there("keeps", "other")), b"alone")
 
 
 def broken():

@@ -108,6 +108,16 @@ static void test_rename(void **unused)
 	assert_int_equal(r.err, 0);
 	WAIT(&r, remote_rename(t.remote, at("b"), at("b"), true, on_done, &r));
 	assert_int_equal(r.err, 0);
+	/* What came there meanwhile stays. */
+	make("a", "a");
+	WAIT(&r, remote_rename_free(t.remote, at("a"), at("b"), on_done, &r));
+	assert_int_equal(r.err, -EEXIST);
+	WAIT(&r, remote_rename_free(t.remote, at("a"), at("c"), on_done, &r));
+	assert_int_equal(r.err, 0);
+	WAIT(&r, remote_rename_free(t.remote, at("a"), at("c"), on_done, &r));
+	assert_int_equal(r.err, -ENOENT);
+	WAIT(&r, remote_rename(t.remote, at("c"), at("b"), true, on_done, &r));
+	assert_int_equal(r.err, 0);
 	/* A symlink is replaced itself, also when it leads nowhere. */
 	assert_int_equal(symlink("nowhere", at("dangling")), 0);
 	WAIT(&r, remote_rename(t.remote, at("b"), at("dangling"), false, on_done, &r));
