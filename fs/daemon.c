@@ -144,7 +144,10 @@ static void on_signal(uv_signal_t *signal, int number)
 static void on_version_changed(void *arg, struct inode *inode)
 {
 	disk_attr_changed(arg, inode);
-	openfile_version_changed(inode);
+	if (inode->open)
+		openfile_version_changed(inode);
+	else if (!inode->folder) /* who opens it next must not be told the old size */
+		notify_attr(arg, inode);
 }
 
 static bool on_stays_old(void *arg, struct inode *inode, const struct attr_report *report)

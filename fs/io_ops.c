@@ -16,6 +16,7 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
 /* --- read --- */
 
 #define READ_AGAIN 8
+#define KERNEL_PAGE 4096
 
 struct read {
 	struct request request;
@@ -24,6 +25,7 @@ struct read {
 	size_t size;
 	unsigned doubts; /* of the handle, when it was begun */
 	unsigned again;
+	bool asked; /* which file the handle is on */
 };
 
 /* Less than the size promised: the file has become shorter there, so that the size must be asked
@@ -36,8 +38,21 @@ static void check_short(struct inode *inode, uint64_t offset, size_t asked, size
 
 static void on_asked(void *arg, int err);
 
+/* While it waited the file was found to be another one than that of its name, whose length the
+ * kernel may have by now. As it was told since, it would not take this length from the answer, but
+ * fill up with zeros. A failed read of several pages it does again, page by page. */
+static bool is_length_unsure(const struct read *read, size_t got)
+{
+	return read->asked && got < read->size && read->size > KERNEL_PAGE &&
+	       LIST_EMPTY(&read->handle->open->inode->names);
+}
+
 static void end_read(struct read *read, const struct content_view *view)
 {
+	if (is_length_unsure(read, view->len)) {
+		request_end(&read->request, -ESTALE);
+		return;
+	}
 	check_short(read->handle->open->inode, read->offset, read->size, view->len);
 	request_end_view(&read->request, view);
 }
@@ -59,6 +74,7 @@ static void on_read(void *arg, int err, const struct content_view *view)
 		request_end(&read->request, err);
 	} else if (is_cut_in_doubt(read, view->len)) {
 		read->again++;
+		read->asked = true;
 		replaced_ask(handle, on_asked, read);
 		return;
 	} else {
@@ -111,6 +127,7 @@ void fs_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct 
 		handle->read = true;
 		held_read(fs->held, handle->open->inode);
 	}
+	read->asked = handle->doubt;
 	if (handle->doubt)
 		replaced_ask(handle, on_asked, read);
 	else

@@ -169,6 +169,14 @@ static void on_file_settled(void *arg)
 	on_refreshed(arg, 0);
 }
 
+/* The file is another one than that of its name, but open: what is known of it stands. */
+static bool has_lost_name(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+
+	return LIST_EMPTY(&inode->names) && open && !LIST_EMPTY(&open->handles) && !open->outgrown;
+}
+
 static void on_refreshed(void *arg, int err)
 {
 	struct request *request = arg;
@@ -177,6 +185,8 @@ static void on_refreshed(void *arg, int err)
 	if (!err && replaced_wait(inode, on_file_settled, request))
 		return;
 	/* The name may be gone there while somebody here still has the file open. */
+	if (err == -ESTALE && has_lost_name(inode))
+		err = 0;
 	if (!err && LIST_EMPTY(&inode->names) && inode != names_root(request->fs->names) &&
 	    !inode->open)
 		err = -ESTALE;

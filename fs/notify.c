@@ -1,8 +1,10 @@
 #include "fs/notify.h"
 #include "fs/fuse_loop.h"
 #include "fs/request.h"
+#include "transport/mailbox.h"
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,10 +18,22 @@
 struct notice {
 	STAILQ_ENTRY(notice) link;
 	fuse_ino_t node;
-	bool pages;  /* without a name: the node's pages too, not only its attributes */
-	bool gone;   /* with one: it is no more */
-	int fd;	     /* nothing to tell: who asked is answered; or -1 */
+	bool pages; /* without a name: the node's pages too, not only its attributes */
+	bool gone;  /* with one: it is no more */
+	int fd;	    /* nothing to tell: who asked is answered; or -1 */
+	/* Nothing to tell: done is called by the core; or NULL. */
+	void (*done)(void *arg);
+	void *arg;
+	struct mail mail;
+	uint64_t number;
 	char name[]; /* empty: the node itself */
+};
+
+/* Of the last so many inodes it is known which notice was about them. */
+#define RECENT 64
+struct recent {
+	fuse_ino_t node;
+	uint64_t number;
 };
 
 struct notifier {
@@ -30,17 +44,28 @@ struct notifier {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	STAILQ_HEAD(, notice) queue; /* under lock */
-	unsigned queued;	     /* under lock */
-	bool stop;		     /* under lock */
+	STAILQ_HEAD(, notice) queue;  /* under lock */
+	unsigned queued;	      /* under lock */
+	bool stop;		      /* under lock */
+	uint64_t number, told;	      /* under lock: of the last that was queued, and told */
+	struct recent recent[RECENT]; /* the core's */
+	unsigned n_recent;
+	struct mailbox *mailbox;
 	struct fuse_session *session;
 };
 
 static void notice_free(struct notice *notice)
 {
+	if (notice && notice->done)
+		notice->done(notice->arg);
 	if (notice && notice->fd >= 0)
 		close(notice->fd);
 	free(notice);
+}
+
+static void on_mail(struct mail *mail)
+{
+	notice_free((struct notice *)((char *)mail - offsetof(struct notice, mail)));
 }
 
 /* The kernel looks the name up again before it believes it. A name that is dropped instead leaves a
@@ -79,6 +104,7 @@ static void *run(void *arg)
 {
 	struct notifier *notifier = arg;
 	struct notice *notice;
+	uint64_t number;
 
 	pthread_mutex_lock(&notifier->lock);
 	for (;;) {
@@ -89,9 +115,15 @@ static void *run(void *arg)
 		STAILQ_REMOVE_HEAD(&notifier->queue, link);
 		notifier->queued--;
 		pthread_mutex_unlock(&notifier->lock);
-		tell(notifier, notice);
-		notice_free(notice);
+		number = notice->number;
+		if (notice->done) {
+			mailbox_post(notifier->mailbox, &notice->mail);
+		} else {
+			tell(notifier, notice);
+			notice_free(notice);
+		}
 		pthread_mutex_lock(&notifier->lock);
+		notifier->told = number;
 	}
 	pthread_mutex_unlock(&notifier->lock);
 	return NULL;
@@ -109,8 +141,14 @@ int notifier_start(struct fs *fs)
 	STAILQ_INIT(&notifier->queue);
 	STAILQ_INIT(&notifier->held);
 	notifier->session = fs->session;
+	err = mailbox_new(&notifier->mailbox, fs->loop);
+	if (err) {
+		free(notifier);
+		return err;
+	}
 	err = pthread_create(&notifier->thread, NULL, run, notifier);
 	if (err) {
+		mailbox_close(notifier->mailbox);
 		free(notifier);
 		return -err;
 	}
@@ -145,6 +183,7 @@ void notifier_stop(struct fs *fs)
 	pthread_mutex_unlock(&notifier->lock);
 	while (!joined(notifier))
 		fuse_loop_refuse(fs);
+	mailbox_close(notifier->mailbox);
 	STAILQ_CONCAT(&notifier->queue, &notifier->held);
 	while ((notice = STAILQ_FIRST(&notifier->queue))) {
 		STAILQ_REMOVE_HEAD(&notifier->queue, link);
@@ -166,6 +205,8 @@ static struct notice *notice_new(fuse_ino_t node, const char *name, bool pages)
 	notice->pages = pages;
 	notice->gone = false;
 	notice->fd = -1;
+	notice->done = NULL;
+	notice->mail = (struct mail){.run = on_mail, .drop = on_mail};
 	strcpy(notice->name, name);
 	return notice;
 }
@@ -182,6 +223,7 @@ static void queue(struct fs *fs, struct notice *notice, bool must)
 	pthread_mutex_lock(&notifier->lock);
 	if (must || notifier->queued < QUEUE_MAX) {
 		notifier->queued++;
+		notice->number = ++notifier->number;
 		STAILQ_INSERT_TAIL(&notifier->queue, notice, link);
 		notice = NULL;
 		pthread_cond_signal(&notifier->wake);
@@ -256,16 +298,58 @@ void notify_done(struct fs *fs, int fd)
 	post(fs, notice, true);
 }
 
+static void post_inode(struct fs *fs, const struct inode *inode, bool pages)
+{
+	struct notifier *notifier = fs->notifier;
+	fuse_ino_t node = fs_node(fs, inode);
+
+	post(fs, notice_new(node, "", pages), false);
+	if (notifier) /* the core alone counts */
+		notifier->recent[notifier->n_recent++ % RECENT] =
+		    (struct recent){.node = node, .number = notifier->number};
+}
+
 void notify_content(struct fs *fs, const struct inode *inode)
 {
 	if (inode->lookups)
-		post(fs, notice_new(fs_node(fs, inode), "", true), false);
+		post_inode(fs, inode, true);
 }
 
 void notify_attr(struct fs *fs, const struct inode *inode)
 {
 	if (inode->lookups || inode == names_root(fs->names))
-		post(fs, notice_new(fs_node(fs, inode), "", false), false);
+		post_inode(fs, inode, false);
+}
+
+static bool is_told(struct notifier *notifier, fuse_ino_t node)
+{
+	uint64_t number = 0;
+	unsigned i;
+	bool told;
+
+	for (i = 0; i < RECENT; i++) {
+		if (notifier->recent[i].node == node && notifier->recent[i].number > number)
+			number = notifier->recent[i].number;
+	}
+	if (!number)
+		return true;
+	pthread_mutex_lock(&notifier->lock);
+	told = notifier->told >= number;
+	pthread_mutex_unlock(&notifier->lock);
+	return told;
+}
+
+bool notify_after(struct fs *fs, const struct inode *inode, void (*done)(void *arg), void *arg)
+{
+	struct notice *notice;
+
+	if (!fs->notifier || is_told(fs->notifier, fs_node(fs, inode)) ||
+	    !(notice = notice_new(0, "", false)))
+		return false;
+	notice->done = done;
+	notice->arg = arg;
+	queue(fs, notice, true);
+	return true;
 }
 
 void notify_listing(struct fs *fs, const struct inode *folder)

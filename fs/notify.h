@@ -24,6 +24,9 @@ void notify_answered(struct fs *fs);
 /* Attributes alone. */
 void notify_attr(struct fs *fs, const struct inode *inode);
 void notify_content(struct fs *fs, const struct inode *inode);
+/* Calls done, later, when the kernel has been told what was to be told of the inode lately; at the
+ * latest when the notifier stops. False: it has been, and done is not called. */
+bool notify_after(struct fs *fs, const struct inode *inode, void (*done)(void *arg), void *arg);
 /* What the kernel keeps of a folder's names. */
 void notify_listing(struct fs *fs, const struct inode *folder);
 /* The name may lead elsewhere now; or it is gone, with what the kernel keeps below it. */

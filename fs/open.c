@@ -4,6 +4,7 @@
 #include "fs/behind.h"
 #include "fs/burst.h"
 #include "fs/disk.h"
+#include "fs/notify.h"
 #include "fs/openfile.h"
 #include "fs/replaced.h"
 #include "fs/turn.h"
@@ -20,6 +21,18 @@ struct open {
 	struct turn turn;
 };
 
+/* Something that was asked after the open was answered before it, and says otherwise: on another
+ * channel, so nobody knows what was done first. */
+static bool is_crossed(const struct open *open, const struct sftp_attr *attr)
+{
+	const struct inode *inode = open->inode;
+	struct attr_report report = fs_report(attr, 0);
+
+	return !inode->pending && inode->changed_tick <= open->request.tick &&
+	       !openfile_dirty(inode) && S_ISREG(inode->attr.mode) && S_ISREG(report.mode) &&
+	       attr_is_other(&inode->attr, &report);
+}
+
 static void take_opened(struct open *open, const struct sftp_attr *attr)
 {
 	struct fs *fs = open->request.fs;
@@ -30,10 +43,34 @@ static void take_opened(struct open *open, const struct sftp_attr *attr)
 		return;
 	if (!(open->fi.flags & O_TRUNC)) {
 		fs_take_report(fs, inode, attr, open->request.tick, open->request.sent_ms);
+		if (!is_crossed(open, attr))
+			return;
+		/* The program gets this file, so its size holds until somebody looks again. */
+		fs_take_report(fs, inode, attr, UINT64_MAX, fs_now_ms(fs));
+		inode->checked_ms = 0;
 		return;
 	}
 	openfile_truncated(fs, inode, &report, open->request.sent_ms);
 	names_changed(fs->names, inode);
+}
+
+static void on_told(void *arg)
+{
+	struct open *open = arg;
+	struct handle *handle = (struct handle *)(uintptr_t)open->fi.fh;
+
+	if (!request_end_open(&open->request, &open->fi))
+		handle_put(handle);
+}
+
+/* Of another version than the kernel knows it is told first. It would give the program the old
+ * length, with zeros: a read that comes shorter sets it right only if no notice comes in between.
+ */
+static void answer(struct open *open, struct handle *handle)
+{
+	open->fi.fh = (uint64_t)(uintptr_t)handle;
+	if (!notify_after(open->request.fs, open->inode, on_told, open))
+		on_told(open);
 }
 
 static void end_open(struct open *open)
@@ -56,12 +93,10 @@ static void end_open(struct open *open)
 	handle_tell_version(handle);
 	if (open->attr.flags && rfile_readable(open->file))
 		openfile_opened(open->inode);
-	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
 	if (!handle->writable)
 		disk_keep(fs, open->inode);
-	if (!request_end_open(&open->request, &open->fi))
-		handle_put(handle);
+	answer(open, handle);
 }
 
 static void on_unprivileged(void *arg, int err)
@@ -185,7 +220,6 @@ static void open_unasked(struct open *open, bool keep_cache)
 		request_end(&open->request, -ENOMEM);
 		return;
 	}
-	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = keep_cache;
 	handle_is_unasked(handle);
 	handle->early = open->inode->pending;
@@ -193,8 +227,7 @@ static void open_unasked(struct open *open, bool keep_cache)
 		rfile_mark_changed(file);
 	else
 		disk_keep(fs, open->inode);
-	if (!request_end_open(&open->request, &open->fi))
-		handle_put(handle);
+	answer(open, handle);
 }
 
 /* What was written here just now, as it is here. */

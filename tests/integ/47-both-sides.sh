@@ -39,4 +39,11 @@ write_profile
 mkdir "$REMOTE/replaced"
 check_vastfs "a file that is replaced while it is read" replaced auto
 check_vastfs "the same without the watcher" replaced no
+often() {
+	mount_fs
+	"$PYTHON" "$TESTS/integ/replaced_often.py" "$MNT/replaced" "$REMOTE/replaced" 6
+	umount_fs
+}
+proxy delay 1 >/dev/null
+check_vastfs "a file that is replaced many times a second" often
 finish
