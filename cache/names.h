@@ -47,6 +47,7 @@ struct folder {
 	uint64_t before_ms;  /* the folder's checked_ms before that */
 	uint32_t disk;	     /* those that have the same, not 0, are of one file system there */
 	uint32_t changing;   /* pending changes of names in it */
+	uint32_t flying;     /* changes of names in it that the instance may have, or not */
 	uint64_t saved;	     /* fs/disk.c: which listing the disk cache has */
 	uint64_t unsaved_ms; /* fs/disk_listings.c: the last change, while it is unsaved */
 	uint64_t held_ms;    /* fs/held.c: when the kernel was last given names of it */

@@ -258,6 +258,7 @@ struct inode *names_fly(struct names *names, struct inode *folder, const char *n
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
+	folder->folder->flying++;
 	if (!dentry)
 		return NULL;
 	dentry->flying++;
@@ -270,6 +271,7 @@ void names_land(struct names *names, struct inode *folder, const char *name, str
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 
+	folder->folder->flying--;
 	if (dentry && dentry->flying)
 		dentry->flying--;
 	if (inode)

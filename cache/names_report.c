@@ -42,15 +42,29 @@ static bool stays_old(struct names *names, struct inode *inode, const struct att
 	       names->events.stays_old && names->events.stays_old(names->arg, inode, report);
 }
 
+/* Changes made here move the count of links by one each: one that the instance told before such a
+ * change, or while it is on its way, may be without it or already with it. */
+static bool links_count(const struct inode *inode, uint64_t sent_tick)
+{
+	const struct folder *folder = inode->folder;
+
+	return !inode->flying && (!folder || (!folder->flying && !folder->changing &&
+						 folder->names_tick <= sent_tick));
+}
+
 /* Has the content changed? by_name: the report is of the name, not of an open file, so it may be
  * left aside. */
-static bool take_report(struct names *names, struct inode *inode, const struct attr_report *report,
+static bool take_report(struct names *names, struct inode *inode, const struct attr_report *told,
     uint64_t sent_tick, uint64_t sent_ms, bool by_name)
 {
+	struct attr_report counted = *told;
+	const struct attr_report *report = &counted;
 	bool changed, crossed;
 
 	if (!counts(inode, report, sent_tick, sent_ms))
 		return false;
+	if (!links_count(inode, sent_tick))
+		counted.nlink = 0;
 	crossed = names_crossed(inode, report, sent_tick);
 	if (crossed && by_name) {
 		inode->checked_ms = 0;

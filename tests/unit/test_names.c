@@ -294,6 +294,57 @@ static void test_reports_of_a_name_on_its_way(void **state)
 	assert_true(is_negative(rig, rig->root, "b"));
 }
 
+/* mkdir(2) was sent and not answered: a count told meanwhile may have the new folder in it. */
+static void test_links_told_while_names_are_on_their_way(void **state)
+{
+	struct rig *rig = *state;
+	struct attr_report two = folder, three = folder;
+	struct inode *dir;
+	uint64_t before;
+
+	two.nlink = 2;
+	three.nlink = 3;
+	dir = seen(rig, rig->root, "d", &two, 10);
+	names_fly(rig->names, dir, "new");
+	seen(rig, rig->root, "d", &three, 20);
+	assert_int_equal(dir->attr.nlink, 2);
+	before = names_tick(rig->names);
+	names_created(rig->names, dir, "new", &folder, 30);
+	names_land(rig->names, dir, "new", NULL);
+	assert_int_equal(dir->attr.nlink, 3);
+	names_report(rig->names, rig->root, "d", &two, before, 40);
+	assert_int_equal(dir->attr.nlink, 3);
+	seen(rig, rig->root, "d", &two, 50);
+	assert_int_equal(dir->attr.nlink, 2);
+}
+
+/* The same of a file that gets another name, and of a burst. */
+static void test_links_told_while_links_are_made(void **state)
+{
+	struct rig *rig = *state;
+	struct attr_report one = file, two = file;
+	struct inode *inode, *dir;
+
+	one.nlink = 1;
+	two.nlink = 2;
+	inode = seen(rig, rig->root, "a", &one, 10);
+	names_fly_inode(inode);
+	seen(rig, rig->root, "a", &two, 20);
+	names_linked(rig->names, inode, rig->root, "b");
+	names_land_inode(rig->names, inode);
+	assert_int_equal(inode->attr.nlink, 2);
+
+	one = two = folder;
+	one.nlink = 2;
+	dir = seen(rig, rig->root, "d", &one, 10);
+	names_created(rig->names, dir, "new", &folder, 30);
+	names_pend(rig->names, dir, "new", inode_at(rig, dir, "new"));
+	seen(rig, rig->root, "d", &one, 40);
+	assert_int_equal(dir->attr.nlink, 3);
+	names_settle(rig->names, dir, "new", inode_at(rig, dir, "new"));
+	assert_int_equal(dir->attr.nlink, 3);
+}
+
 static void test_other_type_under_the_name(void **state)
 {
 	struct rig *rig = *state;
@@ -1038,6 +1089,8 @@ int main(void)
 	    TEST(test_report_of_a_removed_name),
 	    TEST(test_missing_report_of_a_made_name),
 	    TEST(test_reports_of_a_name_on_its_way),
+	    TEST(test_links_told_while_names_are_on_their_way),
+	    TEST(test_links_told_while_links_are_made),
 	    TEST(test_replaced_while_open),
 	    TEST(test_old_version_stays),
 	    TEST(test_other_type_under_the_name),
