@@ -173,12 +173,14 @@ static void on_listing_changed(void *arg, struct inode *folder)
 
 static void on_removed(void *arg, struct inode *parent, const char *name)
 {
+	openfile_name_goes(arg, parent, name);
 	disk_removed(arg, parent, name);
 }
 
 static void on_renamed(
     void *arg, struct inode *parent, const char *name, struct inode *to_parent, const char *to_name)
 {
+	openfile_name_goes(arg, to_parent, to_name);
 	disk_renamed(arg, parent, name, to_parent, to_name);
 }
 

@@ -319,13 +319,32 @@ static void open_to_read(struct open *open)
 	}
 }
 
+/* The instance can't open it again: its file there is the one that is open. */
+static void open_nameless(struct open *open, const struct handle *other)
+{
+	struct handle *handle =
+	    handle_new(open->request.fs, open->inode, rfile_get(other->file), open->fi.flags);
+
+	if (!handle) {
+		request_end(&open->request, -ENOMEM);
+		return;
+	}
+	open->fi.fh = (uint64_t)(uintptr_t)handle;
+	open->fi.keep_cache = true;
+	if (!request_end_open(&open->request, &open->fi))
+		handle_put(handle);
+}
+
 static void begin_open(void *arg)
 {
 	struct open *open = arg;
 	struct fs *fs = open->request.fs;
 	bool reads = (open->fi.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+	const struct handle *other = openfile_nameless(open->inode, open->fi.flags);
 
-	if (reads && fs_offline(fs))
+	if (other)
+		open_nameless(open, other);
+	else if (reads && fs_offline(fs))
 		open_unasked(open, true);
 	else if (reads && openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))
 		open_ours(open);

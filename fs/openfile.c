@@ -110,6 +110,35 @@ struct handle *handle_new(struct fs *fs, struct inode *inode, struct rfile *file
 	return handle;
 }
 
+void openfile_name_goes(struct fs *fs, struct inode *parent, const char *name)
+{
+	const struct dentry *dentry = names_find(fs->names, parent, name);
+	const struct inode *inode = dentry ? dentry->inode : NULL;
+	struct openfile *open = inode ? inode->open : NULL;
+
+	if (open)
+		open->unnamed = !names_shared(inode);
+}
+
+struct handle *openfile_nameless(const struct inode *inode, int flags)
+{
+	const struct openfile *open = inode->open;
+	uint32_t wanted = openfile_sftp_flags(flags);
+	struct handle *handle;
+
+	if (!open || !open->unnamed || !LIST_EMPTY(&inode->names) || (flags & O_TRUNC))
+		return NULL;
+	LIST_FOREACH (handle, &open->handles, link) {
+		const struct rfile *file = handle->file;
+
+		if (!handle->closed && (!(wanted & SSH_FXF_READ) || rfile_readable(file)) &&
+		    (!(wanted & SSH_FXF_WRITE) ||
+			(rfile_writable(file) && (!rfile_append(file) || (flags & O_APPEND)))))
+			return handle;
+	}
+	return NULL;
+}
+
 void handle_is_unasked(struct handle *handle)
 {
 	struct fs *fs = handle->open->fs;

@@ -28,7 +28,8 @@ struct openfile {
 	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
 	bool refreshing;       /* the question for the attributes is under way */
 	bool wrote;   /* something was written since the instance last told the attributes */
-	bool removed; /* its last name was removed here, and there */
+	bool unnamed; /* while it has no name: the last one was removed or replaced here */
+	bool removed; /* and there */
 	bool strayed; /* a link was lost with bytes for the file on their way */
 	bool suspect; /* data was read or written while the version was too young */
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
@@ -122,6 +123,13 @@ struct handle_read {
 struct handle_read *handle_read_new(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
     handle_read_done *done, void *arg);
 void handle_read_go(struct handle_read *read, int err);
+
+/* A name is about to be removed or given to another file by a program here. */
+void openfile_name_goes(struct fs *fs, struct inode *parent, const char *name);
+/* The file has no name any more, as a program here took it away: one of the handles that it is
+ * still open by and that serves an open(2) with those flags too (/proc/self/fd leads to it), or
+ * NULL. */
+struct handle *openfile_nameless(const struct inode *inode, int flags);
 
 /* The file was just opened: what is known of its version is told to it. */
 void handle_tell_version(struct handle *handle);

@@ -378,10 +378,15 @@ def _():
         eq(area[5], 65)
     os.fsync(fd)
     eq(os.pread(fd, 1, 19_999), b"\x09")
-    again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR) if FS == "local" else os.dup(fd)
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
     eq(os.pread(again, 2, 0), b"01")
-    os.close(again)
     os.close(fd)
+    os.pwrite(again, b"B", 0)
+    only = os.open(f"/proc/self/fd/{again}", os.O_RDONLY)
+    eq(os.pread(only, 2, 0), b"B1")
+    os.close(again)
+    eq(os.pread(only, 7, 0), b"B1234A6")
+    os.close(only)
     put(a("two1"), b"x")
     os.link(a("two1"), a("two2"))
     fd = opened("two1")
@@ -390,6 +395,21 @@ def _():
     os.write(fd, b"yz")
     os.close(fd)
     eq(get(b("two2")), b"yz")
+
+
+@test("opened to read in a row of changes and removed: fsync, read and open again")
+def _():
+    for n in range(8):
+        put(a(f"row{n}"), b"x")
+    put(a("ro"), b"read only" * 500)
+    fd = opened("ro", os.O_RDONLY)
+    os.unlink(a("ro"))
+    os.fsync(fd)
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+    os.close(fd)
+    os.fsync(again)
+    eq(os.pread(again, 9, 9), b"read only")
+    os.close(again)
 
 
 @test("a deleted file's mapping lives on after close")
