@@ -96,6 +96,7 @@ void dentry_bind(struct names *names, struct dentry *dentry, struct inode *inode
 	dentry->parent->folder->order_old = true;
 	tell_changed(names, dentry->parent);
 	dentry->inode = inode;
+	dentry->parent->folder->n_folders += inode->folder != NULL;
 	table_add_name(inode, dentry);
 }
 
@@ -109,6 +110,7 @@ void dentry_unbind(struct names *names, struct dentry *dentry)
 	tell_changed(names, dentry->parent);
 	LIST_REMOVE(dentry, same);
 	dentry->inode = NULL;
+	dentry->parent->folder->n_folders -= inode->folder != NULL;
 	if (LIST_EMPTY(&inode->names)) {
 		inode->attr.nlink = 0;
 		if (inode->folder)
@@ -139,6 +141,19 @@ static void drop_children(struct names *names, struct inode *folder)
 	folder->folder->complete = false;
 	while ((dentry = TAILQ_FIRST(&folder->folder->children)))
 		dentry_free(names, dentry);
+}
+
+uint32_t names_links(const struct names *names, const struct inode *inode)
+{
+	uint32_t links = inode->attr.nlink;
+
+	if (LIST_EMPTY(&inode->names) && inode != names->root)
+		return links;
+	if (inode->folder && inode->folder->complete && links != 1)
+		return 2 + inode->folder->n_folders;
+	if (!links)
+		return inode->folder ? 2 : 1;
+	return links;
 }
 
 /* --- making and ending --- */

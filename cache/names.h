@@ -37,6 +37,7 @@ struct folder {
 	TAILQ_ENTRY(folder) walk;     /* fs/walk.c: waiting to be listed ahead */
 	struct inode *inode;
 	uint32_t n_children; /* dentries, negative ones too */
+	uint32_t n_folders;  /* those that lead to folders */
 	uint32_t generation; /* of the last listing */
 	uint64_t listed_ms;  /* when the last complete listing was asked for; 0: never */
 	uint64_t misses_ms;  /* when the present burst of look-ups began */
@@ -223,6 +224,9 @@ void names_land(struct names *names, struct inode *folder, const char *name, str
 /* The same for attributes alone. */
 void names_fly_inode(struct inode *inode);
 void names_land_inode(struct names *names, struct inode *inode);
+/* What st_nlink says of it: the count last told, less and more what was done here since; of a folder
+ * whose names are all known, what that comes to, unless the instance does not count folders. */
+uint32_t names_links(const struct names *names, const struct inode *inode);
 /* There are other names in the folder than those known. */
 void names_incomplete(struct names *names, struct inode *folder);
 /* The inodes that were used last, the last one first, at most that many; visit changes no names. */

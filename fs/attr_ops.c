@@ -392,6 +392,16 @@ static void set_behind(struct setattr *setattr)
 	end_setattr(setattr, err);
 }
 
+/* Read through only, never opened there, and without its name no more to be found there: what it is
+ * here is all that anybody will see of it. */
+static bool is_only_here(const struct setattr *setattr)
+{
+	const struct openfile *open = setattr->inode->open;
+
+	return open && open->unnamed && !rfile_was_held(setattr->handle->file) &&
+	       !(setattr->to_set & FUSE_SET_ATTR_SIZE);
+}
+
 static void go_setattr(struct request *request, int err)
 {
 	struct setattr *setattr = (struct setattr *)request;
@@ -450,7 +460,13 @@ void fs_setattr(
 	}
 	setattr->request.sends = setattr->inode->open != NULL;
 	if (setattr->handle && LIST_EMPTY(&setattr->inode->names)) {
-		go_setattr(&setattr->request, 0);
+		if (is_only_here(setattr)) {
+			fill_in(setattr);
+			set_here(setattr);
+			end_setattr(setattr, 0);
+		} else {
+			go_setattr(&setattr->request, 0);
+		}
 		return;
 	}
 	setattr->turn = (struct turn){.request = &setattr->request,

@@ -397,7 +397,7 @@ def _():
     eq(get(b("two2")), b"yz")
 
 
-@test("opened to read in a row of changes and removed: fsync, read and open again")
+@test("opened to read in a row of changes and removed: fsync, chmod, utime, read and open again")
 def _():
     for n in range(8):
         put(a(f"row{n}"), b"x")
@@ -405,6 +405,9 @@ def _():
     fd = opened("ro", os.O_RDONLY)
     os.unlink(a("ro"))
     os.fsync(fd)
+    os.fchmod(fd, 0o640)
+    os.utime(fd, ns=(5, 1_000_000_007))
+    eq((stat.S_IMODE(os.fstat(fd).st_mode), os.fstat(fd).st_mtime_ns), (0o640, 1_000_000_007))
     again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
     os.close(fd)
     os.fsync(again)
