@@ -40,9 +40,16 @@ bool fs_offline(const struct fs *fs)
 bool fs_login_may(const struct fs *fs, const struct inode *folder, unsigned what)
 {
 	uint32_t uid = remote_uid(fs->remote);
-	unsigned bits = folder->attr.uid == uid ? what << 6 : what << 3 | what;
 
-	return !uid || (folder->attr.mode & bits) == bits;
+	if (!uid)
+		return true;
+	for (; folder; folder = names_parent(folder), what = 1) {
+		unsigned bits = folder->attr.uid == uid ? what << 6 : what << 3 | what;
+
+		if ((folder->attr.mode & bits) != bits)
+			return false;
+	}
+	return true;
 }
 
 bool fs_attr_believed(struct fs *fs, const struct inode *inode)

@@ -38,15 +38,12 @@ bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t chec
 static bool may_read(const struct fs *fs, const struct inode *inode)
 {
 	uint32_t uid = remote_uid(fs->remote);
-	const struct inode *folder;
+	const struct inode *folder = names_parent(inode);
 
 	if (!uid)
 		return true;
-	for (folder = names_parent(inode); folder; folder = names_parent(folder)) {
-		if (!fs_login_may(fs, folder, 1))
-			return false;
-	}
-	return inode->attr.uid == uid && (inode->attr.mode & 0400);
+	return (!folder || fs_login_may(fs, folder, 1)) && inode->attr.uid == uid &&
+	       (inode->attr.mode & 0400);
 }
 
 bool openfile_is_ours(struct fs *fs, const struct inode *inode, bool in_burst)

@@ -145,6 +145,16 @@ static bool opens(enum remote_asked asked)
 	       asked == ASKED_TRUNCATE || asked == ASKED_SETSTAT || asked == ASKED_LIST;
 }
 
+/* One that the login may not list, or whose names it may not look at, so that the server leaves
+ * them out, holds something. (Or something is mounted there, which is rare.) */
+static bool is_closed(const struct remote *remote, const struct sftp_attr *attr)
+{
+	unsigned bits = attr->uid == remote_uid(remote) ? 0500 : 0005;
+
+	return remote_uid(remote) && (attr->flags & SSH_FILEXFER_ATTR_UIDGID) &&
+	       (attr->mode & bits) != bits;
+}
+
 /* The one thing that the burst leaves open, if any. */
 static void look_closer(struct remote_op *op)
 {
@@ -156,11 +166,13 @@ static void look_closer(struct remote_op *op)
 	    remote_is_folder(&l->path.attr)) {
 		folder = op->path;
 		look->not_empty = &l->path_not_empty;
+		l->path_not_empty = is_closed(op->remote, &l->path.attr);
 	} else if (look->err == -EIO && op->asked == ASKED_RENAME && !l->path.err &&
 		   !l->path2.err && remote_is_folder(&l->path.attr) &&
 		   remote_is_folder(&l->path2.attr)) {
 		folder = op->path2;
 		look->not_empty = &l->path2_not_empty;
+		l->path2_not_empty = is_closed(op->remote, &l->path2.attr);
 	} else if (look->err == -ENOENT && opens(op->asked) && !l->path.err &&
 		   remote_is_link(&l->path.attr)) {
 		free(look->link); /* of a try whose connection was lost */

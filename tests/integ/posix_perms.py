@@ -3,7 +3,7 @@ import errno
 import os
 import stat
 
-from harness import call, clean, eq, FS, get, libc, m, put, r, raises, run, Skip, test
+from harness import call, clean, eq, FS, get, libc, m, put, r, raises, run, Skip, synced, test
 
 clean("pp")
 
@@ -104,10 +104,33 @@ def _():
     os.chmod(a("nox"), 0o300)
     with raises(errno.EACCES):
         os.listdir(a("nox"))
+    for mode in (0o300, 0o600, 0o100):
+        os.chmod(a("nox"), mode)
+        with raises(errno.ENOTEMPTY):
+            os.rmdir(a("nox"))
+    os.chmod(a("nox"), 0o300)
     eq(get(a("nox", "f")), b"x")
     put(a("nox", "g"), b"y")
     eq(get(a("nox", "g")), b"y")
     os.chmod(a("nox"), 0o755)
+
+
+@test("a folder that can't be passed: what lies deeper and is open goes on or says EACCES at once, in a row of changes too")
+def _():
+    os.makedirs(a("closed", "deep"))
+    put(a("closed", "deep", "f"), b"x")
+    for n in range(6):
+        put(a(f"burst{n}"), b"x")
+    fd = os.open(a("closed", "deep"), os.O_RDONLY)
+    os.chmod(a("closed"), 0o600)
+    try:
+        os.close(os.open("f", os.O_WRONLY | os.O_TRUNC, dir_fd=fd))
+        os.mkdir("new", dir_fd=fd)
+    except OSError as e:
+        eq(errno.errorcode[e.errno], "EACCES")
+    os.chmod(a("closed"), 0o700)
+    os.close(fd)
+    synced()
 
 
 @test("chown and chmod of one's own and of others' files")
