@@ -143,13 +143,13 @@ static void drop_children(struct names *names, struct inode *folder)
 		dentry_free(names, dentry);
 }
 
-uint32_t names_links(const struct names *names, const struct inode *inode)
+uint32_t names_links(const struct names *names, const struct inode *inode, bool told_all)
 {
 	uint32_t links = inode->attr.nlink;
 
 	if (LIST_EMPTY(&inode->names) && inode != names->root)
 		return links;
-	if (inode->folder && inode->folder->complete && links != 1)
+	if (inode->folder && inode->folder->complete && told_all && links != 1)
 		return 2 + inode->folder->n_folders;
 	if (!links)
 		return inode->folder ? 2 : 1;

@@ -224,9 +224,10 @@ void names_land(struct names *names, struct inode *folder, const char *name, str
 /* The same for attributes alone. */
 void names_fly_inode(struct inode *inode);
 void names_land_inode(struct names *names, struct inode *inode);
-/* What st_nlink says of it: the count last told, less and more what was done here since; of a folder
- * whose names are all known, what that comes to, unless the instance does not count folders. */
-uint32_t names_links(const struct names *names, const struct inode *inode);
+/* What st_nlink says of it: the count last told, less and more what was done here since; of a
+ * folder whose names are all known, what that comes to, unless the instance does not count folders,
+ * or may not have told them all (told_all false). */
+uint32_t names_links(const struct names *names, const struct inode *inode, bool told_all);
 /* There are other names in the folder than those known. */
 void names_incomplete(struct names *names, struct inode *folder);
 /* The inodes that were used last, the last one first, at most that many; visit changes no names. */

@@ -182,7 +182,7 @@ void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st)
 	st->st_size = (off_t)attr->size;
 	st->st_blocks = (blkcnt_t)((attr->size + 511) / 512);
 	st->st_blksize = 128 * 1024;
-	st->st_nlink = names_links(fs->names, inode);
+	st->st_nlink = names_links(fs->names, inode, !inode->folder || fs_login_may(fs, inode, 5));
 	st->st_atim = attr_timespec(attr->atime);
 	st->st_mtim = attr_timespec(attr->mtime);
 	st->st_ctim = attr_timespec(attr->ctime);
