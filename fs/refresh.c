@@ -117,6 +117,18 @@ static int refresh_path(const struct refresh *refresh, char *path, size_t size)
 			      : names_child_path(names, refresh->folder, refresh->name, path, size);
 }
 
+/* A name that somebody asks for, and that may be a folder's, which is listed next as a rule. */
+static bool may_be_listed(const struct refresh *refresh)
+{
+	const struct dentry *known;
+
+	if (refresh->inode || refresh->told || refresh->repeated ||
+	    refresh->fs->profile->readahead_dirs != SAID_YES)
+		return false;
+	known = names_find(refresh->fs->names, refresh->folder, refresh->name);
+	return !known || (known->inode && known->inode->folder);
+}
+
 static void send_lstat(struct refresh *refresh, const char *path)
 {
 	struct fs *fs = refresh->fs;
@@ -130,6 +142,8 @@ static void send_lstat(struct refresh *refresh, const char *path)
 		remote_stat(fs->remote, path, on_lstat, refresh);
 	else
 		remote_lstat(fs->remote, path, on_lstat, refresh);
+	if (may_be_listed(refresh))
+		remote_list_expect(fs->remote, path);
 }
 
 /* As soon as what was changed here of the path is there. */

@@ -33,6 +33,7 @@
 #define REMOTE_RESERVE 16
 
 struct remote_op;
+struct list_op;
 TAILQ_HEAD(remote_ops, remote_op);
 
 struct remote {
@@ -50,9 +51,11 @@ struct remote {
 	bool chmod_follows; /* the server can't set a mode by lsetstat@ (glibc before 2.32) */
 	uint32_t uid, gid;
 	char *login, *root;
-	unsigned names;		      /* for the names of things renamed aside */
-	struct pool_channel *ordered; /* between remote_begin_ordered and _end_; borrowed */
-	bool doubt;		      /* the same */
+	unsigned names;			/* for the names of things renamed aside */
+	struct pool_channel *ordered;	/* between remote_begin_ordered and _end_; borrowed */
+	bool doubt;			/* the same */
+	TAILQ_HEAD(, list_op) expected; /* remote_list_expect */
+	unsigned n_expected, in_vain;	/* in_vain: in a row, never listed */
 };
 
 /* reply is never one of a lost link. */
@@ -110,6 +113,10 @@ struct remote_op *remote_op_new(
 /* Copies and checks the paths (path2 may be NULL). Then starts it: with go, or with the error. */
 void remote_submit(
     struct remote_op *op, const char *path, const char *path2, void (*go)(struct remote_op *op));
+/* Goes on with what waits for no answer: calls go, as remote_submit does. */
+void remote_go_on(struct remote_op *op, void (*go)(struct remote_op *op));
+/* From now on. */
+void remote_set_deadline(struct remote_op *op, unsigned ms);
 /* Sends a message (takes it; NULL: memory is out, and the operation ends). then is called with the
  * reply, unless the link is lost: then go is called again. */
 void remote_ask(struct remote_op *op, struct packet *message, remote_then *then, unsigned tag);
@@ -126,6 +133,10 @@ int remote_ops_init(struct remote *remote);
 void remote_ops_fini(struct remote *remote);
 /* Completions that call user.plain. */
 void remote_complete_plain(struct remote_op *op, int err);
+
+/* --- remote_list.c --- */
+/* A folder is renamed or removed: handles opened by its name may be of another one. */
+void remote_expect_nothing(struct remote *remote);
 
 /* --- remote_names.c --- */
 /* REALPATH: the text is what the server makes of the path, which need not be absolute. */

@@ -7,6 +7,9 @@
  * Names are gathered and handed over at the end, so that a lost link just starts again. CLOSE goes
  * out behind the end of file without being waited for; whatever ends the listing early closes the
  * handle too, as soon as there is one.
+ *
+ * An expected listing is one whose OPENDIR went out beside the look-up of its folder. It stays
+ *there until remote_list takes it over, or ends by itself.
  */
 #include "transport/remote_internal.h"
 #include <errno.h>
@@ -22,6 +25,11 @@
 #define TEXT_MAX (2048ull * 1024 * 1024)
 /* Replies without a single new name that a server may send in a row. */
 #define EMPTY_MAX 100
+#define EXPECTED_MOST 4
+/* With its handle: the look-up that was asked before has been answered too. */
+#define EXPECTED_OPEN_MS 100
+/* So many in a row that nobody wanted: from then on only one of so many. */
+#define IN_VAIN_MOST 8
 
 struct entry {
 	uint64_t text; /* offset of the name, ended by NUL */
@@ -31,8 +39,9 @@ struct entry {
 
 struct list_op {
 	struct remote_op op;
+	TAILQ_ENTRY(list_op) link; /* while expected */
 	struct sftp_handle handle;
-	bool open, has_self;
+	bool open, has_self, expected;
 	unsigned window, in_flight, replies, empty;
 	struct sftp_attr self;
 	struct entry *entries;
@@ -167,12 +176,27 @@ static void close_handle(struct list_op *list)
 		sftp_send(pool_channel_sftp(list->op.channel), message, 0, ignore, NULL);
 }
 
+/* Whoever took it over, or nobody. */
+static void leave_expected(struct list_op *list)
+{
+	struct remote *remote = list->op.remote;
+
+	if (!list->expected)
+		return;
+	list->expected = false;
+	TAILQ_REMOVE(&remote->expected, list, link);
+	remote->n_expected--;
+}
+
 static void complete_list(struct remote_op *op, int err)
 {
 	struct list_op *list = op->hollow ? NULL : list_of(op);
 
-	if (list)
+	if (list) {
+		op->remote->in_vain += list->expected;
+		leave_expected(list);
 		close_handle(list);
+	}
 	for (size_t i = 0; !err && i < list->n_entries; i++) {
 		const struct entry *entry = &list->entries[i];
 
@@ -192,12 +216,13 @@ static void end(struct remote_op *op, int err)
 
 static void take_names(struct remote_op *op, unsigned tag, const struct sftp_reply *reply);
 
-static void ask_names(struct list_op *list)
+static void ask_names(struct remote_op *op)
 {
-	while (list->in_flight < list->window && !list->op.done && !list->op.lost) {
+	struct list_op *list = list_of(op);
+
+	while (list->in_flight < list->window && !op->done && !op->lost) {
 		list->in_flight++;
-		remote_ask(
-		    &list->op, sftp_msg_handle(SSH_FXP_READDIR, &list->handle), take_names, 0);
+		remote_ask(op, sftp_msg_handle(SSH_FXP_READDIR, &list->handle), take_names, 0);
 	}
 }
 
@@ -224,7 +249,7 @@ static void take_names(struct remote_op *op, unsigned tag, const struct sftp_rep
 	if (count >= FULL && list->window < WINDOW_MAX)
 		list->window *= 2;
 	if (count >= FULL || !list->in_flight)
-		ask_names(list);
+		ask_names(op);
 }
 
 static void opened(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
@@ -232,7 +257,9 @@ static void opened(struct remote_op *op, unsigned tag, const struct sftp_reply *
 	struct list_op *list = list_of(op);
 
 	if (reply->err) {
-		if (!op->done)
+		if (list->expected)
+			remote_finish(op, reply->err);
+		else if (!op->done)
 			remote_settle(op, reply->err);
 		return;
 	}
@@ -243,8 +270,12 @@ static void opened(struct remote_op *op, unsigned tag, const struct sftp_reply *
 		close_handle(list); /* the time was up */
 		return;
 	}
+	if (list->expected) {
+		remote_set_deadline(op, EXPECTED_OPEN_MS);
+		return;
+	}
 	list->window = WINDOW_START;
-	ask_names(list);
+	ask_names(op);
 }
 
 static void go_list(struct remote_op *op)
@@ -258,11 +289,84 @@ static void go_list(struct remote_op *op)
 	remote_ask(op, sftp_msg_path(SSH_FXP_OPENDIR, op->path), opened, 0);
 }
 
+/* --- expected ones ---------------------------------------------------------- */
+
+static void no_entry(void *arg, const char *name, const struct sftp_attr *attr, uint32_t links)
+{
+}
+
+static void nobody(void *arg, int err, const struct sftp_attr *self)
+{
+}
+
+void remote_list_expect(struct remote *remote, const char *path)
+{
+	struct pool_channel *channel = pool_channel(remote->pool, LANE_NAMES, false);
+	struct remote_op *op;
+
+	if (!channel || !pool_channel_alive(channel) || remote->n_expected >= EXPECTED_MOST)
+		return;
+	if (remote->in_vain >= IN_VAIN_MOST && remote->in_vain++ % IN_VAIN_MOST)
+		return;
+	op = remote_op_new(remote, sizeof(struct list_op), complete_list, NULL);
+	if (!op)
+		return;
+	op->user.listing = (struct remote_listing){no_entry, nobody};
+	op->asked = ASKED_LIST;
+	op->fini = list_fini;
+	op->late_too = true;
+	if (!op->only)
+		op->only = pool_channel_get(channel);
+	if (!op->hollow) {
+		list_of(op)->expected = true;
+		TAILQ_INSERT_TAIL(&remote->expected, list_of(op), link);
+		remote->n_expected++;
+	}
+	remote_submit(op, path, NULL, go_list);
+}
+
+void remote_expect_nothing(struct remote *remote)
+{
+	while (!TAILQ_EMPTY(&remote->expected))
+		remote_finish(&TAILQ_FIRST(&remote->expected)->op, -ECANCELED); /* leaves */
+}
+
+/* Goes on from an OPENDIR that is under way or answered. */
+static bool take_over(
+    struct remote *remote, const char *path, const struct remote_listing *listing, void *arg)
+{
+	struct list_op *list;
+	struct remote_op *op;
+
+	TAILQ_FOREACH (list, &remote->expected, link) {
+		if (!list->op.done && list->op.path && !strcmp(list->op.path, path))
+			break;
+	}
+	if (!list)
+		return false;
+	op = &list->op;
+	leave_expected(list);
+	remote->in_vain = 0;
+	op->user.listing = *listing;
+	op->arg = arg;
+	pool_channel_put(op->only); /* it may begin again */
+	op->only = NULL;
+	remote_set_deadline(op, pool_timeout_ms(remote->pool));
+	if (list->open) {
+		list->window = WINDOW_START;
+		remote_go_on(op, ask_names);
+	}
+	return true;
+}
+
 void remote_list(
     struct remote *remote, const char *path, const struct remote_listing *listing, void *arg)
 {
-	struct remote_op *op = remote_op_new(remote, sizeof(struct list_op), complete_list, arg);
+	struct remote_op *op;
 
+	if (!remote->ordered && take_over(remote, path, listing, arg))
+		return;
+	op = remote_op_new(remote, sizeof(struct list_op), complete_list, arg);
 	if (!op) {
 		listing->done(arg, -ENOMEM, NULL);
 		return;

@@ -70,6 +70,7 @@ int remote_ops_init(struct remote *remote)
 	TAILQ_INIT(&remote->ops);
 	TAILQ_INIT(&remote->late);
 	TAILQ_INIT(&remote->reserve);
+	TAILQ_INIT(&remote->expected);
 	for (unsigned i = 0; i < REMOTE_RESERVE; i++) {
 		struct remote_op *op = calloc(1, sizeof(*op));
 
@@ -170,6 +171,27 @@ static void insert(struct remote_op *op)
 		TAILQ_INSERT_HEAD(&op->remote->ops, op, link);
 }
 
+static bool moves_folders(const struct remote_op *op)
+{
+	return op->asked == ASKED_RENAME || op->asked == ASKED_RENAME_NEW ||
+	       op->asked == ASKED_RMDIR;
+}
+
+/* Something may end within the call: that is told later. */
+static void begin(struct remote_op *op, void (*go)(struct remote_op *op), int err)
+{
+	op->starting = true;
+	remote_hold(op);
+	if (err)
+		remote_finish(op, err);
+	else
+		go(op);
+	op->starting = false;
+	if (!uv_is_active((uv_handle_t *)&op->remote->timer) || TAILQ_FIRST(&op->remote->ops) == op)
+		schedule(op->remote);
+	remote_release(op);
+}
+
 void remote_submit(
     struct remote_op *op, const char *path, const char *path2, void (*go)(struct remote_op *op))
 {
@@ -178,17 +200,23 @@ void remote_submit(
 	if (!err)
 		err = copy_path(path2, &op->path2);
 	op->go = go;
-	op->starting = true;
-	remote_hold(op);
 	insert(op);
-	if (err)
-		remote_finish(op, err);
-	else
-		start(op);
-	op->starting = false;
-	if (!uv_is_active((uv_handle_t *)&op->remote->timer) || TAILQ_FIRST(&op->remote->ops) == op)
-		schedule(op->remote);
-	remote_release(op);
+	if (moves_folders(op))
+		remote_expect_nothing(op->remote);
+	begin(op, start, err);
+}
+
+void remote_go_on(struct remote_op *op, void (*go)(struct remote_op *op))
+{
+	begin(op, go, 0);
+}
+
+void remote_set_deadline(struct remote_op *op, unsigned ms)
+{
+	TAILQ_REMOVE(&op->remote->ops, op, link);
+	op->deadline = uv_now(op->remote->loop) + ms;
+	insert(op);
+	schedule(op->remote);
 }
 
 static void on_reply(void *arg, const struct sftp_reply *reply)
@@ -236,6 +264,8 @@ void remote_finish(struct remote_op *op, int err)
 		return;
 	op->done = true;
 	TAILQ_REMOVE(&remote->ops, op, link);
+	if (moves_folders(op))
+		remote_expect_nothing(remote);
 	if (op->starting) {
 		op->err = err;
 		remote_hold(op);

@@ -215,7 +215,7 @@ static int setup_rich(void **unused)
 	return setup_with("");
 }
 
-static int setup_poor(void **unused)
+UNUSED static int setup_poor(void **unused)
 {
 	return setup_with(POOR);
 }
@@ -287,6 +287,22 @@ static unsigned names_in(const char *dir)
 	assert_int_equal(r.err, 0);
 	assert_true(r.self);
 	return r.entries;
+}
+
+UNUSED static void kill_sessions(pid_t pid, bool top)
+{
+	char path[64];
+	FILE *in;
+	int child;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	in = fopen(path, "re");
+	while (in && fscanf(in, "%d", &child) == 1)
+		kill_sessions(child, false);
+	if (in)
+		fclose(in);
+	if (!top)
+		kill(pid, SIGKILL);
 }
 
 #define RICH(f) cmocka_unit_test_setup_teardown(f, setup_rich, teardown)

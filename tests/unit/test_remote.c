@@ -183,83 +183,8 @@ static void test_setstat(void **unused)
 	assert_int_equal(r.err, 0);
 }
 
-/* --- listings ---------------------------------------------------------------------------- */
-
-static void test_list_many(void **unused)
-{
-	struct result r;
-	char name[32];
-
-	NEEDS_SSHD();
-	mkdir(at("many"), 0755);
-	for (int i = 0; i < 20000; i++) {
-		int fd;
-
-		snprintf(name, sizeof(name), "many/n%d", i);
-		fd = open(at(name), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-		assert_true(fd >= 0);
-		close(fd);
-	}
-	memset(&r, 0, sizeof(r));
-	r.seen = calloc(20000, 1);
-	remote_list(t.remote, at("many"), &listing, &r);
-	run_until(&r.done);
-	assert_int_equal(r.err, 0);
-	assert_int_equal(r.entries, 20000);
-	assert_int_equal(r.links, 1);
-	for (int i = 0; i < 20000; i++)
-		assert_int_equal(r.seen[i], 1);
-	free(r.seen);
-	mkdir(at("empty"), 0755);
-	assert_int_equal(names_in(at("empty")), 0);
-	/* All that went out behind the listings has been done. */
-	WAIT(&r, remote_lstat(t.remote, t.dir, on_attr, &r));
-	assert_true(no_handles());
-}
-
-/* Many at once, more than the server has handles for in turn, and none is left. */
-static void test_list_at_once(void **unused)
-{
-	static struct result r[300];
-	struct result last;
-
-	NEEDS_SSHD();
-	mkdir(at("d"), 0755);
-	make("d/x", "");
-	memset(r, 0, sizeof(r));
-	for (int i = 0; i < 300; i++)
-		remote_list(t.remote, at(i % 2 ? "d" : "no"), &listing, &r[i]);
-	for (int i = 0; i < 300; i++) {
-		run_until(&r[i].done);
-		if (i % 2) {
-			assert_int_equal(r[i].err, 0);
-			assert_int_equal(r[i].entries, 1);
-		} else {
-			assert_int_equal(r[i].err, -ENOENT);
-		}
-	}
-	WAIT(&last, remote_lstat(t.remote, t.dir, on_attr, &last));
-	assert_true(no_handles());
-}
-
 /* --- losses ------------------------------------------------------------------------------------
  */
-
-static void kill_sessions(pid_t pid, bool top)
-{
-	char path[64];
-	FILE *in;
-	int child;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	in = fopen(path, "re");
-	while (in && fscanf(in, "%d", &child) == 1)
-		kill_sessions(child, false);
-	if (in)
-		fclose(in);
-	if (!top)
-		kill(pid, SIGKILL);
-}
 
 /* The connections die in the middle of hundreds of operations: all complete as if nothing had
  * happened. */
@@ -468,8 +393,6 @@ int main(void)
 	    POOR_TOO(test_changes),
 	    POOR_TOO(test_rename),
 	    POOR_TOO(test_setstat),
-	    RICH(test_list_many),
-	    RICH(test_list_at_once),
 	    RICH(test_killed_in_the_middle),
 	    RICH(test_timeout),
 	    RICH(test_free_in_flight),
