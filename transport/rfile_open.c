@@ -1,9 +1,12 @@
 /*
- * Opening a file: OPEN and, right behind it, LSTAT of the path; one round trip for both.
+ * Opening a file: LSTAT of the path, OPEN, LSTAT again; one round trip for all. Only when nothing
+ * has happened to the path between the two LSTATs do they tell about the file that was opened: it
+ * may be replaced at any moment. Of a file that is made or emptied one LSTAT tells enough.
  *
- *	start -----> OPEN, LSTAT --both in--> a regular answer --> done
- *	  ^             |   |
- *	  |             |   +-- opened, but LSTAT failed or names a symlink: FSTAT --> done
+ *	start -----> LSTAT, OPEN, LSTAT --all in--> a regular answer --> done
+ *	  ^             |     |
+ *	  |             |     +-- opened, but the LSTATs failed, differ or name a symlink:
+ *	  |             |         FSTAT --> done
  *	  +-- link lost +-- refused: the true errno --> done
  *
  * When the link is lost, a plain open is sent again. After an exclusive create the path is looked
@@ -41,10 +44,10 @@ struct opening {
 	bool uncertain; /* an exclusive create may have been done */
 	int err;	/* how it ends, when it fails from the loop */
 
-	int open_err, stat_err;
+	int open_err, before_err, stat_err;
 	bool opened;
 	struct sftp_handle name;
-	struct sftp_attr attr;
+	struct sftp_attr before, attr;
 };
 
 static void opening_start(struct opening *opening);
@@ -186,7 +189,28 @@ static void opening_refused(struct opening *opening)
 		opening_failed(opening, err);
 }
 
-/* Both replies are in. */
+static bool opening_makes_empty(const struct opening *opening)
+{
+	return (opening->flags & (SSH_FXF_EXCL | SSH_FXF_TRUNC)) ||
+	       ((opening->flags & SSH_FXF_CREAT) && opening->before_err == -ENOENT);
+}
+
+/* Is what the path shows the file that was opened? */
+static bool opening_is_sure(const struct opening *opening)
+{
+	const struct sftp_attr *before = &opening->before, *attr = &opening->attr;
+
+	if (opening->stat_err || !(attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) ||
+	    S_ISLNK(attr->mode))
+		return false;
+	if (opening_makes_empty(opening))
+		return attr->size == 0;
+	return !opening->before_err && before->flags == attr->flags && before->size == attr->size &&
+	       before->mtime == attr->mtime && before->mode == attr->mode &&
+	       before->uid == attr->uid && before->gid == attr->gid;
+}
+
+/* All replies are in. */
 static void opening_judge(struct opening *opening)
 {
 	if (opening->open_err == -ENOTCONN || opening->stat_err == -ENOTCONN) {
@@ -196,8 +220,7 @@ static void opening_judge(struct opening *opening)
 	} else if (opening->stat_err == -ETIMEDOUT) {
 		rfile_close_remote(opening->channel, &opening->name);
 		opening_failed(opening, -ETIMEDOUT);
-	} else if (opening->stat_err || !(opening->attr.flags & SSH_FILEXFER_ATTR_PERMISSIONS) ||
-		   S_ISLNK(opening->attr.mode)) {
+	} else if (!opening_is_sure(opening)) {
 		struct packet *message = pool_channel_alive(opening->channel)
 					     ? sftp_msg_handle(SSH_FXP_FSTAT, &opening->name)
 					     : NULL;
@@ -228,14 +251,28 @@ static void opening_opened(void *arg, const struct sftp_reply *reply)
 		opening_judge(opening);
 }
 
+static int take_attr(const struct sftp_reply *reply, struct sftp_attr *attr)
+{
+	if (reply->err)
+		return reply->err;
+	if (reply->type != SSH_FXP_ATTRS)
+		return -EPROTO;
+	*attr = reply->attr;
+	return 0;
+}
+
+static void opening_before_replied(void *arg, const struct sftp_reply *reply)
+{
+	struct opening *opening = arg;
+	opening->before_err = take_attr(reply, &opening->before);
+	if (--opening->replies == 0)
+		opening_judge(opening);
+}
+
 static void opening_stat_replied(void *arg, const struct sftp_reply *reply)
 {
 	struct opening *opening = arg;
-	opening->stat_err = reply->err;
-	if (!reply->err && reply->type == SSH_FXP_ATTRS)
-		opening->attr = reply->attr;
-	else if (!reply->err)
-		opening->stat_err = -EPROTO;
+	opening->stat_err = take_attr(reply, &opening->attr);
 	if (--opening->replies == 0)
 		opening_judge(opening);
 }
@@ -288,13 +325,19 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		attr.mode = opening->mode & 07777;
 	}
 	struct packet *open_message = sftp_msg_open(opening->path, opening->flags, &attr);
-	if (!open_message) {
+	bool looks_before = !(opening->flags & (SSH_FXF_EXCL | SSH_FXF_TRUNC));
+	struct packet *before = looks_before ? sftp_msg_path(SSH_FXP_LSTAT, opening->path) : NULL;
+	if (!open_message || (looks_before && !before)) {
 		packet_free(message);
+		packet_free(open_message);
+		packet_free(before);
 		opening_fail_later(opening, -ENOMEM);
 		return;
 	}
-	opening->replies = 2;
+	opening->replies = 2 + looks_before;
 	opening->opened = false;
+	if (looks_before)
+		sftp_send(sftp, before, 0, opening_before_replied, opening);
 	sftp_send(sftp, open_message, 0, opening_opened, opening);
 	sftp_send(sftp, message, 0, opening_stat_replied, opening);
 }

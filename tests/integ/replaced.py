@@ -31,17 +31,18 @@ def read():
         wrong.append(f"{len(got)} bytes that begin as version {number} of {len(version(number))}, {got.count(0)} of them zeros")
 
 
-def look():
+def look(pause):
     while not over:
         os.stat(here + "/file")
         os.listdir(here)
-        time.sleep(0.005)  # sleep: between two looks
+        time.sleep(pause)  # sleep: between two looks
 
 
 wrong, over = [], False
 put(0)
-watcher = threading.Thread(target=look)
-watcher.start()
+lookers = [threading.Thread(target=look, args=(pause,)) for pause in (0.005, 0.0007, 0)]
+for looker in lookers:
+    looker.start()
 for n in range(1, rounds):
     reader = threading.Thread(target=read)
     reader.start()
@@ -49,6 +50,7 @@ for n in range(1, rounds):
     put(n)
     reader.join()
 over = True
-watcher.join()
+for looker in lookers:
+    looker.join()
 print("\n".join(wrong))
 sys.exit(1 if wrong else 0)

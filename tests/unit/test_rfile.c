@@ -1,101 +1,10 @@
-/* Open files against an instance in memory: opening, reading, writing, stripes, attributes, copies.
+/* Open files against an instance in memory: reading, writing, stripes, attributes, copies.
  */
 #include "tests/unit/rfile_rig.h"
 #include <sys/stat.h>
 
 #define MIB (1024u * 1024)
 #define RW (SSH_FXF_READ | SSH_FXF_WRITE)
-
-/* --- opening --- */
-
-static void test_open_is_one_round_trip(void **state)
-{
-	struct fake_server *server = &rig.pool.channels[0]->server;
-	struct result result = {0};
-
-	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
-	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
-	assert_int_equal(fake_server_work(server, 10, true), 2);
-	assert_int_equal(result.done, 1);
-	assert_int_equal(result.err, 0);
-	assert_int_equal(result.attr.size, 5);
-	assert_true(rfile_readable(result.file));
-	assert_false(rfile_writable(result.file));
-	rfile_put(result.file);
-}
-
-static void test_open_asks_the_handle_when_the_path_is_no_help(void **state)
-{
-	struct result result = {0};
-	struct fake_file *file = fake_file_add(&rig.pool.instance, "/f", "hello", 5);
-
-	rig.pool.instance.no_lstat = true;
-	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
-	settle(&result);
-	assert_int_equal(result.attr.size, 5);
-	rfile_put(result.file);
-
-	/* Replaced by a symlink in between: the fake server's OPEN does not care. */
-	memset(&result, 0, sizeof(result));
-	rig.pool.instance.no_lstat = false;
-	file->mode = S_IFLNK | 0777;
-	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
-	assert_int_equal(fake_server_work(&rig.pool.channels[0]->server, 2, true), 2);
-	file->mode = S_IFREG | 0600;
-	settle(&result);
-	assert_int_equal(result.err, 0);
-	assert_int_equal(result.attr.mode, S_IFREG | 0600);
-	rfile_put(result.file);
-}
-
-static int open_error(const char *path, uint32_t flags)
-{
-	struct result result = {0};
-
-	RIG_CALL(rfile_open(&rig, path, flags, 0644, &rig_owner, on_open, &result));
-	settle(&result);
-	assert_null(result.file);
-	return result.err;
-}
-
-static void test_open_errors(void **state)
-{
-	const uint32_t create = RW | SSH_FXF_CREAT | SSH_FXF_EXCL;
-
-	assert_int_equal(open_error("/none", SSH_FXF_READ), -ENOENT);
-	assert_int_equal(open_error("relative", SSH_FXF_READ), -EINVAL);
-	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
-	assert_int_equal(open_error("/f", create), -EEXIST);
-	rig.pool.instance.open_fails = SSH_FX_PERMISSION_DENIED;
-	assert_int_equal(open_error("/f", SSH_FXF_READ), -EACCES);
-	rig.pool.instance.open_fails = SSH_FX_FAILURE;
-	rig.pool.true_errno = -ENOSPC;
-	assert_int_equal(open_error("/new", create), -ENOSPC);
-	assert_int_equal(rig.pool.instance.opens, 0);
-}
-
-static void test_open_waits_for_a_lane_and_gives_up(void **state)
-{
-	struct result result = {0};
-
-	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
-	rig_kill(rig.pool.channels[0], 0);
-	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
-	rig_settle();
-	assert_int_equal(result.done, 0);
-	rig_channel(LANE_FILES);
-	settle(&result);
-	assert_int_equal(result.err, 0);
-	rfile_put(result.file);
-
-	memset(&result, 0, sizeof(result));
-	rig.pool.timeout_ms = 20;
-	rig_kill(rig.pool.channels[1], 0);
-	RIG_CALL(rfile_open(&rig, "/f", SSH_FXF_READ, 0, &rig_owner, on_open, &result));
-	while (!result.done)
-		rig_turn();
-	assert_int_equal(result.err, -ETIMEDOUT);
-}
 
 /* --- reading --- */
 
@@ -489,10 +398,6 @@ static void test_copy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_open_is_one_round_trip),
-	    TEST(test_open_asks_the_handle_when_the_path_is_no_help),
-	    TEST(test_open_errors),
-	    TEST(test_open_waits_for_a_lane_and_gives_up),
 	    TEST(test_read_whole_short_and_to_the_end),
 	    TEST(test_an_early_end_is_not_believed),
 	    TEST(test_growth_is_read),
