@@ -227,7 +227,7 @@ remounted() {
 	files "$MNT/r" >/dev/null
 	mount_watched true
 	eq "$(files "$MNT/r")" "$(files "$REMOTE/r")"
-	eq "$(opened)" 0 "files and folders opened:"
+	le "$(opened)" 1 "files and folders opened:" # one by a guess, beside the look-up of r
 	mount_watched changed_meanwhile
 	eq "$(files "$MNT/r")" "$(files "$REMOTE/r")"
 	fails stat "$MNT/r/a/c/f1"
