@@ -220,7 +220,8 @@ static void ask(struct listing *listing, const char *path)
 	watched_want(listing->fs, listing->folder);
 	listing->tick = names_tick(listing->fs->names);
 	listing->sent_ms = fs_now_ms(listing->fs);
-	remote_list(listing->fs->remote, path, &callbacks, listing);
+	/* its last look-up may have opened it already */
+	remote_list(listing->fs->remote, path, listing->folder->checked_ms, &callbacks, listing);
 }
 
 static bool take_from_disk(struct listing *listing, const uint8_t *bytes, size_t len)

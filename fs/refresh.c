@@ -117,7 +117,8 @@ static int refresh_path(const struct refresh *refresh, char *path, size_t size)
 			      : names_child_path(names, refresh->folder, refresh->name, path, size);
 }
 
-/* A name that somebody asks for, and that may be a folder's, which is listed next as a rule. */
+/* A name that somebody asks for, and that may be a folder's, which is listed next as a rule; not
+ * one that the folder was seen not to have. */
 static bool may_be_listed(const struct refresh *refresh)
 {
 	const struct dentry *known;
@@ -126,7 +127,7 @@ static bool may_be_listed(const struct refresh *refresh)
 	    refresh->fs->profile->readahead_dirs != SAID_YES)
 		return false;
 	known = names_find(refresh->fs->names, refresh->folder, refresh->name);
-	return !known || (known->inode && known->inode->folder);
+	return known ? known->inode && known->inode->folder : !refresh->folder->folder->complete;
 }
 
 static void send_lstat(struct refresh *refresh, const char *path)
@@ -143,7 +144,7 @@ static void send_lstat(struct refresh *refresh, const char *path)
 	else
 		remote_lstat(fs->remote, path, on_lstat, refresh);
 	if (may_be_listed(refresh))
-		remote_list_expect(fs->remote, path);
+		remote_list_expect(fs->remote, path, refresh->sent_ms);
 }
 
 /* As soon as what was changed here of the path is there. */

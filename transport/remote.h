@@ -111,12 +111,12 @@ struct remote_listing {
 	void (*entry)(void *arg, const char *name, const struct sftp_attr *attr, uint32_t links);
 	void (*done)(void *arg, int err, const struct sftp_attr *self);
 };
-void remote_list(
-    struct remote *remote, const char *path, const struct remote_listing *listing, void *arg);
+void remote_list(struct remote *remote, const char *path, uint64_t look_up,
+    const struct remote_listing *listing, void *arg);
 /* A guess that the folder is listed next, as what is there at path is being looked up: sends its
- * OPENDIR already, from which a remote_list of the path goes on, a round trip ahead. Closed again
- * when none has come a moment after the answer. At most four at a time; seldom after eight wrong
- * guesses in a row. */
-void remote_list_expect(struct remote *remote, const char *path);
+ * OPENDIR already, from which a remote_list of the path with the same number of the look-up (not 0)
+ * goes on, a round trip ahead. Closed again when none has come a moment after the answer. At most
+ * four at a time; seldom after eight wrong guesses in a row. */
+void remote_list_expect(struct remote *remote, const char *path, uint64_t look_up);
 
 #endif

@@ -8,8 +8,8 @@
  * out behind the end of file without being waited for; whatever ends the listing early closes the
  * handle too, as soon as there is one.
  *
- * An expected listing is one whose OPENDIR went out beside the look-up of its folder. It stays
- *there until remote_list takes it over, or ends by itself.
+ * An expected listing is one whose OPENDIR went out beside the look-up of its folder. It waits for
+ * remote_list to take it over, or ends by itself.
  */
 #include "transport/remote_internal.h"
 #include <errno.h>
@@ -42,6 +42,7 @@ struct list_op {
 	TAILQ_ENTRY(list_op) link; /* while expected */
 	struct sftp_handle handle;
 	bool open, has_self, expected;
+	uint64_t look_up;
 	unsigned window, in_flight, replies, empty;
 	struct sftp_attr self;
 	struct entry *entries;
@@ -299,11 +300,26 @@ static void nobody(void *arg, int err, const struct sftp_attr *self)
 {
 }
 
-void remote_list_expect(struct remote *remote, const char *path)
+/* The OPENDIR that went out last beside a look-up of the path, under way or answered; or NULL. */
+static struct list_op *find_expected(struct remote *remote, const char *path)
+{
+	struct list_op *list;
+
+	TAILQ_FOREACH (list, &remote->expected, link) {
+		if (!list->op.done && list->op.path && !strcmp(list->op.path, path))
+			break;
+	}
+	return list;
+}
+
+void remote_list_expect(struct remote *remote, const char *path, uint64_t look_up)
 {
 	struct pool_channel *channel = pool_channel(remote->pool, LANE_NAMES, false);
+	struct list_op *before = find_expected(remote, path);
 	struct remote_op *op;
 
+	if (before)
+		remote_finish(&before->op, -ECANCELED);
 	if (!channel || !pool_channel_alive(channel) || remote->n_expected >= EXPECTED_MOST)
 		return;
 	if (remote->in_vain >= IN_VAIN_MOST && remote->in_vain++ % IN_VAIN_MOST)
@@ -319,6 +335,7 @@ void remote_list_expect(struct remote *remote, const char *path)
 		op->only = pool_channel_get(channel);
 	if (!op->hollow) {
 		list_of(op)->expected = true;
+		list_of(op)->look_up = look_up;
 		TAILQ_INSERT_TAIL(&remote->expected, list_of(op), link);
 		remote->n_expected++;
 	}
@@ -331,18 +348,14 @@ void remote_expect_nothing(struct remote *remote)
 		remote_finish(&TAILQ_FIRST(&remote->expected)->op, -ECANCELED); /* leaves */
 }
 
-/* Goes on from an OPENDIR that is under way or answered. */
-static bool take_over(
-    struct remote *remote, const char *path, const struct remote_listing *listing, void *arg)
+/* Goes on from there. */
+static bool take_over(struct remote *remote, const char *path, uint64_t look_up,
+    const struct remote_listing *listing, void *arg)
 {
-	struct list_op *list;
+	struct list_op *list = find_expected(remote, path);
 	struct remote_op *op;
 
-	TAILQ_FOREACH (list, &remote->expected, link) {
-		if (!list->op.done && list->op.path && !strcmp(list->op.path, path))
-			break;
-	}
-	if (!list)
+	if (!list || list->look_up != look_up)
 		return false;
 	op = &list->op;
 	leave_expected(list);
@@ -359,12 +372,12 @@ static bool take_over(
 	return true;
 }
 
-void remote_list(
-    struct remote *remote, const char *path, const struct remote_listing *listing, void *arg)
+void remote_list(struct remote *remote, const char *path, uint64_t look_up,
+    const struct remote_listing *listing, void *arg)
 {
 	struct remote_op *op;
 
-	if (!remote->ordered && take_over(remote, path, listing, arg))
+	if (!remote->ordered && take_over(remote, path, look_up, listing, arg))
 		return;
 	op = remote_op_new(remote, sizeof(struct list_op), complete_list, arg);
 	if (!op) {

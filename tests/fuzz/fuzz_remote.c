@@ -162,7 +162,7 @@ static void call_path(struct call *call, uint8_t what)
 		remote_statvfs(f.remote, "/w", on_statvfs, call);
 		break;
 	default:
-		remote_list(f.remote, "/w", &listing, call);
+		remote_list(f.remote, "/w", 1, &listing, call);
 		break;
 	}
 }

@@ -283,7 +283,7 @@ static unsigned names_in(const char *dir)
 {
 	struct result r;
 
-	WAIT(&r, remote_list(t.remote, dir, &listing, &r));
+	WAIT(&r, remote_list(t.remote, dir, 1, &listing, &r));
 	assert_int_equal(r.err, 0);
 	assert_true(r.self);
 	return r.entries;

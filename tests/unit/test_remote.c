@@ -206,7 +206,7 @@ static void test_killed_in_the_middle(void **unused)
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < 5; i++) {
 			memset(&listed[i], 0, sizeof(listed[i]));
-			remote_list(t.remote, at("many"), &listing, &listed[i]);
+			remote_list(t.remote, at("many"), 1, &listing, &listed[i]);
 		}
 		for (int i = 0; i < 200; i++) {
 			memset(&made[i], 0, sizeof(made[i]));
@@ -254,7 +254,7 @@ static void test_timeout(void **unused)
 	start = now_ms();
 	remote_lstat(t.remote, at("x"), on_attr, &look);
 	remote_mkdir(t.remote, at("x"), 0700, on_done, &change);
-	remote_list(t.remote, t.dir, &listing, &list);
+	remote_list(t.remote, t.dir, 1, &listing, &list);
 	run_until(&look.done);
 	run_until(&change.done);
 	run_until(&list.done);
@@ -272,7 +272,7 @@ static void test_free_in_flight(void **unused)
 	NEEDS_SSHD();
 	remote_lstat(t.remote, at("x"), on_attr, &look);
 	remote_mkdir(t.remote, at("x"), 0700, on_done, &change);
-	remote_list(t.remote, t.dir, &listing, &list);
+	remote_list(t.remote, t.dir, 1, &listing, &list);
 	disconnect();
 	assert_true(look.done && change.done && list.done);
 	assert_int_equal(look.err, -ENOTCONN);

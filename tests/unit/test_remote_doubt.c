@@ -559,7 +559,7 @@ static const struct remote_listing listing = {on_entry, on_list};
 static void list(void)
 {
 	t.entries = 0;
-	CALL(remote_list(t.remote, "/home", &listing, NULL));
+	CALL(remote_list(t.remote, "/home", 1, &listing, NULL));
 }
 
 static void test_listings(void **unused)

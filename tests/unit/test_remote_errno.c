@@ -38,9 +38,9 @@ static void test_errnos_of_names(void **unused)
 	SAME(&r, symlink("t", at("f")), remote_symlink(t.remote, "t", at("f"), on_done, &r));
 	SAME(&r, symlink("t", at("f/x")), remote_symlink(t.remote, "t", at("f/x"), on_done, &r));
 	SAME(&r, symlink("", at("x")), remote_symlink(t.remote, "", at("x"), on_done, &r));
-	WAIT(&r, remote_list(t.remote, at("f"), &listing, &r));
+	WAIT(&r, remote_list(t.remote, at("f"), 1, &listing, &r));
 	assert_int_equal(r.err, -ENOTDIR);
-	WAIT(&r, remote_list(t.remote, at("no"), &listing, &r));
+	WAIT(&r, remote_list(t.remote, at("no"), 1, &listing, &r));
 	assert_int_equal(r.err, -ENOENT);
 	memset(longest, 'x', 256);
 	longest[256] = '\0';
@@ -231,7 +231,7 @@ static void test_errnos_of_rights(void **unused)
 	GIVES(-EACCES, remote_rmdir(t.remote, at("sticky"), on_done, &r));
 	GIVES(-EACCES, remote_rename(t.remote, at("f"), at("g"), true, on_done, &r));
 	GIVES(-EACCES, remote_lstat(t.remote, at("closed/f"), on_attr, &r));
-	GIVES(-EACCES, remote_list(t.remote, at("closed"), &listing, &r));
+	GIVES(-EACCES, remote_list(t.remote, at("closed"), 1, &listing, &r));
 	GIVES(-EACCES, remote_symlink(t.remote, "t", at("l"), on_done, &r));
 	GIVES(-EPERM, remote_unlink(t.remote, at("sticky/f"), on_done, &r));
 	GIVES(-EPERM, remote_rmdir(t.remote, at("sticky/d"), on_done, &r));

@@ -19,7 +19,7 @@ static void test_list_many(void **unused)
 	}
 	memset(&r, 0, sizeof(r));
 	r.seen = calloc(20000, 1);
-	remote_list(t.remote, at("many"), &listing, &r);
+	remote_list(t.remote, at("many"), 1, &listing, &r);
 	run_until(&r.done);
 	assert_int_equal(r.err, 0);
 	assert_int_equal(r.entries, 20000);
@@ -45,7 +45,7 @@ static void test_list_at_once(void **unused)
 	make("d/x", "");
 	memset(r, 0, sizeof(r));
 	for (int i = 0; i < 300; i++)
-		remote_list(t.remote, at(i % 2 ? "d" : "no"), &listing, &r[i]);
+		remote_list(t.remote, at(i % 2 ? "d" : "no"), 1, &listing, &r[i]);
 	for (int i = 0; i < 300; i++) {
 		run_until(&r[i].done);
 		if (i % 2) {
@@ -77,7 +77,7 @@ static void expect(const char *name)
 {
 	struct result r;
 
-	remote_list_expect(t.remote, at(name));
+	remote_list_expect(t.remote, at(name), 1);
 	WAIT(&r, remote_lstat(t.remote, at(name), on_attr, &r));
 }
 
@@ -104,13 +104,13 @@ static void test_joins(void **unused)
 	struct result r = {0};
 
 	NEEDS_SSHD();
-	remote_list_expect(t.remote, at("d"));
-	remote_list(t.remote, at("d"), &listing, &r);
+	remote_list_expect(t.remote, at("d"), 1);
+	remote_list(t.remote, at("d"), 1, &listing, &r);
 	run_until(&r.done);
 	assert_int_equal(r.err, 0);
 	assert_int_equal(r.entries, 1);
-	remote_list_expect(t.remote, at("no"));
-	WAIT(&r, remote_list(t.remote, at("no"), &listing, &r));
+	remote_list_expect(t.remote, at("no"), 1);
+	WAIT(&r, remote_list(t.remote, at("no"), 1, &listing, &r));
 	assert_int_equal(r.err, -ENOENT);
 	WAIT(&r, remote_lstat(t.remote, t.dir, on_attr, &r));
 	assert_true(no_handles());
@@ -149,6 +149,25 @@ static void test_moved(void **unused)
 	assert_int_equal(names_in(at("d")), 1);
 }
 
+/* Another look-up has been answered since, or is under way. */
+static void test_looked_up_again(void **unused)
+{
+	struct result r;
+
+	NEEDS_SSHD();
+	expect("d");
+	assert_int_equal(rename(at("d"), at("e")), 0);
+	assert_int_equal(mkdir(at("d"), 0755), 0);
+	WAIT(&r, remote_list(t.remote, at("d"), 2, &listing, &r));
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.entries, 0);
+	expect("e");
+	assert_int_equal(rename(at("e"), at("f")), 0);
+	assert_int_equal(rename(at("d"), at("e")), 0);
+	expect("e");
+	assert_int_equal(names_in(at("e")), 0);
+}
+
 static void test_lost_between(void **unused)
 {
 	NEEDS_SSHD();
@@ -185,6 +204,7 @@ int main(void)
 	    EXPECTED(test_joins),
 	    EXPECTED(test_nobody_comes),
 	    EXPECTED(test_moved),
+	    EXPECTED(test_looked_up_again),
 	    EXPECTED(test_lost_between),
 	    EXPECTED(test_wrong_guesses),
 	};
