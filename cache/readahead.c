@@ -73,7 +73,7 @@ static void begin(struct readahead_stream *s, uint64_t offset, uint64_t end)
  * beyond that only a stream that has become longer than others gets a window. */
 #define WASTE_PART 16
 #define WASTE_FREE (128u << 10)
-#define LONGEST_MOST (2u << 20)
+#define LONGEST_MOST (8u << 20)
 #define LATELY (64u << 20)
 
 static void note_read(struct readahead *ra, const struct readahead_stream *s, uint32_t len)
@@ -116,23 +116,34 @@ static bool may_guess(const struct readahead *ra, const struct readahead_stream 
 
 /* --- forward --- */
 
-static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t offset,
+/* From the beginning, most read on to the end; in the middle, many want a piece: the more so, the
+ * more was fetched for nobody before. */
+static uint64_t forward_most(const struct readahead *ra, const struct readahead_stream *s)
+{
+	uint64_t length = s->next - s->begun;
+
+	if (!s->begun)
+		return 4 * length;
+	if (length < READAHEAD_SHORT)
+		return READAHEAD_LEAST;
+	if (length < READAHEAD_PIECE_MAX)
+		return length >> (min64(ra->abandoned, 3) + 1);
+	return length;
+}
+
+static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t end,
     enum readahead_found found, uint32_t max_window)
 {
 	uint64_t most;
 
-	if (found == READAHEAD_ABSENT && offset < s->ahead) {
+	if (found == READAHEAD_ABSENT && end <= s->ahead) {
 		/* It was asked for ahead and is gone: memory is tight, or the file changed. */
 		s->window /= 2;
 		if (s->window < READAHEAD_LEAST)
 			s->window = READAHEAD_LEAST;
 		s->ahead = s->next;
 	} else if (found != READAHEAD_HIT && may_guess(ra, s)) {
-		/* From the beginning, most read on to the end; in the middle, many want a piece:
-		 * the more so, the more was fetched for nobody before. */
-		most = (s->begun ? 1 : 4) * (s->next - s->begun);
-		if (s->begun && s->next - s->begun < READAHEAD_PIECE_MAX)
-			most >>= !ra->abandoned ? 0 : min64(ra->abandoned, 3) + 1;
+		most = forward_most(ra, s);
 		most = min64(max_window, most);
 		if (most > s->window)
 			s->window = (uint32_t)min64(most, 2 * (uint64_t)s->window);
@@ -161,10 +172,9 @@ static void follow(struct readahead *ra, struct readahead_stream *s, uint64_t of
 		ra->alike = 0;
 		begin(s, offset, s->next);
 	} else if (had_window) {
-		resize(ra, s, offset, found, max_window);
+		resize(ra, s, end, found, max_window);
 	} else if (may_guess(ra, s)) {
-		s->window = (uint32_t)clamp64(8 * (end - offset), READAHEAD_LEAST,
-		    ra->abandoned ? READAHEAD_LEAST : READAHEAD_FIRST);
+		s->window = READAHEAD_LEAST;
 		s->ahead = s->next;
 	}
 }
@@ -233,7 +243,7 @@ static void plan_backward(struct readahead *ra, struct readahead_stream *s, uint
 		return;
 	if (!s->window)
 		s->window = (uint32_t)clamp64(8 * (uint64_t)len, READAHEAD_LEAST, READAHEAD_FIRST);
-	else if (found != READAHEAD_HIT)
+	else if (found != READAHEAD_HIT && s->window <= (uint64_t)s->back * len / 4)
 		s->window = (uint32_t)min64(max_window, 2 * (uint64_t)s->window);
 	if (s->ahead > offset)
 		s->ahead = offset;

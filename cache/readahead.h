@@ -5,9 +5,11 @@
  * A stream is a place in the file where a reader goes forward. It gets a window, the bytes to keep
  * asked for ahead of it, with its second read in a row, or at once when it starts at offset 0. The
  * window doubles each time the reader finds its data still under way, up to the caller's limit and
- * to what the stream has consumed (four times that when it began at 0), so that looking at a header
- * or at a piece in the middle costs little. It is halved when data that was read ahead was dropped
- * before it was asked for. It is refilled when half of it is consumed, so that requests stay large.
+ * to what the stream has consumed (four times that when it began at 0; half of it up to 8 MiB, and
+ * nothing while it is short, as many read a piece of a megabyte and no more), so that looking at a
+ *header or at a piece in the middle costs little. It is halved when data that was read ahead was
+ *dropped before it was asked for. It is refilled when half of it is consumed, so that requests stay
+ *large.
  *
  *	     begun          next                      ahead
  *	  -----|==============|#########################|----------> file
@@ -35,7 +37,7 @@
 #include "cache/content.h"
 
 #define READAHEAD_SLACK (1u << 20)
-/* Windows: the least and the most to start with in mid-file, and from offset 0. */
+/* Windows: what to start with in mid-file, the most to start with backward, and from offset 0. */
 #define READAHEAD_LEAST (64u << 10)
 #define READAHEAD_FIRST (256u << 10)
 #define READAHEAD_ZERO_LEAST (128u << 10)
@@ -43,6 +45,8 @@
 /* What is fetched with a first read at the end of a file. */
 #define READAHEAD_TAIL (256u << 10)
 #define READAHEAD_PIECE_MAX (8u << 20)
+/* A stream in mid-file is short until then: a megabyte, and what the kernel itself reads ahead. */
+#define READAHEAD_SHORT ((1u << 20) + (256u << 10))
 #define READAHEAD_STEPS 3
 
 /* What a read found. */

@@ -58,7 +58,7 @@ static void test_second_read_in_the_middle(void **state)
 	assert_false(plan.streaming);
 	note(10 * M + 128 * K, 128 * K, READAHEAD_ABSENT);
 	assert_int_equal(plan.from, 10 * M + 256 * K);
-	assert_int_equal(plan.to, 10 * M + 512 * K);
+	assert_int_equal(plan.to, 10 * M + 320 * K);
 }
 
 static void test_short_reads_start_small(void **state)
@@ -97,6 +97,30 @@ static void test_stays_while_hitting(void **state)
 	note(0, 128 * K, READAHEAD_ABSENT);
 	assert_in_range(go_on(128 * K, 64 * M, READAHEAD_HIT), 512 * K, 640 * K);
 	assert_int_equal(plan.stream->window, 512 * K);
+}
+
+/* Pieces of 1 MiB, here and there: from the first on, a tenth more at most. */
+static void test_pieces_of_a_megabyte(void **state)
+{
+	static const uint64_t places[] = {100 * M, 37 * M, 260 * M};
+
+	for (int i = 0; i < 3; i++) {
+		go_on(places[i], places[i] + M, READAHEAD_ABSENT);
+		assert_non_null(plan.stream);
+		assert_in_range(plan.stream->ahead, places[i] + M, places[i] + M + M / 10);
+	}
+}
+
+/* A window shorter than a read is not one that was dropped. */
+static void test_window_shorter_than_a_read(void **state)
+{
+	uint64_t at, ahead = 0;
+
+	for (at = 100 * M; at < 110 * M; at += 128 * K) {
+		note(at, 128 * K, ahead < at + 128 * K ? READAHEAD_ABSENT : READAHEAD_UNDERWAY);
+		ahead = plan.stream->ahead;
+	}
+	assert_in_range(plan.stream->window, 2 * M, MOST);
 }
 
 /* A piece of 1 MiB in the middle costs at most as much again. */
@@ -430,6 +454,8 @@ int main(void)
 	    cmocka_unit_test_setup(test_short_reads_start_small, setup),
 	    cmocka_unit_test_setup(test_grows_while_waiting, setup),
 	    cmocka_unit_test_setup(test_stays_while_hitting, setup),
+	    cmocka_unit_test_setup(test_pieces_of_a_megabyte, setup),
+	    cmocka_unit_test_setup(test_window_shorter_than_a_read, setup),
 	    cmocka_unit_test_setup(test_bounded_by_consumption, setup),
 	    cmocka_unit_test_setup(test_refills_in_halves, setup),
 	    cmocka_unit_test_setup(test_each_byte_planned_once, setup),
