@@ -128,12 +128,13 @@ static struct packet *new_message(enum watcher_type type, uint32_t number, size_
 
 struct packet *watcher_line(char order, uint32_t number, const char *path)
 {
-	bool with_path = path && strlen(path) <= LINE_PATH_MAX && !strchr(path, '\n');
-	struct packet *packet = packet_new(20 + (with_path ? strlen(path) : 0));
+	/* (GCC 14.2 makes `fits ? strlen(path) : 0` a strlen of whatever path is.) */
+	const char *text = path && strlen(path) <= LINE_PATH_MAX && !strchr(path, '\n') ? path : "";
+	struct packet *packet = packet_new(20 + strlen(text));
 
 	if (packet)
 		packet->len = (size_t)snprintf((char *)packet->data, packet->size, "%c %u%s%s\n",
-		    order, number, path ? " " : "", with_path ? path : "");
+		    order, number, path ? " " : "", text);
 	return packet;
 }
 
