@@ -18,6 +18,7 @@
  * listing it, that often. */
 #define FOLDER_BYTES (64u << 20)
 #define FOLDER_FILES 20000u
+#define LARGE_FOLDER_BYTES (1u << 30)
 #define LIST_MS 500
 #define PASSED_MOST 16u /* files that can't be fetched are passed over, at one open */
 #define NEAR 8u		/* files left out in an order that is still one */
@@ -248,7 +249,8 @@ static void guessed(
 }
 
 /* In no order: the whole folder, if it is small enough. At first as fast as the program reads it
- * itself; who has read a few dozen files in it will most likely read the others too. */
+ * itself; who has read a few dozen files in it will most likely read the others too. Of a larger
+ * one never faster: which files come next nobody knows, but what was fetched does come. */
 static void in_no_order(struct fs *fs, struct ahead_stream *stream, struct ahead_level *level)
 {
 	uint64_t now = fs_now_ms(fs);
@@ -256,13 +258,16 @@ static void in_no_order(struct fs *fs, struct ahead_stream *stream, struct ahead
 
 	for (; n >= ASTRAY && factor < FACTOR_MOST; n /= 2)
 		factor *= 2;
-	if (level->bytes > FOLDER_BYTES || level->n > FOLDER_FILES) {
+	if (level->bytes > LARGE_FOLDER_BYTES || level->n > FOLDER_FILES) {
 		if (stream->astray >= ASTRAY)
 			stream->window = 0;
 		return;
 	}
-	stream->window =
-	    factor < FACTOR_MOST ? WINDOW_FIRST + stream->astray * factor : FOLDER_FILES;
+	if (level->bytes > FOLDER_BYTES)
+		stream->window = stream->astray;
+	else
+		stream->window =
+		    factor < FACTOR_MOST ? WINDOW_FIRST + stream->astray * factor : FOLDER_FILES;
 	if (stream->astray < ASTRAY)
 		return;
 	if (stream->astray == ASTRAY) {
@@ -284,7 +289,7 @@ static int find_order(const struct ahead_stream *stream, struct inode *folder, s
 
 	for (i = 0; i < AHEAD_ORDERS; i++) {
 		order = (stream->place.order + i) % AHEAD_ORDERS;
-		between = ahead_between(folder, stream->last, inode, order);
+		between = ahead_between(folder, stream->last, inode, order, least);
 		if (between < least) {
 			least = between;
 			found = (int)order;
@@ -297,9 +302,15 @@ static int find_order(const struct ahead_stream *stream, struct inode *folder, s
 static void correct(struct fs *fs, struct ahead_stream *stream, int at, struct inode *inode)
 {
 	struct ahead_level *level = &stream->place.levels[at];
+	struct inode *folder = level->folder;
 	size_t index = ahead_level_index(level, inode);
-	int order = find_order(stream, level->folder, inode);
+	int order = find_order(stream, folder, inode);
 
+	if (index == level->n && ahead_level_is_old(level) &&
+	    ahead_place_set(fs, &stream->place, folder, inode)) {
+		level = &stream->place.levels[at = 0];
+		index = ahead_level_index(level, inode);
+	}
 	if (index == level->n)
 		return;
 	stream->ordered = order >= 0 ? stream->ordered + 1 : 0;

@@ -14,14 +14,17 @@
  * given to them by inode number (dir_ops.c), so "as listed" and "sorted by inode number", which cp
  * and tar do, are one. */
 #define AHEAD_BY_NAME 1u
-#define AHEAD_FILES_FIRST 2u /* folders after all files, as os.walk and rsync do */
-#define AHEAD_ORDERS 4u
+#define AHEAD_BY_NUMBER 2u   /* img9 before img10, as who counts does */
+#define AHEAD_FILES_FIRST 3u /* added: folders after all files, as os.walk and rsync do */
+#define AHEAD_ORDERS 6u
 
 /* A folder that a place leads through, with what was in it when it was reached. */
 struct ahead_level {
 	struct inode *folder;	/* pinned, as are the entries: folders and small files */
 	struct inode **entries; /* in order */
 	size_t n, next;
+	size_t names;	/* the folder had then, known ones */
+	bool complete;	/* and these were all */
 	uint64_t bytes; /* of the files */
 };
 
@@ -42,10 +45,12 @@ int ahead_place_find(const struct ahead_place *place, const struct inode *folder
 void ahead_place_back(struct fs *fs, struct ahead_place *place, int level, size_t at);
 /* Where the level has the inode; n when it has not. */
 size_t ahead_level_index(const struct ahead_level *level, const struct inode *inode);
-/* How many entries the folder has between two files in an order; SIZE_MAX when `from` is not before
- * `to`. */
-size_t ahead_between(
-    const struct inode *folder, const struct inode *from, const struct inode *to, unsigned order);
+/* Has the folder been listed since the level was made, or are many more of its names known? */
+bool ahead_level_is_old(const struct ahead_level *level);
+/* How many entries the folder has between two files in an order, or that there are most or more;
+ * SIZE_MAX when `from` is not before `to`. */
+size_t ahead_between(const struct inode *folder, const struct inode *from, const struct inode *to,
+    unsigned order, size_t most);
 /* The next file, or NULL: there is none, or a folder has to be listed first. listings: how many
  * folders may be listed together; 0: only this folder's files are meant, not those of folders
  * inside and behind it. */

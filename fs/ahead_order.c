@@ -12,10 +12,12 @@ static int compare(const void *left, const void *right, void *arg)
 	const struct dentry *b = *(const struct dentry *const *)right;
 	unsigned order = *(const unsigned *)arg;
 
-	if ((order & AHEAD_FILES_FIRST) && !a->inode->folder != !b->inode->folder)
+	if (order >= AHEAD_FILES_FIRST && !a->inode->folder != !b->inode->folder)
 		return a->inode->folder ? 1 : -1;
-	if (order & AHEAD_BY_NAME)
+	if (order % AHEAD_FILES_FIRST == AHEAD_BY_NAME)
 		return strcmp(a->name, b->name);
+	if (order % AHEAD_FILES_FIRST == AHEAD_BY_NUMBER)
+		return strverscmp(a->name, b->name);
 	return a->inode->ino < b->inode->ino ? -1 : a->inode->ino > b->inode->ino;
 }
 
@@ -64,6 +66,8 @@ static bool level_make(
 			level->bytes += level->entries[i]->attr.size;
 	}
 	level->n = n;
+	level->names = names->n_children;
+	level->complete = names->complete;
 	level->folder = folder;
 	names_pin(folder);
 	return true;
@@ -78,8 +82,16 @@ size_t ahead_level_index(const struct ahead_level *level, const struct inode *in
 	return i;
 }
 
-size_t ahead_between(
-    const struct inode *folder, const struct inode *from, const struct inode *to, unsigned order)
+bool ahead_level_is_old(const struct ahead_level *level)
+{
+	const struct folder *names = level->folder->folder;
+
+	return (names->complete && !level->complete) ||
+	       names->n_children > level->names + level->names / 4;
+}
+
+size_t ahead_between(const struct inode *folder, const struct inode *from, const struct inode *to,
+    unsigned order, size_t most)
 {
 	struct dentry *dentry, *first = NULL, *last = NULL;
 	size_t n = 0;
@@ -90,9 +102,12 @@ size_t ahead_between(
 		last = dentry->parent == folder ? dentry : last;
 	if (!first || !last || compare(&first, &last, &order) >= 0)
 		return SIZE_MAX;
-	TAILQ_FOREACH (dentry, &folder->folder->children, sibling)
+	TAILQ_FOREACH (dentry, &folder->folder->children, sibling) {
+		if (n >= most)
+			break;
 		n += counts(dentry) && compare(&first, &dentry, &order) < 0 &&
 		     compare(&dentry, &last, &order) < 0;
+	}
 	return n;
 }
 

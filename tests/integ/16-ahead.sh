@@ -98,6 +98,39 @@ shuffled() { # NAME FOLDERS FILES-IN-EACH LEAST
 	used=$(($(figure files_read_ahead_used) - before))
 	ge "$used" "$4" "of $(($2 * $3)) files, opened without asking"
 }
+# img9 before img10, by a process for each, in a folder that nobody has listed.
+numbered() {
+	local i
+	mkdir "$REMOTE/numbered"
+	for i in $(seq 200); do echo "$i" >"$REMOTE/numbered/img$i.txt"; done
+	touch -d '1 day ago' "$REMOTE"/numbered/*
+	cats() { for i in $(seq 200); do contains "$MNT/numbered/img$i.txt" "$i" || return; done; }
+	mostly_ahead 200 cats
+}
+# Too large to be fetched as a whole: no more than the program reads itself.
+too_large() {
+	local before
+	"$PYTHON" - "$REMOTE/too-large" <<-'END'
+		import os, sys, time
+		os.mkdir(sys.argv[1])
+		for i in range(700):
+		    with open(f"{sys.argv[1]}/{i}", "wb") as f:
+		        f.write(os.urandom(100 * 1024))
+		    os.utime(f.name, (time.time() - 86400,) * 2)
+	END
+	seen "$MNT/too-large"
+	before=$(figure files_read_ahead)
+	"$PYTHON" - "$MNT/too-large" <<-'END'
+		import os, random, sys
+		names = os.listdir(sys.argv[1])
+		random.seed(1)
+		random.shuffle(names)
+		for name in names[:80]:
+		    open(f"{sys.argv[1]}/{name}", "rb").read()
+	END
+	le $(($(figure files_read_ahead) - before)) 100 "files fetched ahead of 80"
+	ge $(($(figure files_read_ahead) - before)) 40 "files fetched ahead of 80"
+}
 stops() {
 	local before
 	make_tree "$REMOTE/long" 1 200
@@ -152,6 +185,8 @@ check "tar reads ahead" tar_tree
 check "a folder read by name is read ahead" by_name
 check "a folder read in no order, by several threads" shuffled one 1 600 360
 check "a tree read in no order, by several threads" shuffled many 30 20 300
+check "files by number, in a folder that was never listed" numbered
+check "a large folder in no order, ahead by what was read of it" too_large
 check "a program that stops is not read ahead of any further" stops
 check "what was read ahead and then changed is read again" changed_since
 check "what stays open is opened on the server" kept_open
