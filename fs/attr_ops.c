@@ -392,14 +392,24 @@ static void set_behind(struct setattr *setattr)
 	end_setattr(setattr, err);
 }
 
-/* Read through only, never opened there, and without its name no more to be found there: what it is
- * here is all that anybody will see of it. */
-static bool is_only_here(const struct setattr *setattr)
+/* By a handle that leads to the instance's file: without its name, not every one does. false: none
+ * does, and what the file is here is all that anybody will see of it. */
+static bool choose_nameless(struct setattr *setattr)
 {
 	const struct openfile *open = setattr->inode->open;
+	struct handle *handle;
 
-	return open && open->unnamed && !rfile_was_held(setattr->handle->file) &&
-	       !(setattr->to_set & FUSE_SET_ATTR_SIZE);
+	if (!open || !open->unnamed || handle_is_there(setattr->handle) ||
+	    (setattr->to_set & FUSE_SET_ATTR_SIZE))
+		return true;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (handle_is_there(handle)) {
+			handle_put(setattr->handle);
+			setattr->handle = handle_get(handle);
+			return true;
+		}
+	}
+	return false;
 }
 
 static void go_setattr(struct request *request, int err)
@@ -460,12 +470,12 @@ void fs_setattr(
 	}
 	setattr->request.sends = setattr->inode->open != NULL;
 	if (setattr->handle && LIST_EMPTY(&setattr->inode->names)) {
-		if (is_only_here(setattr)) {
+		if (choose_nameless(setattr)) {
+			go_setattr(&setattr->request, 0);
+		} else {
 			fill_in(setattr);
 			set_here(setattr);
 			end_setattr(setattr, 0);
-		} else {
-			go_setattr(&setattr->request, 0);
 		}
 		return;
 	}

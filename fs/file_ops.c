@@ -234,14 +234,12 @@ static void end_flush(struct flush *flush, int err)
 	request_end(&flush->request, err);
 }
 
-/* What was read through only, and never opened there, is not to be found any more without its name,
- * and has nothing to be put on the disk. */
+/* A file that was read only, and lost its name, has nothing to be put on the disk. */
 static void on_synced(void *arg, int err)
 {
 	const struct flush *flush = arg;
-	const struct handle *handle = flush->handle;
 
-	if (err == -ESTALE && handle->open->unnamed && !rfile_was_held(handle->file))
+	if (err == -ESTALE && flush->handle->open->unnamed && !handle_is_there(flush->handle))
 		err = 0;
 	end_flush(arg, err);
 }

@@ -139,6 +139,11 @@ struct handle *openfile_nameless(const struct inode *inode, int flags)
 	return NULL;
 }
 
+bool handle_is_there(const struct handle *handle)
+{
+	return handle->writable || rfile_was_held(handle->file) || rfile_is_later(handle->file);
+}
+
 void handle_is_unasked(struct handle *handle)
 {
 	struct fs *fs = handle->open->fs;

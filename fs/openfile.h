@@ -131,6 +131,10 @@ void openfile_name_goes(struct fs *fs, struct inode *parent, const char *name);
  * NULL. */
 struct handle *openfile_nameless(const struct inode *inode, int flags);
 
+/* Is it open on the instance, or about to be? Else it was opened for reading without asking, and
+ * without a name the instance's file is not to be found any more. */
+bool handle_is_there(const struct handle *handle);
+
 /* The file was just opened: what is known of its version is told to it. */
 void handle_tell_version(struct handle *handle);
 /* Who gives rfile the inode's path. */

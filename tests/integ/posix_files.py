@@ -413,6 +413,15 @@ def _():
     os.fsync(again)
     eq(os.pread(again, 9, 9), b"read only")
     os.close(again)
+    put(a("both"), b"x" * 100)
+    fd, other = opened("both", os.O_RDWR), opened("both", os.O_RDONLY)
+    os.unlink(a("both"))
+    os.fchmod(other, 0o640)
+    os.pwrite(fd, b"y", 0)
+    os.fsync(fd)
+    for f in (fd, other):
+        eq(stat.S_IMODE(os.fstat(f).st_mode), 0o640)
+        os.close(f)
 
 
 @test("a deleted file's mapping lives on after close")
