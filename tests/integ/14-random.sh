@@ -1,6 +1,6 @@
 #!/bin/bash
 # Random operations on one file through several handles, compared with a copy in memory and with the server's file; and
-# random changes of names, compared with the same in a local folder.
+# random changes of names and calls of all kinds, compared with the same in a local folder.
 . "$(dirname "$0")/../lib.sh"
 setup_dirs
 setup_keys
@@ -23,5 +23,15 @@ random_names() {
 	for seed in "${pids[@]}"; do wait "$seed"; done
 }
 check_vastfs "random changes of names" random_names
+random_calls() {
+	local seed pids=()
+	for seed in 1 2; do
+		mkdir "$MNT/t$seed" "$W/local/t$seed"
+		"$PYTHON" "$TESTS/integ/treex.py" "$MNT/t$seed" "$REMOTE/t$seed" "$W/local/t$seed" "$seed" 1200 &
+		pids+=($!)
+	done
+	for seed in "${pids[@]}"; do wait "$seed"; done
+}
+check_vastfs "random calls by several processes" random_calls
 check_vastfs "unmounts" umount_fs
 finish
