@@ -25,6 +25,7 @@ struct content *content_new(struct content_pool *pool, uint64_t size)
 	blocks_init(&content->blocks, &pool->blocks);
 	LIST_INIT(&content->fetches);
 	TAILQ_INIT(&content->readers);
+	TAILQ_INIT(&content->refused);
 	writer_init(&content->writer, size);
 	LIST_INSERT_HEAD(&pool->contents, content, link);
 	return content;
@@ -408,6 +409,7 @@ void content_accepted(struct content *content, uint64_t offset, const uint8_t *d
 	struct block *block;
 
 	content_unkeep(content);
+	refused_cut(content, offset, end);
 	if (end > content->size)
 		content->size = end;
 	for (; offset < end; data += to - offset, offset = to) {
@@ -485,6 +487,7 @@ void content_free(struct content *content)
 		pool_call(pool, &reader->call);
 	}
 	writer_fini(content);
+	refused_clear(content);
 	blocks_fini(&content->blocks);
 	LIST_REMOVE(content, link);
 	free(content);

@@ -224,7 +224,8 @@ bool content_withdraw(struct content *content, const void *arg);
  * that. */
 bool content_leave(struct content *content, const void *arg);
 
-/* A program was told of the error: what could not be written is not kept in the spool. */
+/* A program was told of the error: what could not be written is not kept in the spool, and no
+ * longer seen. */
 void content_told(struct content *content);
 /* The file was cut to nothing: what could not be written before that is not wanted any more. */
 void content_overwritten(struct content *content);
@@ -239,6 +240,13 @@ void content_unbased(struct content *content);
 void content_fail(struct content *content, int err);
 /* What is accepted is not sent until it is let go again (what is under way goes on); counted. */
 void content_hold(struct content *content, bool on);
+/* Was anything accepted that the instance refused, which nobody was told of? It is seen by who
+ * reads; the size covers it, whatever the instance says. */
+bool content_refused(const struct content *content);
+/* The file is closed: what the instance has is seen again, and the spool keeps what it refused. */
+void content_forget_refused(struct content *content);
+/* These bytes of the file came from something else than a write: a truncation, a copy there. */
+void content_replaced(struct content *content, uint64_t from, uint64_t to);
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
 /* A small file, written and not appended to, all of which has been sent: what follows through the

@@ -13,6 +13,7 @@
 #include "cache/blocks.h"
 #include "cache/content.h"
 #include "cache/kept.h"
+#include "cache/refused.h"
 #include "cache/writer.h"
 
 struct call {
@@ -80,6 +81,7 @@ struct content {
 	LIST_HEAD(, fetch) fetches; /* that still have pages */
 	TAILQ_HEAD(, reader) readers;
 	struct writer writer;
+	struct refused_list refused;
 	struct kept *kept;   /* what the disk cache has of it, or NULL */
 	unsigned kept_count; /* counts the changes of kept */
 };

@@ -220,7 +220,7 @@ int content_fill(struct content *content, const uint8_t *data, size_t len)
 	size_t at, n;
 	int err = 0;
 
-	if (len != content->size || content_dirty(content))
+	if (len != content->size || content_dirty(content) || content_refused(content))
 		return -ESTALE;
 	for (number = 0, at = 0; at < len && !err; number++, at += n) {
 		struct block *block = blocks_make(&content->blocks, number);

@@ -182,8 +182,16 @@ static void land(struct fetch *fetch, int err, const uint8_t *data, uint32_t len
 {
 	struct block *block = fetch->block;
 	uint32_t missing, came = 0;
+	uint8_t *patched = NULL;
 
 	block->underway &= ~fetch->pages;
+	if (!err)
+		err =
+		    refused_patch(fetch->content, fetch->offset, fetch->len, data, &len, &patched);
+	if (patched) {
+		data = patched;
+		fetch->kept_count = 0;
+	}
 	if (!err)
 		err = store(fetch, data, len, &came);
 	if (came && fetch->kept_count && fetch->kept_count == fetch->content->kept_count)
@@ -196,6 +204,7 @@ static void land(struct fetch *fetch, int err, const uint8_t *data, uint32_t len
 		tell_readers(fetch, fetch->pages & ~missing, 0, data, fetch->len);
 	detach(fetch);
 	blocks_release(block);
+	free(patched);
 }
 
 /* It is over, and was detached. */

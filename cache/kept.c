@@ -152,7 +152,7 @@ void content_keep(struct content *content, const char *path, uint32_t mtime, uin
 	struct kept *kept = content->kept;
 	struct store *store = content->pool->store;
 
-	if (!store || (kept && kept->mtime == mtime))
+	if (!store || (kept && kept->mtime == mtime) || content_refused(content))
 		return;
 	content_unkeep(content);
 	kept = calloc(1, sizeof(*kept));

@@ -110,6 +110,7 @@ void writer_ended(struct extent *extent, int err)
 	struct content_pool *pool = extent->pool;
 	struct content *content = extent->content;
 	uint64_t from = extent->offset, to = extent_end(extent);
+	bool seen = err && content && refused_add(content, extent);
 
 	if (err)
 		writer_spool_failed(extent, err);
@@ -121,7 +122,7 @@ void writer_ended(struct extent *extent, int err)
 	if (content) {
 		if (!err && to > content->writer.remote_size)
 			content->writer.remote_size = to;
-		content_acked(content, from, extent->len, err);
+		content_acked(content, from, extent->len, seen ? 0 : err);
 		writer_wait_ended(content);
 	}
 	extent_free(extent);
@@ -397,7 +398,7 @@ uint64_t writer_end(const struct content *content)
 {
 	const struct writer *w = &content->writer;
 	const struct extent *extent;
-	uint64_t end = 0;
+	uint64_t end = refused_end(content);
 
 	TAILQ_FOREACH (extent, &w->unacked, link)
 		if (extent_end(extent) > end)

@@ -126,7 +126,7 @@ void writer_push(struct content *content);
 /* Must a fetch of [from, to) wait for acknowledgements? The instance does not have these bytes yet.
  */
 bool writer_holds(const struct content *content, uint64_t from, uint64_t to);
-/* Where the last unacknowledged byte ends; 0: clean. */
+/* Where the last unacknowledged, or refused, byte ends; 0: clean. */
 uint64_t writer_end(const struct content *content);
 /* Writes that waited for something other than room may go on. */
 void writer_kick(struct content *content);

@@ -55,6 +55,7 @@ void content_drop(struct content *content)
 	drop(content, &w->pending, 0);
 	drop(content, &w->sent, 0);
 	w->error = 0;
+	refused_clear(content);
 	writer_spool_told(content);
 }
 

@@ -213,6 +213,7 @@ bool content_spooled(const struct content *content)
 
 void content_told(struct content *content)
 {
+	content_forget_refused(content);
 	writer_spool_told(content);
 }
 

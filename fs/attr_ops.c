@@ -251,6 +251,7 @@ static void on_flushed(void *arg, int err)
 {
 	struct setattr *setattr = arg;
 
+	openfile_owes(setattr->inode->open, err);
 	if (err)
 		end_setattr(setattr, err);
 	else

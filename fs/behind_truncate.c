@@ -57,6 +57,7 @@ static int cut_here(struct behind *behind, enum outbox_kind kind, uint64_t size)
 	if (!size && behind->n_sequences) /* whatever becomes of it, that comes first */
 		openfile_overwritten(behind->fs, inode);
 	content_unbased(open->content);
+	content_replaced(open->content, size, UINT64_MAX);
 	content_resize(open->content, size);
 	inode->attr.size = size;
 	openfile_wrote(behind->fs, open, size);

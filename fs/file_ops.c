@@ -194,6 +194,8 @@ void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 
 	(void)node;
 	nameless_closed(handle);
+	if (handle->told)
+		openfile_told(handle->open, true);
 	handle_put(handle);
 	fuse_reply_err(req, 0);
 }
@@ -219,8 +221,10 @@ static int due_error(struct flush *flush, int err)
 	if (err)
 		open->error = err;
 	err = open->error;
-	if (err)
-		content_told(open->content);
+	/* A close may be that of a child, and its parent goes on. */
+	flush->handle->told |= err && flush->handle->writable;
+	if (err && flush->sync)
+		openfile_told(open, true);
 	if (flush->sync)
 		open->error = 0;
 	return err;

@@ -152,6 +152,8 @@ static void on_written(void *arg, int err)
 
 	if (!err)
 		openfile_wrote(write->request.fs, handle->open, write->offset + write->size);
+	else if (err != -ECANCELED && !write->write_back)
+		openfile_told(handle->open, true);
 	if (err)
 		request_end(&write->request, err);
 	else
@@ -184,7 +186,7 @@ static void take_bytes(struct write *write, struct handle *handle, const char *d
 
 	if (accepted < 0) {
 		if (!write->write_back)
-			content_told(open->content);
+			openfile_told(open, true);
 		request_end(&write->request, accepted);
 		return;
 	}
@@ -303,6 +305,7 @@ static void on_allocate_flushed(void *arg, int err)
 	struct allocate *allocate = arg;
 	struct fs *fs = allocate->request.fs;
 
+	openfile_owes(allocate->handle->open, err);
 	if (err)
 		end_allocate(allocate, err);
 	else
@@ -390,6 +393,7 @@ static void on_copied(void *arg, int copied)
 			piece *= 2;
 		else if (took > 2000 && piece > PIECE_MIN)
 			piece /= 2;
+		content_replaced(to->content, copy->to_offset, end);
 		content_invalidate(to->content);
 		if (end > content_size(to->content))
 			content_resize(to->content, end);
@@ -404,6 +408,7 @@ static void on_target_flushed(void *arg, int err)
 	struct copy *copy = arg;
 
 	if (err) {
+		openfile_owes(copy->to->open, err);
 		end_copy(copy, err);
 		return;
 	}
@@ -416,6 +421,7 @@ static void on_source_flushed(void *arg, int err)
 {
 	struct copy *copy = arg;
 
+	openfile_owes(copy->from->open, err);
 	if (err)
 		end_copy(copy, err);
 	else

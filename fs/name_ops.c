@@ -42,9 +42,7 @@ static void on_there_flushed(void *arg, int err)
 	struct change *change = arg;
 	struct openfile *open = change->there->open;
 
-	/* It is told to who wrote it. */
-	if (err && !open->error && !LIST_EMPTY(&open->handles))
-		open->error = err;
+	openfile_owes(open, err);
 	change->go(change);
 }
 

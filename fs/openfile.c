@@ -2,6 +2,7 @@
 #include "fs/ahead.h"
 #include "fs/behind.h"
 #include "fs/disk.h"
+#include "fs/notify.h"
 #include "fs/request.h"
 #include <errno.h>
 #include <limits.h>
@@ -47,7 +48,8 @@ bool openfile_dirty(const struct inode *inode)
 {
 	const struct openfile *open = inode->open;
 
-	return open && (open->wrote || content_dirty(open->content));
+	return open &&
+	       (open->wrote || content_dirty(open->content) || content_refused(open->content));
 }
 
 bool openfile_goes_first(const struct inode *inode)
@@ -191,6 +193,30 @@ void handles_ask_late(struct fs *fs)
 	}
 }
 
+void openfile_owes(struct openfile *open, int err)
+{
+	if (err && err != -ECANCELED && !open->error && !LIST_EMPTY(&open->handles))
+		open->error = err;
+}
+
+void openfile_told(struct openfile *open, bool told)
+{
+	bool refused = content_refused(open->content);
+
+	if (told)
+		content_told(open->content);
+	else
+		content_forget_refused(open->content);
+	if (!refused)
+		return;
+	/* The kernel's pages, and its size, are of what the instance does not have. */
+	open->kernel_stale = true;
+	open->own = false;
+	open->wrote = true;
+	open->inode->checked_ms = 0;
+	notify_content(open->fs, open->inode);
+}
+
 struct handle *handle_get(struct handle *handle)
 {
 	handle->refs++;
@@ -207,8 +233,10 @@ void handle_put(struct handle *handle)
 		return;
 	asked(handle);
 	LIST_REMOVE(handle, link);
-	if (LIST_EMPTY(&open->handles))
+	if (LIST_EMPTY(&open->handles)) {
 		open->error = 0;
+		openfile_told(open, false);
+	}
 	/* Mapped pages are written back after the last close(2), with no flush behind them. */
 	if (LIST_EMPTY(&open->handles) && !open->refreshing)
 		openfile_refresh_after_write(open, handle->file);
@@ -361,7 +389,7 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 	if ((inode->changed_tick > refresh->tick || inode->pending) && !err) {
 		/* Asks again: a mode or a time that was set here may not be there yet. */
 		openfile_refresh_after_write(open, refresh->file);
-	} else if (!content_dirty(open->content)) {
+	} else if (!content_dirty(open->content) && !content_refused(open->content)) {
 		open->wrote = false;
 		inode->checked_ms = 0;
 		if (!err && attr->flags) {
@@ -385,7 +413,7 @@ void openfile_refresh_after_write(struct openfile *open, struct rfile *file)
 {
 	struct refresh *refresh;
 
-	if (!open->wrote || content_dirty(open->content))
+	if (!open->wrote || content_dirty(open->content) || content_refused(open->content))
 		return;
 	refresh = malloc(sizeof(*refresh));
 	if (!refresh)

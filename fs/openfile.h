@@ -58,6 +58,7 @@ struct handle {
 	struct readahead ahead;
 	unsigned refs; /* one for the open(2), one for each transfer of the content cache */
 	bool append, writable;
+	bool told;		   /* a close of it returned an error */
 	bool read;		   /* the kernel has begun to */
 	bool closed;		   /* no program has it (any more) */
 	bool doubt;		   /* fs/replaced.h: it may not be the file of that name any more */
@@ -71,6 +72,12 @@ struct handle {
 	uint64_t opened_ms;
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
+
+/* What was asked for its written data took an error that its writers are to be told. */
+void openfile_owes(struct openfile *open, int err);
+/* What the instance has refused is no longer seen: its writer was told, so that it is not kept
+ * either, or (told: false) nobody has it open. */
+void openfile_told(struct openfile *open, bool told);
 
 /* The inode's openfile, made when missing. NULL: memory is out. */
 struct openfile *openfile_of(struct fs *fs, struct inode *inode);

@@ -137,6 +137,8 @@ void openfile_take_own(
 		open->suspect = true;
 		tell_version(open, true);
 	}
+	if (open && content_refused(open->content))
+		inode->attr.size = content_size(open->content);
 }
 
 void openfile_overwritten(struct fs *fs, struct inode *inode)
@@ -159,6 +161,8 @@ void openfile_truncated(
 
 	disk_changed(fs, inode);
 	attr_touch_content(&inode->attr, request_clock());
+	if (open)
+		content_replaced(open->content, report->size, UINT64_MAX);
 	if (open && !content_dirty(open->content)) {
 		content_resize(open->content, report->size);
 		LIST_FOREACH (handle, &open->handles, link)
@@ -170,7 +174,7 @@ void openfile_truncated(
 	if (!report->size && (!open || !content_dirty(open->content)))
 		openfile_overwritten(fs, inode);
 	openfile_take_own(fs, inode, report, sent_ms);
-	if (open && content_dirty(open->content)) /* written to again meanwhile */
+	if (openfile_dirty(inode)) /* written to again meanwhile, or refused */
 		inode->attr.size = content_size(open->content);
 }
 

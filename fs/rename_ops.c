@@ -50,6 +50,8 @@ static void on_data_to_link(void *arg, int err)
 	struct turn *turn = &change->turn;
 
 	if (err)
+		openfile_owes(change->inode->open, err);
+	if (err)
 		request_end(&change->request, err);
 	else
 		remote_link(
@@ -198,6 +200,7 @@ static void on_data_there(void *arg, int err)
 	struct change *change = arg;
 
 	if (err) {
+		openfile_owes(change->inode->open, err);
 		request_end(&change->request, err);
 		return;
 	}

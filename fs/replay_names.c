@@ -227,6 +227,41 @@ static void on_to_remove(void *arg, int err, const struct sftp_attr *attr)
 		replay_clock(job, job->record.path, unlink_ours);
 }
 
+static void rmdir_ours(struct job *job, int err)
+{
+	if (err) {
+		replay_job_end(job, err);
+	} else if (replay_is_ours(job->replay, &job->record, &job->target->there)) {
+		remote_rmdir(remote_of(job), job->record.path, on_removed, job);
+	} else {
+		log_warning(
+		    "%s was made anew, or changed, since: it is not removed", job->record.path);
+		replay_job_end(job, 0);
+	}
+}
+
+static void on_to_rmdir(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct job *job = arg;
+
+	if (err) {
+		on_removed(job, err);
+	} else {
+		job->target->there = *attr;
+		replay_clock(job, job->record.path, rmdir_ours);
+	}
+}
+
+static void start_rmdir(struct job *job)
+{
+	if (!job->record.failed)
+		remote_rmdir(remote_of(job), job->record.path, on_removed, job);
+	else if ((job->target = target_of(job->replay, job->record.path)))
+		remote_lstat(remote_of(job), job->record.path, on_to_rmdir, job);
+	else
+		replay_job_end(job, -ENOMEM);
+}
+
 static void start_unlink(struct job *job)
 {
 	struct target *target = target_of(job->replay, job->record.path);
@@ -310,7 +345,8 @@ static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 	if (!err && replace && job->record.gap && S_ISREG(attr->mode)) {
 		/* what is to be put in its place may have lost its data */
 		rename_aside(job);
-	} else if (!err && job->target->state != TARGET_READY && is_dated(&job->record)) {
+	} else if (!err && job->target->state != TARGET_READY && is_dated(&job->record) &&
+		   !S_ISDIR(attr->mode)) { /* a folder is replaced only if it is empty */
 		job->target->there = *attr;
 		replay_clock(job, job->record.to, rename_over_ours);
 	} else if (!err && (!replace || job->target->conflict)) {
@@ -408,7 +444,7 @@ void replay_name(struct job *job)
 		start_unlink(job);
 		break;
 	case SPOOL_RMDIR:
-		remote_rmdir(remote, record->path, on_removed, job);
+		start_rmdir(job);
 		break;
 	case SPOOL_SETATTR:
 		start_setattr(job);

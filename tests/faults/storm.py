@@ -469,8 +469,7 @@ class Far(Worker):
             line = b"far line %d\n" % len(self.log)
             try:
                 with open(f"{self.there}/log", "ab", 0) as f:
-                    f.write(line)
-                self.log += line
+                    self.log += line[: f.write(line)]  # its disk may be full
             except OSError:
                 pass
         before = self.seq

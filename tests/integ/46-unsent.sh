@@ -112,6 +112,48 @@ newer_here() {
 	cmp "$(compgen -G "$name.vastfs-conflict-*")" "$W/local/u/f3"
 	cmp "$REMOTE/small/u/f4" "$W/local/u/f4"
 }
+# Who reads sees what was accepted until its writer was told, and then what is there.
+refused() {
+	head -c 9m /dev/zero >"$REMOTE/small/filler" 2>/dev/null || true
+	"$PYTHON" - "$MNT/small/seen" "$REMOTE/small/seen" "$BUILD/vastfs" "$MNT" <<-'END'
+		import errno, json, os, subprocess, sys, time
+
+		here, there, vastfs, mount = sys.argv[1:]
+
+		def failed():
+		    status = json.loads(subprocess.run([vastfs, "status", "--json", mount], capture_output=True).stdout)
+		    return [f for f in status["spool"]["failed"] if f["path"] == there]
+
+		def until(condition):
+		    end = time.time() + 20
+		    while not condition() and time.time() < end:
+		        time.sleep(0.05)  # sleep: between two looks
+		    assert condition()
+
+		data = os.urandom(700_000)
+		fd = os.open(here, os.O_RDWR | os.O_CREAT)
+		assert os.pwrite(fd, data, 0) == len(data)
+		until(failed)  # children that close it take nothing away
+		other = os.open(here, os.O_RDONLY)
+		for at, n in (0, 700_000), (300_000, 5000), (699_999, 10):
+		    for by in fd, other:
+		        os.posix_fadvise(by, 0, 0, os.POSIX_FADV_DONTNEED)
+		        assert os.pread(by, n, at) == data[at : at + n], (at, n)
+		assert os.fstat(other).st_size == len(data)
+		try:
+		    os.fsync(fd)
+		    sys.exit("fsync says nothing")
+		except OSError as error:
+		    assert error.errno == errno.ENOSPC, error
+		until(lambda: not failed())
+		with open(there, "rb") as f:
+		    left = f.read()
+		until(lambda: os.fstat(other).st_size == len(left))
+		assert os.pread(other, 700_000, 0) == left
+		os.close(fd)
+	END
+	rm "$REMOTE/small/filler" "$MNT/small/seen"
+}
 progress() {
 	OUT=$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)
 	rc_is 1 "$BUILD/vastfs" sync
@@ -122,6 +164,7 @@ check_vastfs "what is written anew is not kept back" written_anew
 check_vastfs "what has changed there since is not overwritten" newer_there
 check_vastfs "vastfs spool retry sends it when there is room" retry
 check_vastfs "nor by the next mount" newer_here
+check_vastfs "what is refused is seen until its writer is told" refused
 check_vastfs "vastfs sync --progress" progress
 check "unmounts" umount_fs
 umount -l "$REMOTE/small"

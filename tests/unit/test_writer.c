@@ -423,6 +423,15 @@ static void test_error_is_reported_once(void **state)
 	writer_push(content);
 	fake_fail(&source, fake_op(&source, 0), -ENOSPC);
 	assert_int_equal(figures().dirty_bytes, 0);
+	/* It is seen until somebody is told. */
+	ask(&a, &file, NULL, 0, 5000);
+	assert_int_equal(a.err, 0);
+	assert_int_equal(a.len, 5000);
+	assert_pattern(a.data, 0, 5000, 1);
+	free(a.data);
+	assert_true(content_refused(content));
+	assert_int_equal(write_pattern(&file, 0, 10, 1, &result), -ENOSPC);
+	content_told(content);
 	/* What is nowhere is not read. */
 	ask(&a, &file, NULL, 0, 5000);
 	assert_int_equal(a.err, WAITING);
@@ -430,7 +439,6 @@ static void test_error_is_reported_once(void **state)
 	assert_int_equal(a.err, 0);
 	assert_int_equal(a.len, 0);
 	free(a.data);
-	assert_int_equal(write_pattern(&file, 0, 10, 1, &result), -ENOSPC);
 	/* Then it is tried again. */
 	assert_accepted(&file, 0, 5000, 2);
 	flush(&result);
@@ -444,6 +452,54 @@ static void test_error_is_reported_once(void **state)
 	assert_int_equal(result, 0);
 	assert_pattern(store.data, 0, 5000, 3);
 	assert_int_equal(figures().lost_files, 0);
+	finish();
+}
+
+/* Behind the end of what the instance has, and out of memory: without a spool it can't be read; but
+ * what was accepted since, or is cut off, is no part of it. */
+static void test_refused_is_seen(void **state)
+{
+	struct answer a;
+	int result;
+
+	start(100000, 64 * MIB);
+	fake_pattern(store.data, 100000, 0, 9);
+	assert_accepted(&file, 90000, 30000, 1);
+	assert_accepted(&file, 50000, 4000, 1);
+	writer_push(content);
+	fake_fail(&source, fake_op(&source, 1), -ENOSPC);
+	fake_fail(&source, fake_op(&source, 0), -ENOSPC);
+	assert_true(content_refused(content));
+	content_resize(content, 100000);
+	assert_int_equal(content_size(content), 120000);
+	content_pool_drop(content->pool);
+	ask(&a, &file, NULL, 40000, 1000);
+	fake_deliver_all(&source);
+	assert_pattern(a.data, 40000, 1000, 9);
+	free(a.data);
+	ask(&a, &file, NULL, 51000, 1000);
+	fake_deliver_all(&source);
+	assert_int_equal(a.err, -EIO);
+	free(a.data);
+	flush(&result);
+	turn();
+	assert_int_equal(result, -ENOSPC);
+	assert_accepted(&file, 50000, 4000, 2);
+	content_replaced(content, 100000, UINT64_MAX);
+	content_resize(content, 100000);
+	assert_int_equal(content_size(content), 100000);
+	fake_deliver_all(&source);
+	flush(&result);
+	fake_deliver_all(&source);
+	ask(&a, &file, NULL, 51000, 1000);
+	fake_deliver_all(&source);
+	assert_pattern(a.data, 51000, 1000, 2);
+	free(a.data);
+	content_forget_refused(content);
+	ask(&a, &file, NULL, 95000, 1000);
+	fake_deliver_all(&source);
+	assert_pattern(a.data, 95000, 1000, 9);
+	free(a.data);
 	finish();
 }
 
@@ -930,6 +986,7 @@ int main(void)
 	    cmocka_unit_test(test_write_beats_fetch),
 	    cmocka_unit_test(test_reader_does_not_starve),
 	    cmocka_unit_test(test_error_is_reported_once),
+	    cmocka_unit_test(test_refused_is_seen),
 	    cmocka_unit_test(test_second_generation_after_error),
 	    cmocka_unit_test(test_lost),
 	    cmocka_unit_test(test_fails_after_free),
