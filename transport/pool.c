@@ -379,17 +379,26 @@ const struct sftp_features *pool_features(const struct pool *pool)
 	return &pool->features;
 }
 
+static uint32_t session_min_rtt_us(const struct pool_session *session)
+{
+	uint32_t least = 0, rtt;
+
+	for (unsigned i = 0; i < session->n_channels; i++) {
+		rtt = sftp_min_rtt_us(session->channels[i]->sftp);
+		if (rtt && (!least || rtt < least))
+			least = rtt;
+	}
+	return least;
+}
+
+/* The first session has the small operations, and so knows best; the others may not have heard for
+ * long. */
 uint32_t pool_min_rtt_us(const struct pool *pool)
 {
 	uint32_t least = 0;
 
-	for (unsigned i = 0; i < pool->n_sessions; i++)
-		for (unsigned j = 0; j < pool->sessions[i].n_channels; j++) {
-			uint32_t rtt = sftp_min_rtt_us(pool->sessions[i].channels[j]->sftp);
-
-			if (rtt && (!least || rtt < least))
-				least = rtt;
-		}
+	for (unsigned i = 0; i < pool->n_sessions && !least; i++)
+		least = session_min_rtt_us(&pool->sessions[i]);
 	return least ? least : pool->min_rtt_us;
 }
 

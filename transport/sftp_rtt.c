@@ -2,6 +2,26 @@
 
 #define WINDOW_NS (30 * UINT64_C(1000000000)) /* two of them are looked at */
 
+/* So many in a row, each so many times the least, and more than a busy machine makes of a short
+ * one, are another link. */
+#define RUN_SAMPLES 3
+#define RUN_TIMES 8
+#define RUN_US 5000
+
+static void note_run(struct sftp_rtt *rtt, uint32_t sample)
+{
+	if (sample < RUN_US || sample / RUN_TIMES < sftp_rtt_least(rtt)) {
+		rtt->run = 0;
+		return;
+	}
+	if (!rtt->run++ || sample < rtt->run_least)
+		rtt->run_least = sample;
+	if (rtt->run < RUN_SAMPLES)
+		return;
+	rtt->least = rtt->run_least;
+	rtt->least_before = rtt->run = 0;
+}
+
 void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
 {
 	uint64_t us = (now_ns - sent_ns) / 1000;
@@ -19,6 +39,7 @@ void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
 	} else if (sample < rtt->least) {
 		rtt->least = sample;
 	}
+	note_run(rtt, sample);
 }
 
 uint32_t sftp_rtt_least(const struct sftp_rtt *rtt)

@@ -1,7 +1,8 @@
 /*
  * Round-trip times as they are measured: smoothed over the last few, and the least of the last half
- * to whole minute. Microseconds; 0 before the first sample. Embedded, zero-initialised; its owner's
- * thread.
+ * to whole minute, unless a row of samples far above it says that the link is another one now (a
+ * VPN, a move of the laptop). Microseconds; 0 before the first sample. Embedded, zero-initialised;
+ * its owner's thread.
  */
 #ifndef VASTFS_TRANSPORT_SFTP_RTT_H
 #define VASTFS_TRANSPORT_SFTP_RTT_H
@@ -12,6 +13,7 @@ struct sftp_rtt {
 	uint32_t smooth;
 	uint32_t least, least_before; /* of this window and of the one before */
 	uint64_t window_ns;	      /* when this window began */
+	uint32_t run, run_least; /* samples in a row that are far above, and the least of them */
 };
 
 /* now_ns and sent_ns on the same monotonic clock (uv_hrtime). */

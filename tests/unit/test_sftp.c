@@ -1087,6 +1087,16 @@ static void test_rtt(void **state)
 	assert_int_equal(sftp_rtt_least(&rtt), 70000);
 	sftp_rtt_sample(&rtt, start + 500 * s, start + 500 * s + 90000000);
 	assert_int_equal(sftp_rtt_least(&rtt), 90000);
+	/* One fast one counts again at once; a few slow ones are a busy machine's. */
+	sftp_rtt_sample(&rtt, start + 500 * s, start + 500 * s + 300000);
+	for (int i = 0; i < 20; i++)
+		sftp_rtt_sample(
+		    &rtt, start + 500 * s, start + 500 * s + (i % 3 ? 50000000 : 900000));
+	assert_int_equal(sftp_rtt_least(&rtt), 300);
+	for (int i = 0; i < 6; i++)
+		sftp_rtt_sample(
+		    &rtt, start + 500 * s, start + 500 * s + 50000000 - (uint64_t)i * 1000000);
+	assert_in_range(sftp_rtt_least(&rtt), 45000, 48000);
 	sftp_rtt_sample(&rtt, start, start + UINT32_MAX * 2000ull);
 	assert_true(rtt.smooth > 90000);
 }
