@@ -87,7 +87,8 @@ static void leave(struct daemon *daemon)
 	if (!commands_free(daemon->fs.commands))
 		daemon->threads_left = true;
 	daemon->fs.commands = NULL;
-	forwards_free(daemon->fs.forwards);
+	if (!forwards_free(daemon->fs.forwards))
+		daemon->threads_left = true;
 	daemon->fs.forwards = NULL;
 	if (daemon->fs.remote)
 		remote_free(daemon->fs.remote);

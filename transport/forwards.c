@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#define LEAVE_SECONDS 2
+
 #define TICK_BUSY 1000
 #define TICK_IDLE 5000
 
@@ -188,12 +190,28 @@ static void on_wake(uv_async_t *wake)
 		close_all(forwards);
 }
 
+static void dispose(struct forwards *forwards)
+{
+	uv_loop_close(&forwards->loop);
+	forward_orders_drop(forwards);
+	pthread_mutex_destroy(&forwards->lock);
+	for (unsigned i = 0; i < forwards->count; i++) {
+		if (forwards->forwards[i]->spec == &forwards->forwards[i]->own)
+			forward_spec_fini(&forwards->forwards[i]->own);
+		free(forwards->forwards[i]);
+	}
+	free(forwards->forwards);
+	free(forwards);
+}
+
 static void *thread_main(void *arg)
 {
 	struct forwards *forwards = arg;
 
 	pthread_setname_np(pthread_self(), "vastfs-forward");
 	uv_run(&forwards->loop, UV_RUN_DEFAULT);
+	if (atomic_exchange(&forwards->left, true)) /* nobody has waited for it */
+		dispose(forwards);
 	return NULL;
 }
 
@@ -376,26 +394,27 @@ bool forwards_up(struct forwards *forwards)
 	return forwards && atomic_load(&forwards->up);
 }
 
-void forwards_free(struct forwards *forwards)
+bool forwards_free(struct forwards *forwards)
 {
+	struct timespec until;
+
 	if (!forwards)
-		return;
+		return true;
 	atomic_store(&forwards->stop, true);
-	if (forwards->threaded) {
-		uv_async_send(&forwards->wake);
-		pthread_join(forwards->thread, NULL);
-	} else {
+	if (!forwards->threaded) {
 		close_all(forwards);
 		uv_run(&forwards->loop, UV_RUN_DEFAULT);
+		dispose(forwards);
+		return true;
 	}
-	uv_loop_close(&forwards->loop);
-	forward_orders_drop(forwards);
-	pthread_mutex_destroy(&forwards->lock);
-	for (unsigned i = 0; i < forwards->count; i++) {
-		if (forwards->forwards[i]->spec == &forwards->forwards[i]->own)
-			forward_spec_fini(&forwards->forwards[i]->own);
-		free(forwards->forwards[i]);
+	uv_async_send(&forwards->wake);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LEAVE_SECONDS;
+	if (pthread_timedjoin_np(forwards->thread, NULL, &until)) {
+		pthread_detach(forwards->thread);
+		if (!atomic_exchange(&forwards->left, true))
+			return false; /* the thread disposes of it */
 	}
-	free(forwards->forwards);
-	free(forwards);
+	dispose(forwards);
+	return true;
 }

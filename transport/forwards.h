@@ -46,7 +46,9 @@ int forwards_order(struct forwards *forwards, int fd, bool add, const char *text
 unsigned forwards_count(struct forwards *forwards);
 void forwards_figures(struct forwards *forwards, unsigned index, struct forward_figures *out);
 bool forwards_up(struct forwards *forwards);
-/* Closes all, ends the thread, waits for it (at most two seconds). NULL is allowed. */
-void forwards_free(struct forwards *forwards);
+/* Closes all, ends the thread, waits for it, at most two seconds. False: it goes on, in a look-up
+ * of a name that nobody answers for example, and still uses the target's profile. NULL is allowed.
+ */
+bool forwards_free(struct forwards *forwards);
 
 #endif

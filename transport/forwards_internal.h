@@ -207,6 +207,8 @@ struct forwards {
 	pthread_t thread;
 	bool threaded;
 	_Atomic bool stop, up;
+	_Atomic bool
+	    left; /* the thread has ended, or nobody waits for that; who is second disposes */
 	pthread_mutex_t lock; /* each forward's last_error */
 
 	struct forward_link_list links;

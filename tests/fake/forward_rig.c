@@ -71,7 +71,7 @@ void rig_stop(struct rig *rig)
 {
 	uint64_t start = rig_now_ms();
 
-	forwards_free(rig->forwards);
+	assert_true(forwards_free(rig->forwards));
 	assert_true(rig_now_ms() - start < 2000);
 	for (size_t i = 0; i < rig->profile.n_forwards; i++)
 		forward_spec_fini(&rig->specs[i]);

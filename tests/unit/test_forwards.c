@@ -3,8 +3,10 @@
  * ends of data, back-pressure.
  */
 #include "tests/fake/forward_rig.h"
+#include "transport/forwards_internal.h"
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,10 +55,44 @@ static void none_to_start(void **state)
 	/* one may be added later */
 	assert_int_equal(forwards_count(forwards), 0);
 	assert_false(forwards_up(forwards));
-	forwards_free(forwards);
+	assert_true(forwards_free(forwards));
 	assert_int_equal(forwards_count(NULL), 0);
 	assert_false(forwards_up(NULL));
-	forwards_free(NULL);
+	assert_true(forwards_free(NULL));
+}
+
+static bool is_taken(struct forwards *forwards)
+{
+	bool taken;
+
+	pthread_mutex_lock(&forwards->lock);
+	taken = STAILQ_EMPTY(&forwards->orders);
+	pthread_mutex_unlock(&forwards->lock);
+	return taken;
+}
+
+/* Its thread waits for something that does not come: an answer that nobody reads. */
+static void does_not_wait_for_ever(void **state)
+{
+	struct profile profile = {.n_forwards = 0};
+	struct ssh_target target = {.profile = &profile};
+	struct forwards *forwards;
+	uint64_t start = rig_now_ms();
+	char page[4096] = "";
+	int ends[2];
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(fcntl(ends[1], F_SETPIPE_SZ, (int)sizeof(page)), sizeof(page));
+	assert_int_equal(write(ends[1], page, sizeof(page)), sizeof(page));
+	assert_int_equal(forwards_start(&forwards, &target), 0);
+	assert_int_equal(forwards_order(forwards, ends[1], false, "8080"), 0);
+	while (!is_taken(forwards))
+		sched_yield();
+	assert_false(forwards_free(forwards));
+	assert_in_range(rig_now_ms() - start, 1900, 10000);
+	while (read(ends[0], page, sizeof(page)) > 0) /* until the thread has closed its end */
+		;
+	close(ends[0]);
 }
 
 static void each_kind_of_address(void **state)
@@ -410,7 +446,8 @@ static int stop_sshd(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest plain[] = {cmocka_unit_test(none_to_start)};
+	const struct CMUnitTest plain[] = {
+	    cmocka_unit_test(none_to_start), cmocka_unit_test(does_not_wait_for_ever)};
 	const struct CMUnitTest real[] = {
 	    cmocka_unit_test(each_kind_of_address),
 	    cmocka_unit_test(many_at_once),
