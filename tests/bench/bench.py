@@ -406,27 +406,46 @@ for _rtt in (None, 0):
         row(_name + _suffix, _words + _where, "s", _rtt)(lambda tool, _sizes, work=_work: small_writes(tool, work))
 
 
-@row("again", "second find, grep and git status, times local disk", "x")
-def _(tool, sizes):
-    if tool not in MOUNTS:
-        return None
+def again_tree():
+    "A tree on the local disk, with a git repository in it."
     files = 20 if args.quick else 200
     local = f"{W}/again"
     if not os.path.isdir(local):
         shutil.copytree(small_tree(f"{W}/small-{files}", files), local)
         for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"]):
             run(["git", "-C", local, *command])
-        shutil.rmtree(f"{REMOTE}/again", ignore_errors=True)
-        run(["cp", "-a", local, f"{REMOTE}/again"])
-    cold(tool)
+    return local
 
-    def work(path):
-        quiet(["find", path, "-type", "f", "-size", "+0"])
-        subprocess.run(["grep", "-rqa", "no such words in it", path])
-        quiet(["git", "-c", "safe.directory=*", "-C", path, "status", "--porcelain"])
-    work(f"{MNT}/again")
-    work(local)
-    return timed(lambda: work(f"{MNT}/again")) / timed(lambda: work(local))
+
+def look_at_all(path):
+    quiet(["find", path, "-type", "f", "-size", "+0"])
+    subprocess.run(["grep", "-rqa", "no such words in it", path])
+    quiet(["git", "-c", "safe.directory=*", "-C", path, "status", "--porcelain"])
+
+
+def times_local(path):
+    local = again_tree()
+    look_at_all(path)
+    look_at_all(local)
+    return timed(lambda: look_at_all(path)) / timed(lambda: look_at_all(local))
+
+
+@row("again", "second find, grep and git status, times local disk", "x")
+def _(tool, sizes):
+    if tool not in MOUNTS:
+        return None
+    shutil.rmtree(f"{REMOTE}/again", ignore_errors=True)
+    run(["cp", "-a", again_tree(), f"{REMOTE}/again"])
+    cold(tool)
+    return times_local(f"{MNT}/again")
+
+
+@row("floor", "the same over a FUSE file system that does nothing", "x", 0)
+def _(tool, sizes):
+    if tool != "local":
+        return None
+    run([f"{E['ROOT']}/build/tools/nullfs", again_tree(), MNT])
+    return times_local(MNT)
 
 
 def beside_copy(tool, sizes, make, look):
