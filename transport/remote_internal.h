@@ -36,6 +36,9 @@ struct remote_op;
 struct list_op;
 TAILQ_HEAD(remote_ops, remote_op);
 
+/* How the names of things renamed aside begin; and the process id. */
+#define REMOTE_ASIDE ".vastfs-replaced-%d-"
+
 struct remote {
 	unsigned refs;
 	uv_loop_t *loop;
@@ -52,6 +55,7 @@ struct remote {
 	uint32_t uid, gid;
 	char *login, *root;
 	unsigned names;			/* for the names of things renamed aside */
+	bool aside_left;		/* one of them could not be removed */
 	struct pool_channel *ordered;	/* between remote_begin_ordered and _end_; borrowed */
 	bool doubt;			/* the same */
 	TAILQ_HEAD(, list_op) expected; /* remote_list_expect */

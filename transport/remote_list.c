@@ -13,8 +13,10 @@
  */
 #include "transport/remote_internal.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #define WINDOW_START 2
@@ -110,6 +112,19 @@ static int add_name(struct list_op *list, const struct sftp_name *name)
 	return 0;
 }
 
+/* What a rename here has put aside is gone in a moment: a program that removes all that is listed
+ * would not find it any more. */
+static bool is_aside(const struct remote *remote, struct sftp_string name)
+{
+	char prefix[64];
+	size_t len;
+
+	if (name.data[0] != '.' || remote->aside_left)
+		return false;
+	len = (size_t)snprintf(prefix, sizeof(prefix), REMOTE_ASIDE, (int)getpid());
+	return name.len > len && !memcmp(name.data, prefix, len);
+}
+
 /* The count of names, or a negative errno. */
 static int add_names(struct list_op *list, struct sftp_names names)
 {
@@ -121,7 +136,7 @@ static int add_names(struct list_op *list, struct sftp_names names)
 		if (name.name.len == 1 && name.name.data[0] == '.') {
 			list->self = name.attr;
 			list->has_self = true;
-		} else if (sftp_name_is_valid(name.name)) {
+		} else if (sftp_name_is_valid(name.name) && !is_aside(list->op.remote, name.name)) {
 			err = add_name(list, &name);
 		}
 	}

@@ -165,6 +165,7 @@ static void removed_aside(struct remote_op *op, unsigned tag, const struct sftp_
 {
 	char text[256];
 
+	op->remote->aside_left |= reply->err != 0;
 	if (reply->err)
 		log_warning("%s is what a rename replaced, and could not be removed: %s",
 		    log_printable(
@@ -178,10 +179,12 @@ static void complete_rename(struct remote_op *op, int err)
 	struct rename_op *rename = op->hollow ? NULL : rename_of(op);
 	char text[256];
 
-	if (rename && rename->moved && (err == -ETIMEDOUT || err == -ENOTCONN))
+	if (rename && rename->moved && (err == -ETIMEDOUT || err == -ENOTCONN)) {
+		op->remote->aside_left = true;
 		log_warning(
 		    "a rename could not be finished: what it was to replace may be left as %s",
 		    log_printable(text, sizeof(text), rename->aside, strlen(rename->aside)));
+	}
 	remote_complete_plain(op, err);
 }
 
@@ -280,7 +283,7 @@ static int name_aside(struct remote *remote, const char *to, char **out)
 {
 	const char *slash = strrchr(to, '/');
 
-	if (asprintf(out, "%.*s/.vastfs-replaced-%d-%llx-%u", slash ? (int)(slash - to) : 0, to,
+	if (asprintf(out, "%.*s/" REMOTE_ASIDE "%llx-%u", slash ? (int)(slash - to) : 0, to,
 		(int)getpid(), (unsigned long long)uv_hrtime(), ++remote->names) < 0) {
 		*out = NULL;
 		return -ENOMEM;

@@ -88,6 +88,19 @@ static void test_changes(void **unused)
 	assert_int_equal(access(at("d"), F_OK), -1);
 }
 
+/* What a rename here has put aside is not listed; what another process left is. */
+static void test_aside(void **unused)
+{
+	char name[64];
+
+	NEEDS_SSHD();
+	snprintf(name, sizeof(name), ".vastfs-replaced-%d-1f-2", (int)getpid());
+	make(name, "a");
+	assert_int_equal(names_in(t.dir), 0);
+	make(".vastfs-replaced-1-1f-2", "b");
+	assert_int_equal(names_in(t.dir), 1);
+}
+
 static void test_rename(void **unused)
 {
 	struct result r;
@@ -392,6 +405,7 @@ int main(void)
 	    POOR_TOO(test_statvfs),
 	    POOR_TOO(test_changes),
 	    POOR_TOO(test_rename),
+	    RICH(test_aside),
 	    POOR_TOO(test_setstat),
 	    RICH(test_killed_in_the_middle),
 	    RICH(test_timeout),
