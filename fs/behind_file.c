@@ -33,7 +33,7 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 	behind->give = fs_gives_away(fs, request->uid);
 	if (behind->give) {
 		report.uid = behind->attr.uid = fs_uid_there(fs, request->uid);
-		report.gid = behind->attr.gid = fs_gid_there(fs, request->gid);
+		report.gid = behind->attr.gid = fs_gid_given(fs, folder, request->gid);
 	}
 	file = rfile_new_later(fs->remote, openfile_sftp_flags(flags), &nobody);
 	if (file)

@@ -30,7 +30,7 @@ static struct attr_report report_of_new(
 	behind->give = fs_gives_away(fs, request->uid);
 	if (behind->give) {
 		report.uid = behind->attr.uid = fs_uid_there(fs, request->uid);
-		report.gid = behind->attr.gid = fs_gid_there(fs, request->gid);
+		report.gid = behind->attr.gid = fs_gid_given(fs, folder, request->gid);
 	}
 	return report;
 }

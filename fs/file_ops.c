@@ -70,10 +70,9 @@ static void on_fixed(void *arg, int err)
 /* The server's umask and login decided on mode and owner: mends what the caller is due. */
 static void fix_created(struct create *create)
 {
-	struct request *request = &create->request;
 	struct sftp_attr fix;
 
-	fs_mend(request->fs, create->mode & 07777, request->uid, request->gid, &create->attr, &fix);
+	fs_mend(&create->request, create->folder, create->mode & 07777, &create->attr, &fix);
 	if (fix.flags)
 		rfile_fsetstat(create->file, &fix, on_fixed, create);
 	else

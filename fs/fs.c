@@ -4,6 +4,7 @@
 #include "fs/openfile.h"
 #include "fs/refresh.h"
 #include "fs/replaced.h"
+#include "fs/request.h"
 #include "fs/watched.h"
 #include <string.h>
 
@@ -188,19 +189,26 @@ void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st)
 	st->st_ctim = attr_timespec(attr->ctime);
 }
 
-void fs_mend(const struct fs *fs, uint32_t mode, uid_t uid, gid_t gid, struct sftp_attr *attr,
-    struct sftp_attr *fix)
+uint32_t fs_gid_given(const struct fs *fs, const struct inode *folder, gid_t caller)
 {
+	return folder->attr.mode & S_ISGID ? folder->attr.gid : fs_gid_there(fs, caller);
+}
+
+void fs_mend(const struct request *request, const struct inode *folder, uint32_t mode,
+    struct sftp_attr *attr, struct sftp_attr *fix)
+{
+	const struct fs *fs = request->fs;
+
 	*fix = (struct sftp_attr){0};
 	if ((attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) && (attr->mode & 07777) != mode) {
 		fix->flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
 		fix->mode = mode;
 		attr->mode = (attr->mode & S_IFMT) | mode;
 	}
-	if (fs_gives_away(fs, uid)) {
+	if (fs_gives_away(fs, request->uid)) {
 		fix->flags |= SSH_FILEXFER_ATTR_UIDGID;
-		fix->uid = attr->uid = fs_uid_there(fs, uid);
-		fix->gid = attr->gid = fs_gid_there(fs, gid);
+		fix->uid = attr->uid = fs_uid_there(fs, request->uid);
+		fix->gid = attr->gid = fs_gid_given(fs, folder, request->gid);
 	}
 }
 

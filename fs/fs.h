@@ -183,12 +183,14 @@ uint32_t fs_uid_there(const struct fs *fs, uid_t uid);
 uint32_t fs_gid_there(const struct fs *fs, gid_t gid);
 /* Should what `caller` makes be given to him? (allow_other, a root login, another local user) */
 bool fs_gives_away(const struct fs *fs, uid_t caller);
+/* The group that it gets then: the caller's, or that of a setgid folder. */
+uint32_t fs_gid_given(const struct fs *fs, const struct inode *folder, gid_t caller);
 
-/* Something was just made and attr was seen: what has to be set so that it has this mode, and is
- * the caller's where he is due that. Into fix (flags 0: nothing), and into attr as if it were done.
- */
-void fs_mend(const struct fs *fs, uint32_t mode, uid_t uid, gid_t gid, struct sftp_attr *attr,
-    struct sftp_attr *fix);
+/* Something was just made in the folder and attr was seen: what has to be set so that it has this
+ * mode, and is the caller's where he is due that. Into fix (flags 0: nothing), and into attr as if
+ * it were done. */
+void fs_mend(const struct request *request, const struct inode *folder, uint32_t mode,
+    struct sftp_attr *attr, struct sftp_attr *fix);
 
 extern const struct fuse_lowlevel_ops fs_ops;
 

@@ -139,8 +139,8 @@ static void finish_made(struct change *change)
 	uint32_t now = change->attr.mode & 07777;
 	uint32_t want = (uint32_t)(change->mode & 01777) | (now & (S_ISGID | S_ISUID));
 
-	fs_mend(fs, change->has_mode ? want : now, change->request.uid, change->request.gid,
-	    &change->attr, &fix);
+	fs_mend(
+	    &change->request, change->folder, change->has_mode ? want : now, &change->attr, &fix);
 	if (fix.flags)
 		remote_setstat(fs->remote, change->turn.path, &fix, true, on_owned, change);
 	else

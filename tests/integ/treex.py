@@ -6,6 +6,7 @@ usage: treex.py FOLDER_ON_MOUNT FOLDER_ON_INSTANCE LOCAL_FOLDER SEED COUNT [WORK
 More than nsx.py: paths below open folders that are renamed and removed, symlinks of all kinds within paths, files opened
 again and linked by their descriptors, mapped, copied, sent and extended, odd names, times to the nanosecond, counts of
 links (of folders too), owners. The processes take turns, so that what is a row of changes for one is not for another.
+TREEX_USERS=0,1000,1001 makes each process another user's.
 Every quarter of the way the trees are compared, here and on the instance. Prints the seed and the call's number with a
 mismatch, and the last ones before it (TREEX_LOG: how many); exit code 1.
 """
@@ -98,8 +99,13 @@ class Side:
     def pwrite(self, slot, data, at):
         return os.pwrite(self.fds[slot], data, at)
 
+    def size(self, slot):
+        "None of a folder: each file system has its own."
+        st = os.fstat(self.fds[slot])
+        return None if stat.S_ISDIR(st.st_mode) else st.st_size
+
     def lseek(self, slot, at, whence):
-        return None if stat.S_ISDIR(os.fstat(self.fds[slot]).st_mode) else os.lseek(self.fds[slot], at, whence)
+        return None if self.size(slot) is None else os.lseek(self.fds[slot], at, whence)
 
     def ftruncate(self, slot, size):
         os.ftruncate(self.fds[slot], size)
@@ -121,7 +127,8 @@ class Side:
 
     def fallocate(self, slot, at, size):
         # within the file ext4 sets the time, which POSIX does not ask for
-        return os.fstat(self.fds[slot]).st_size >= at + size or os.posix_fallocate(self.fds[slot], at, size)
+        now = self.size(slot)
+        return None if now is None or now >= at + size else os.posix_fallocate(self.fds[slot], at, size)
 
     def copy(self, slot, to, size, at, to_at):
         return os.copy_file_range(self.fds[slot], self.fds[to], size, at, to_at)
@@ -130,16 +137,17 @@ class Side:
         return os.sendfile(self.fds[to], self.fds[slot], at, size)
 
     def map_write(self, slot, at, data):
-        st, flags = os.fstat(self.fds[slot]), os.readlink(f"/proc/self/fd/{self.fds[slot]}")
-        if st.st_size < at + len(data) or flags.endswith("(deleted)"):
-            return None
-        with mmap.mmap(self.fds[slot], st.st_size) as area:
+        # one that appends needs another, by name, for the pages
+        now, path = self.size(slot), os.readlink(f"/proc/self/fd/{self.fds[slot]}")
+        if now is None or now < at + len(data) or path.endswith("(deleted)"):
+            return
+        with mmap.mmap(self.fds[slot], now) as area:
             area[at:at + len(data)] = data
             if at % 2:
                 area.flush()
 
     def map_read(self, slot):
-        size = os.fstat(self.fds[slot]).st_size
+        size = self.size(slot)
         if size:
             with mmap.mmap(self.fds[slot], size, prot=mmap.PROT_READ) as area:
                 return bytes(area)
@@ -223,7 +231,11 @@ class Side:
             os.chdir("/")
 
 
-def worker(pipe, tops):
+def worker(pipe, tops, user):
+    if user:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     sides = [Side(top) for top in tops]
     while True:
         what, args = pipe.recv()
@@ -255,11 +267,13 @@ class Checker:
         self.fds, self.dirs = [set() for _ in range(workers)], [set() for _ in range(workers)]
         self.pipes = []
         tops = [os.path.join(top, DEEP) for top in self.tops]
+        users = [int(user) for user in os.environ.get("TREEX_USERS", "0").split(",")]
         for top in tops:
             os.makedirs(top)
-        for _ in range(workers):
+            os.chmod(top, 0o777)
+        for n in range(workers):
             ours, theirs = Pipe()
-            Process(target=worker, args=(theirs, tops), daemon=True).start()
+            Process(target=worker, args=(theirs, tops, users[n % len(users)]), daemon=True).start()
             self.pipes.append(ours)
 
     def fail(self, text):
@@ -295,7 +309,7 @@ class Checker:
         return one() + one()
 
     def owner(self):
-        return self.rand.choice([-1, 0, 1000]), self.rand.choice([-1, 0, 1000])
+        return self.rand.choice([-1, 0, 1000, 1001]), self.rand.choice([-1, 0, 1000, 1001])
 
     def by_name(self):
         pick, place = self.rand.choice, self.place
