@@ -125,21 +125,21 @@ check "folders replaced, removed and put back" folders_move
 many() {
 	local i
 	known
-	for i in $(seq 30); do
+	for i in $(seq 26); do
 		mkdir "$REMOTE/t/more$i"
 		echo 1 >"$REMOTE/t/more$i/f"
 	done
-	for i in $(seq 30); do
+	for i in $(seq 26); do
 		wait_for 5 test -e "$MNT/t/more$i/f"
 		wait_for 10 watches $((i + 4))
 	done
 	le "$(watcher_pids | wc -l)" 90 "processes"
-	for i in 1 29; do
+	for i in 1 25; do
 		echo other >"$REMOTE/t/more$i/f"
 		within 1500 contains "$MNT/t/more$i/f" other
 	done
 	rm -r "$REMOTE"/t/more*
-	within 1500 absent "$MNT/t/more30"
+	within 1500 absent "$MNT/t/more26"
 }
 check "more folders than there may be programs" many
 umount_fs
