@@ -213,7 +213,8 @@ static bool opening_is_sure(const struct opening *opening)
 /* All replies are in. */
 static void opening_judge(struct opening *opening)
 {
-	if (opening->open_err == -ENOTCONN || opening->stat_err == -ENOTCONN) {
+	if (opening->open_err == -ENOTCONN || opening->stat_err == -ENOTCONN ||
+	    opening->before_err == -ENOTCONN) {
 		opening_again(opening);
 	} else if (!opening->opened) {
 		opening_refused(opening);
@@ -335,6 +336,7 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		return;
 	}
 	opening->replies = 2 + looks_before;
+	opening->before_err = 0;
 	opening->opened = false;
 	if (looks_before)
 		sftp_send(sftp, before, 0, opening_before_replied, opening);
