@@ -94,14 +94,16 @@ retry() {
 }
 # The same by the next mount, where neither link nor daemon was lost in between.
 newer_here() {
-	local name=$REMOTE/small/u/f3 since
+	local name other since
 	mkdir "$W/local/u"
 	for i in {1..6}; do head -c 60000 /dev/urandom >"$W/local/u/f$i"; done
 	head -c 9m /dev/zero >"$REMOTE/small/filler" 2>/dev/null || true
-	cp -r "$W/local/u" "$MNT/small/" || true
-	wait_for 20 some_failed
+	cp -r "$W/local/u" "$MNT/small/" || true # told of some, maybe: those are not kept
+	kept() { status '.spool.failed[].path' | grep "/u/f"; }
+	two_kept() { [[ $(kept | wc -l) -ge 2 ]]; }
+	wait_for 20 two_kept
 	since=$(date +%s)
-	has "$(status '.spool.failed[].path')" "$name"
+	name=$(kept | sed -n 1p) other=$(kept | sed -n 2p)
 	rm "$REMOTE/small/filler"
 	later() { [[ $(date +%s) -ge $((since + 4)) ]]; }
 	wait_for 6 later
@@ -109,8 +111,8 @@ newer_here() {
 	rc_is 1 "$BUILD/vastfs" umount "$MNT"
 	mount_fs
 	eq "$(cat "$name")" newer
-	cmp "$(compgen -G "$name.vastfs-conflict-*")" "$W/local/u/f3"
-	cmp "$REMOTE/small/u/f4" "$W/local/u/f4"
+	cmp "$(compgen -G "$name.vastfs-conflict-*")" "$W/local/u/${name##*/}"
+	cmp "$other" "$W/local/u/${other##*/}"
 }
 # Who reads sees what was accepted until its writer was told, and then what is there.
 refused() {
