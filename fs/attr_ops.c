@@ -306,7 +306,7 @@ static bool may_set_behind(const struct setattr *setattr)
 	    !(inode->folder && inode->folder->ours))
 		return false;
 	return root || (inode->attr.uid == remote_uid(fs->remote) && !(to_set & OWNER_BITS) &&
-			   (!folder || fs_login_may(fs, folder, 1)));
+			   fs_login_may(fs, folder, 1));
 }
 
 /* The owner is to be who it is, as the instance said just now (sqlite gives its journal to whom the

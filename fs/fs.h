@@ -150,7 +150,7 @@ bool fs_settled(const struct fs *fs, const struct inode *inode);
 bool fs_offline(const struct fs *fs);
 /* May the login user surely do this (of 7: read, write, pass) with the folder, and pass those
  * above, as SFTP goes by paths? Root may; the owner by his bits; others only where group's and
- * everybody's both say so, as the login's further groups are not known. */
+ * everybody's both say so, as the login's further groups are not known. NULL: there is none. */
 bool fs_login_may(const struct fs *fs, const struct inode *folder, unsigned what);
 /* May the inode's attributes be answered without asking? */
 bool fs_attr_believed(struct fs *fs, const struct inode *inode);

@@ -331,8 +331,7 @@ static void open_nameless(struct open *open, const struct handle *other)
 	}
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	open->fi.keep_cache = true;
-	if (!request_end_open(&open->request, &open->fi))
-		handle_put(handle);
+	on_told(open);
 }
 
 static void begin_open(void *arg)

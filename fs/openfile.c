@@ -44,12 +44,17 @@ void openfile_free(struct inode *inode)
 	free(open);
 }
 
+/* Is there anything of it that the instance does not have? */
+static bool is_newer_here(const struct openfile *open)
+{
+	return content_dirty(open->content) || content_refused(open->content);
+}
+
 bool openfile_dirty(const struct inode *inode)
 {
 	const struct openfile *open = inode->open;
 
-	return open &&
-	       (open->wrote || content_dirty(open->content) || content_refused(open->content));
+	return open && (open->wrote || is_newer_here(open));
 }
 
 bool openfile_goes_first(const struct inode *inode)
@@ -389,7 +394,7 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 	if ((inode->changed_tick > refresh->tick || inode->pending) && !err) {
 		/* Asks again: a mode or a time that was set here may not be there yet. */
 		openfile_refresh_after_write(open, refresh->file);
-	} else if (!content_dirty(open->content) && !content_refused(open->content)) {
+	} else if (!is_newer_here(open)) {
 		open->wrote = false;
 		inode->checked_ms = 0;
 		if (!err && attr->flags) {
@@ -413,7 +418,7 @@ void openfile_refresh_after_write(struct openfile *open, struct rfile *file)
 {
 	struct refresh *refresh;
 
-	if (!open->wrote || content_dirty(open->content) || content_refused(open->content))
+	if (!open->wrote || is_newer_here(open))
 		return;
 	refresh = malloc(sizeof(*refresh));
 	if (!refresh)

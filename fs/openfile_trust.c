@@ -38,11 +38,10 @@ bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t chec
 static bool may_read(const struct fs *fs, const struct inode *inode)
 {
 	uint32_t uid = remote_uid(fs->remote);
-	const struct inode *folder = names_parent(inode);
 
 	if (!uid)
 		return true;
-	return (!folder || fs_login_may(fs, folder, 1)) && inode->attr.uid == uid &&
+	return fs_login_may(fs, names_parent(inode), 1) && inode->attr.uid == uid &&
 	       (inode->attr.mode & 0400);
 }
 

@@ -49,13 +49,12 @@ static void on_data_to_link(void *arg, int err)
 	struct change *change = arg;
 	struct turn *turn = &change->turn;
 
-	if (err)
+	if (err) {
 		openfile_owes(change->inode->open, err);
-	if (err)
 		request_end(&change->request, err);
-	else
-		remote_link(
-		    change->request.fs->remote, turn->to_path, turn->path, on_linked, change);
+		return;
+	}
+	remote_link(change->request.fs->remote, turn->to_path, turn->path, on_linked, change);
 }
 
 static void go_link(struct change *change)
@@ -175,9 +174,10 @@ static bool is_free(const struct change *change)
 	return to ? !to->inode : burst_knows(fs, change->to_folder);
 }
 
-static bool moves_file_or_folder(const struct change *change)
+/* What remote_rename_free is for. */
+static bool may_move_free(const struct change *change)
 {
-	return change->inode && !S_ISLNK(change->inode->attr.mode);
+	return change->inode && !S_ISLNK(change->inode->attr.mode) && is_free(change);
 }
 
 static void on_both_there(struct change *change)
@@ -186,7 +186,7 @@ static void on_both_there(struct change *change)
 	bool replace = !(change->flags & RENAME_NOREPLACE);
 
 	note_move(change);
-	if (!replace && moves_file_or_folder(change) && is_free(change))
+	if (!replace && may_move_free(change))
 		remote_rename_free(
 		    remote, change->turn.path, change->turn.to_path, on_renamed, change);
 	else
@@ -238,7 +238,7 @@ static bool is_one_request(const struct change *change)
 	const struct sftp_features *features = remote_features(change->request.fs->remote);
 
 	if (change->flags & RENAME_NOREPLACE)
-		return features->expand_path && moves_file_or_folder(change) && is_free(change);
+		return features->expand_path && may_move_free(change);
 	return features->posix_rename;
 }
 

@@ -58,7 +58,7 @@ static void on_linked_file(void *arg, int err, const struct sftp_attr *attr)
 
 	if (err) /* it has vanished since */
 		replay_job_end(job, err);
-	else if (remote_alike(attr, there))
+	else if (sftp_attr_alike(attr, there))
 		link_made(job);
 	else if (S_ISREG(there->mode) && there->size == attr->size)
 		replay_clock(job, job->record.to, judge_link);

@@ -199,15 +199,24 @@ static void on_removed(void *arg, int err)
 	replay_job_end(job, err == -ENOENT ? 0 : err);
 }
 
-static void unlink_ours(struct job *job, int err)
+static void remove_there(struct job *job)
+{
+	if (job->record.type == SPOOL_RMDIR)
+		remote_rmdir(remote_of(job), job->record.path, on_removed, job);
+	else
+		remote_unlink(remote_of(job), job->record.path, on_removed, job);
+}
+
+static void remove_ours(struct job *job, int err)
 {
 	if (err) {
 		replay_job_end(job, err);
 	} else if (replay_is_ours(job->replay, &job->record, &job->target->there)) {
-		remote_unlink(remote_of(job), job->record.path, on_removed, job);
+		remove_there(job);
 	} else {
-		log_warning("%s was changed on the instance meanwhile: it is not removed",
-		    job->record.path);
+		log_warning("%s was %s: it is not removed", job->record.path,
+		    job->record.type == SPOOL_RMDIR ? "made anew, or changed, since"
+						    : "changed on the instance meanwhile");
 		replay_job_end(job, 0);
 	}
 }
@@ -222,22 +231,9 @@ static void on_to_remove(void *arg, int err, const struct sftp_attr *attr)
 	}
 	job->target->there = *attr;
 	if (!is_dated(&job->record) || job->target->state == TARGET_READY)
-		remote_unlink(remote_of(job), job->record.path, on_removed, job);
+		remove_there(job);
 	else
-		replay_clock(job, job->record.path, unlink_ours);
-}
-
-static void rmdir_ours(struct job *job, int err)
-{
-	if (err) {
-		replay_job_end(job, err);
-	} else if (replay_is_ours(job->replay, &job->record, &job->target->there)) {
-		remote_rmdir(remote_of(job), job->record.path, on_removed, job);
-	} else {
-		log_warning(
-		    "%s was made anew, or changed, since: it is not removed", job->record.path);
-		replay_job_end(job, 0);
-	}
+		replay_clock(job, job->record.path, remove_ours);
 }
 
 static void on_to_rmdir(void *arg, int err, const struct sftp_attr *attr)
@@ -248,14 +244,14 @@ static void on_to_rmdir(void *arg, int err, const struct sftp_attr *attr)
 		on_removed(job, err);
 	} else {
 		job->target->there = *attr;
-		replay_clock(job, job->record.path, rmdir_ours);
+		replay_clock(job, job->record.path, remove_ours);
 	}
 }
 
 static void start_rmdir(struct job *job)
 {
 	if (!job->record.failed)
-		remote_rmdir(remote_of(job), job->record.path, on_removed, job);
+		remove_there(job);
 	else if ((job->target = target_of(job->replay, job->record.path)))
 		remote_lstat(remote_of(job), job->record.path, on_to_rmdir, job);
 	else

@@ -80,8 +80,6 @@ void remote_rmdir(struct remote *remote, const char *path, remote_done *done, vo
 void remote_unlink(struct remote *remote, const char *path, remote_done *done, void *arg);
 void remote_symlink(
     struct remote *remote, const char *target, const char *path, remote_done *done, void *arg);
-/* Can these be the attributes of one file, seen by two names? */
-bool remote_alike(const struct sftp_attr *a, const struct sftp_attr *b);
 void remote_link(
     struct remote *remote, const char *from, const char *to, remote_done *done, void *arg);
 /* replace: what stands at `to` is replaced atomically (posix-rename@). Without it -EEXIST when

@@ -204,7 +204,7 @@ static void seen(struct remote_op *op, unsigned tag, const struct sftp_reply *re
 		fs->err = remote_take_statvfs(reply, &fs->st);
 	} else {
 		looks[tag]->asked = true;
-		looks[tag]->err = remote_take_attr(reply, &looks[tag]->attr);
+		looks[tag]->err = sftp_take_attr(reply, &looks[tag]->attr);
 	}
 	if (--op->left == 0)
 		look_closer(op);

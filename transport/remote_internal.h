@@ -165,12 +165,5 @@ static inline int remote_take_statvfs(const struct sftp_reply *reply, struct sta
 	    (struct sftp_reader){reply->extended.data, reply->extended.data + reply->extended.len};
 	return sftp_read_statvfs(&reader, st);
 }
-/* An LSTAT's or STAT's reply: its errno. */
-static inline int remote_take_attr(const struct sftp_reply *reply, struct sftp_attr *attr)
-{
-	if (!reply->err)
-		*attr = reply->attr;
-	return reply->err;
-}
 
 #endif

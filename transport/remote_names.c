@@ -23,7 +23,7 @@ static void complete_attr(struct remote_op *op, int err)
 
 static void take_attr(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
 {
-	remote_finish(op, remote_take_attr(reply, &op->attr));
+	remote_finish(op, sftp_take_attr(reply, &op->attr));
 }
 
 static void go_attr(struct remote_op *op)
@@ -209,12 +209,6 @@ static void send_change(struct remote_op *op)
 	remote_ask(op, message, changed, 0);
 }
 
-bool remote_alike(const struct sftp_attr *a, const struct sftp_attr *b)
-{
-	return a->flags == b->flags && a->size == b->size && a->mode == b->mode &&
-	       a->mtime == b->mtime && a->uid == b->uid && a->gid == b->gid;
-}
-
 static void compare_target(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
 {
 	char text[PATH_MAX];
@@ -234,7 +228,8 @@ static void judge_existing(struct remote_op *op)
 	else if (op->asked == ASKED_SYMLINK && remote_is_link(there))
 		remote_ask(op, sftp_msg_path(SSH_FXP_READLINK, op->path), compare_target, 0);
 	else if (op->asked == ASKED_LINK)
-		remote_finish(op, !op->errs[1] && remote_alike(there, &op->looks[1]) ? 0 : -EEXIST);
+		remote_finish(
+		    op, !op->errs[1] && sftp_attr_alike(there, &op->looks[1]) ? 0 : -EEXIST);
 	else
 		remote_finish(op, -EEXIST);
 }
@@ -244,7 +239,7 @@ static void take_look(struct remote_op *op, unsigned tag, const struct sftp_repl
 {
 	bool removes = op->asked == ASKED_RMDIR || op->asked == ASKED_UNLINK;
 
-	op->errs[tag] = remote_take_attr(reply, &op->looks[tag]);
+	op->errs[tag] = sftp_take_attr(reply, &op->looks[tag]);
 	if (--op->left)
 		return;
 	if (op->errs[0] == -ENOENT && removes)

@@ -80,7 +80,7 @@ static void send_rename(struct remote_op *op)
  * RENAME would do that to a dangling symlink. */
 static void take_look(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
 {
-	op->errs[tag] = remote_take_attr(reply, &op->looks[tag]);
+	op->errs[tag] = sftp_take_attr(reply, &op->looks[tag]);
 	if (--op->left)
 		return;
 	if (op->sent && op->errs[0] == -ENOENT && !op->errs[1])
@@ -237,11 +237,11 @@ static void take_three(struct remote_op *op, unsigned tag, const struct sftp_rep
 	struct sftp_attr aside;
 
 	if (tag == 0)
-		rename->from_err = remote_take_attr(reply, &rename->from);
+		rename->from_err = sftp_take_attr(reply, &rename->from);
 	else if (tag == 1)
 		rename->to_err = reply->err;
 	else
-		rename->aside_err = remote_take_attr(reply, &aside);
+		rename->aside_err = sftp_take_attr(reply, &aside);
 	/* What stood there first is what may have to be made again. */
 	if (tag == 1 && !reply->err)
 		rename->to = reply->attr;

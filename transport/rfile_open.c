@@ -162,8 +162,7 @@ static void opening_fstat_replied(void *arg, const struct sftp_reply *reply)
 		return;
 	}
 	memset(&opening->attr, 0, sizeof(opening->attr));
-	if (!reply->err && reply->type == SSH_FXP_ATTRS)
-		opening->attr = reply->attr;
+	sftp_take_attr(reply, &opening->attr);
 	opening_succeed(opening);
 }
 
@@ -198,16 +197,14 @@ static bool opening_makes_empty(const struct opening *opening)
 /* Is what the path shows the file that was opened? */
 static bool opening_is_sure(const struct opening *opening)
 {
-	const struct sftp_attr *before = &opening->before, *attr = &opening->attr;
+	const struct sftp_attr *attr = &opening->attr;
 
 	if (opening->stat_err || !(attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) ||
 	    S_ISLNK(attr->mode))
 		return false;
 	if (opening_makes_empty(opening))
 		return attr->size == 0;
-	return !opening->before_err && before->flags == attr->flags && before->size == attr->size &&
-	       before->mtime == attr->mtime && before->mode == attr->mode &&
-	       before->uid == attr->uid && before->gid == attr->gid;
+	return !opening->before_err && sftp_attr_alike(&opening->before, attr);
 }
 
 /* All replies are in. */
@@ -252,20 +249,10 @@ static void opening_opened(void *arg, const struct sftp_reply *reply)
 		opening_judge(opening);
 }
 
-static int take_attr(const struct sftp_reply *reply, struct sftp_attr *attr)
-{
-	if (reply->err)
-		return reply->err;
-	if (reply->type != SSH_FXP_ATTRS)
-		return -EPROTO;
-	*attr = reply->attr;
-	return 0;
-}
-
 static void opening_before_replied(void *arg, const struct sftp_reply *reply)
 {
 	struct opening *opening = arg;
-	opening->before_err = take_attr(reply, &opening->before);
+	opening->before_err = sftp_take_attr(reply, &opening->before);
 	if (--opening->replies == 0)
 		opening_judge(opening);
 }
@@ -273,7 +260,7 @@ static void opening_before_replied(void *arg, const struct sftp_reply *reply)
 static void opening_stat_replied(void *arg, const struct sftp_reply *reply)
 {
 	struct opening *opening = arg;
-	opening->stat_err = take_attr(reply, &opening->attr);
+	opening->stat_err = sftp_take_attr(reply, &opening->attr);
 	if (--opening->replies == 0)
 		opening_judge(opening);
 }

@@ -64,6 +64,13 @@ struct sftp_reply {
 		struct sftp_string extended;
 	};
 };
+/* An LSTAT's, STAT's or FSTAT's reply: its errno. */
+static inline int sftp_take_attr(const struct sftp_reply *reply, struct sftp_attr *attr)
+{
+	if (!reply->err)
+		*attr = reply->attr;
+	return reply->err;
+}
 
 typedef void sftp_done(void *arg, const struct sftp_reply *reply);
 

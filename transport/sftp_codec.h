@@ -92,6 +92,9 @@ struct sftp_attr {
 	uint32_t atime, mtime;
 };
 
+/* Can these be the attributes of one file, seen twice? (The time of access does not count.) */
+bool sftp_attr_alike(const struct sftp_attr *a, const struct sftp_attr *b);
+
 /* An open handle as the server named it. */
 struct sftp_handle {
 	uint32_t len;

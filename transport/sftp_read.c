@@ -100,6 +100,12 @@ int sftp_read_attr(struct sftp_reader *reader, struct sftp_attr *out)
 	return 0;
 }
 
+bool sftp_attr_alike(const struct sftp_attr *a, const struct sftp_attr *b)
+{
+	return a->flags == b->flags && a->size == b->size && a->mode == b->mode &&
+	       a->mtime == b->mtime && a->uid == b->uid && a->gid == b->gid;
+}
+
 int sftp_read_status(struct sftp_reader *reader, uint32_t *code, struct sftp_string *message)
 {
 	message->data = reader->at;
