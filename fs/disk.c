@@ -231,7 +231,7 @@ void disk_changed(struct fs *fs, struct inode *inode)
 	disk_attr_changed(fs, inode);
 	if (open && content_is_kept(open->content))
 		content_unkeep(open->content);
-	else if (!names_path(fs->names, inode, path, sizeof(path)))
+	else if (S_ISREG(inode->attr.mode) && !names_path(fs->names, inode, path, sizeof(path)))
 		store_forget(fs->store, path);
 }
 

@@ -1,4 +1,7 @@
 #include "fs/ownlinks.h"
+#include "cache/store.h"
+#include "cache/store_names.h"
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +29,7 @@ static struct ownlink **find(struct ownlinks *links, const struct inode *inode)
 	return at;
 }
 
-void ownlinks_note(struct fs *fs, const struct inode *inode, const char *target)
+static void note(struct fs *fs, const struct inode *inode, const char *target)
 {
 	struct ownlink *link;
 
@@ -43,6 +46,69 @@ void ownlinks_note(struct fs *fs, const struct inode *inode, const char *target)
 	strcpy(link->target, target);
 	*find(fs->ownlinks, inode) = link;
 	fs->ownlinks->n++;
+}
+
+/* Below the name itself, so that it goes and moves with that (fs/disk.c has another one there). */
+static int key(const struct fs *fs, const struct inode *inode, char *path, size_t size)
+{
+	int err = fs->store ? names_path(fs->names, inode, path, size) : -ENOENT;
+	size_t len = err ? 0 : strlen(path);
+
+	if (!err && len + 4 > size)
+		err = -ENAMETOOLONG;
+	if (!err)
+		memcpy(path + len, "/..", 4);
+	return err;
+}
+
+void ownlinks_note(struct fs *fs, const struct inode *inode, const char *target)
+{
+	struct store_entries record = {NULL, 0, 0};
+	char path[PATH_MAX];
+
+	note(fs, inode, target);
+	if (!key(fs, inode, path, sizeof(path)) && !store_target_make(&record, 0, target))
+		store_save_folder(fs->store, path, record.bytes, record.len);
+}
+
+struct recall {
+	struct fs *fs;
+	struct inode *inode; /* the caller's */
+	ownlinks_done *done;
+	void *arg;
+	char target[];
+};
+
+static void on_found(void *arg, const uint8_t *bytes, size_t len)
+{
+	struct recall *recall = arg;
+	char made[PATH_MAX];
+
+	if (bytes && !store_target_read(bytes, len, 0, made, sizeof(made)) &&
+	    !strcmp(made, recall->target))
+		note(recall->fs, recall->inode, made);
+	recall->done(recall->arg);
+	free(recall);
+}
+
+int ownlinks_recall(
+    struct fs *fs, struct inode *inode, const char *target, ownlinks_done *done, void *arg)
+{
+	struct recall *recall;
+	char path[PATH_MAX];
+	int err = key(fs, inode, path, sizeof(path));
+
+	if (err)
+		return err;
+	recall = malloc(sizeof(*recall) + strlen(target) + 1);
+	if (!recall)
+		return -ENOMEM;
+	*recall = (struct recall){.fs = fs, .inode = inode, .done = done, .arg = arg};
+	strcpy(recall->target, target);
+	err = store_find_folder(fs->store, path, on_found, recall);
+	if (err)
+		free(recall);
+	return err;
 }
 
 bool ownlinks_made(const struct fs *fs, const struct inode *inode, const char *target)

@@ -4,8 +4,8 @@
  * program here may lead itself out of the mount; the instance may not. So the target is shown as it
  * was made, as long as the instance tells just that target for just that inode.
  *
- * Kept in memory, at most OWNLINKS_MAX of them: beyond that, and after a remount, such a link is as
- * any other. Core only.
+ * In memory, at most OWNLINKS_MAX of them, and in the disk cache for later mounts, by path: beyond
+ * that, and without a disk cache, such a link is as any other. Core only.
  */
 #ifndef VASTFS_FS_OWNLINKS_H
 #define VASTFS_FS_OWNLINKS_H
@@ -14,10 +14,15 @@
 
 #define OWNLINKS_MAX 100000u
 
-/* A local program made this link. What can't be noted (memory) is shown as any other link. */
+/* A local program made this link. What can't be noted (memory, disk) is shown as any other link. */
 void ownlinks_note(struct fs *fs, const struct inode *inode, const char *target);
 /* Did a local program make the link with this very target? */
 bool ownlinks_made(const struct fs *fs, const struct inode *inode, const char *target);
+/* Did one during an earlier mount? If so, it is noted. done is called once, later; the caller keeps
+ * the inode until then. 0, or a negative errno: it will not be called, and none did. */
+typedef void ownlinks_done(void *arg);
+int ownlinks_recall(
+    struct fs *fs, struct inode *inode, const char *target, ownlinks_done *done, void *arg);
 /* The inode is going away. */
 void ownlinks_forget(struct fs *fs, const struct inode *inode);
 

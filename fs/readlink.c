@@ -5,12 +5,14 @@
 #include "fs/symlink.h"
 #include "fs/targets.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct readlink {
 	struct request request;
 	struct turn turn;
 	struct inode *inode; /* pinned */
+	char *told;	     /* while earlier mounts' links are looked through; owned */
 };
 
 /* How deep the folder of a link lies; a link with several names may be met by any of them. */
@@ -62,18 +64,57 @@ static const char *shown(
 	return *err ? NULL : inside;
 }
 
+/* Are programs here not to see the target as it is? */
+static bool is_bent(const struct fs *fs, const struct inode *inode, const char *target)
+{
+	char inside[PATH_MAX];
+	int err;
+
+	const char *seen = shown(fs, inode, target, inside, &err);
+
+	return !seen || strcmp(seen, target);
+}
+
+static void answer(struct readlink *readlink, const char *target)
+{
+	struct request *request = &readlink->request;
+	char inside[PATH_MAX];
+	int err;
+
+	target = shown(request->fs, readlink->inode, target, inside, &err);
+	if (target)
+		request_end_readlink(request, target);
+	else
+		request_end(request, err);
+}
+
+static void on_recalled(void *arg)
+{
+	struct readlink *readlink = arg;
+	char *told = readlink->told;
+
+	answer(readlink, told);
+	free(told);
+}
+
+/* The instance has told the target; a program of an earlier mount may have made it so. */
 static void on_target(void *arg, int err, const char *target)
 {
 	struct readlink *readlink = arg;
-	struct request *request = &readlink->request;
-	char inside[PATH_MAX];
+	struct fs *fs = readlink->request.fs;
 
-	if (!err)
-		target = shown(request->fs, readlink->inode, target, inside, &err);
-	if (err)
-		request_end(request, err);
-	else
-		request_end_readlink(request, target);
+	if (err) {
+		request_end(&readlink->request, err);
+		return;
+	}
+	if (is_bent(fs, readlink->inode, target)) {
+		readlink->told = strdup(target);
+		if (readlink->told &&
+		    !ownlinks_recall(fs, readlink->inode, target, on_recalled, readlink))
+			return;
+		free(readlink->told);
+	}
+	answer(readlink, target);
 }
 
 static void go_readlink(struct request *request, int err)
@@ -106,12 +147,8 @@ void fs_readlink(fuse_req_t req, fuse_ino_t node)
 	char inside[PATH_MAX];
 	int err;
 
-	if (target) {
-		target = shown(fs, inode, target, inside, &err);
-		if (target)
-			fuse_reply_readlink(req, target);
-		else
-			fuse_reply_err(req, -err);
+	if (target && !is_bent(fs, inode, target)) {
+		fuse_reply_readlink(req, shown(fs, inode, target, inside, &err));
 		return;
 	}
 	readlink = request_new(req, sizeof(*readlink), "readlink");
@@ -121,6 +158,10 @@ void fs_readlink(fuse_req_t req, fuse_ino_t node)
 	readlink->turn = (struct turn){
 	    .request = &readlink->request, .kind = OUTBOX_READ, .inode = inode, .go = go_readlink};
 	request_pin(&readlink->request, inode);
+	if (target) {
+		on_target(readlink, 0, target);
+		return;
+	}
 	if (disk_answers(fs) && !targets_load(fs, inode, on_maybe, readlink))
 		return;
 	if (fs_attr_believed(fs, inode) && targets_join(fs, inode, on_maybe, readlink))

@@ -52,6 +52,31 @@ remount_moves_nothing() {
 	eq "$(json .disk_cache.hit_bytes)" "$before"
 	umount_fs
 }
+own_links() { # S2: those that the instance has made are not
+	mkdir -p "$REMOTE/links/there"
+	mount_fs
+	mkdir "$MNT/links/d" "$MNT/links/b"
+	ln -s a/../b "$MNT/links/d/text"
+	ln -s /usr/bin/python3 "$MNT/links/d/out"
+	touch -h -d "1 hour ago" "$MNT/links/d/text"
+	ln -sf /usr/bin/true "$MNT/links/d/other"
+	mv "$MNT/links/d" "$MNT/links/e"
+	remount_fs
+	ln -s /usr/bin/python3 "$REMOTE/links/there/out"
+	ln -s a/../b "$REMOTE/links/there/text"
+	ln -sf /usr/bin/false "$REMOTE/links/e/other"
+	for _ in asked known; do
+		eq "$(readlink "$MNT/links/e/text")" a/../b
+		eq "$(readlink "$MNT/links/e/out")" /usr/bin/python3
+		eq "$(readlink "$MNT/links/there/text")" b
+		fails readlink "$MNT/links/there/out"
+		fails readlink "$MNT/links/e/other"
+	done
+	rm "$MNT/links/e/out"
+	ln -s /usr/bin/python3 "$REMOTE/links/e/out"
+	fails readlink "$MNT/links/e/out"
+	umount_fs
+}
 is_private() {
 	eq "$(find "$CACHE" -type d ! -perm 700)" ""
 	eq "$(find "$CACHE" -type f ! -perm 600)" ""
@@ -274,6 +299,7 @@ check "a renamed folder is found under its new name" anew renamed_folder
 check "a damaged block is fetched again and counted" anew damaged
 check "a damaged index begins afresh" anew damaged_index
 check "cache_size=0, cache_dir, and a folder that can't be made" anew none
+check "links made here are shown as they were made by later mounts" anew own_links
 check "no more than a tenth too much comes over the link" anew over_the_link
 check "cache_size is kept" anew limited
 check "a second mount of the instance goes without, and says so" anew two_mounts
