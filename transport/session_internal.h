@@ -25,6 +25,8 @@
 /* Ciphertext waiting for the socket, above which nothing more is encrypted: what is sent next waits
  * behind it. The kernel's buffer before it is what covers a long link. */
 #define SESSION_QUEUED_MAX (512u * 1024)
+/* What libssh2 may hold: the windows of all channels (pool_channel.c), and as much again. */
+#define SESSION_MEMORY_MAX (320u * 1024 * 1024)
 /* The window that libssh2 opens a channel with and keeps by itself; ours (session_read.c) is far
  * above it. */
 #define CHANNEL_WINDOW_FIRST (64u * 1024)

@@ -63,6 +63,9 @@ int ssh_fail_wait(struct ssh_connection *c, int err, const char *phase, struct s
 		    c->where,
 		    c->target->connect_timeout ? c->target->connect_timeout : DEFAULT_TIMEOUT,
 		    phase);
+	if (c->err == ENOBUFS)
+		return ssh_fail(error, SSH_LOST, EPROTO,
+		    "%s: the server sent too much that it was not asked for %s", c->where, phase);
 	if (c->err || err != -ECONNRESET)
 		return ssh_fail(error, SSH_LOST, c->err ? c->err : -err,
 		    "%s: the connection broke %s: %s", c->where, phase,
@@ -101,6 +104,12 @@ uint64_t ssh_deadline(const struct ssh_target *target)
 	unsigned seconds = target->connect_timeout ? target->connect_timeout : DEFAULT_TIMEOUT;
 
 	return ssh_now() + (uint64_t)seconds * 1000;
+}
+
+uint64_t ssh_step(struct ssh_connection *c, uint64_t more_ms)
+{
+	c->until = ssh_deadline(c->target) + more_ms;
+	return c->until;
 }
 
 int ssh_wait_fd(struct ssh_cancel *cancel, int fd, short events, uint64_t deadline)
@@ -278,7 +287,7 @@ static void prefer(struct ssh_connection *c, int method, const char *list)
 
 static int handshake(struct ssh_connection *c, struct ssh_error *error)
 {
-	uint64_t deadline = ssh_deadline(c->target);
+	uint64_t deadline = ssh_step(c, 0);
 	char host_keys[256], *why = NULL;
 	int rc, err;
 
@@ -300,9 +309,10 @@ static int handshake(struct ssh_connection *c, struct ssh_error *error)
 	}
 	libssh2_session_last_error(c->session, &why, NULL, 0);
 	log_verbose("%s: handshake failed: %d %s", c->where, rc, why ? why : "");
-	if (rc == LIBSSH2_ERROR_ALLOC)
+	if (rc == LIBSSH2_ERROR_ALLOC && !c->err)
 		return fail_handshake(c, -ENOMEM, error);
-	if (spoke_ssh(c) && disagreed(c))
+	if (c->err != ETIMEDOUT && c->err != ECANCELED && c->err != ENOBUFS && spoke_ssh(c) &&
+	    disagreed(c))
 		return fail_algorithms(c, why ? why : "", error);
 	return fail_handshake(c, c->err ? -c->err : -ECONNRESET, error);
 }
@@ -339,6 +349,8 @@ static int establish(struct ssh_connection *c, struct ssh_error *error)
 	c->watching = true;
 	err = ssh_authenticate(c, error);
 	c->watching = false;
+	c->until = 0;
+	c->memory_max = SSH_MEMORY_MAX;
 	return err;
 }
 
@@ -374,6 +386,7 @@ int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpo
 	ssh_view_set(&c->view, target, endpoint);
 	c->target = &c->view.target;
 	c->cancel = cancel;
+	c->memory_max = SSH_MEMORY_FIRST;
 	memcpy(c->where, c->view.where, sizeof(c->where));
 	pthread_once(&init_once, init_libssh2);
 	err = init_result ? -ENOMEM : ssh_io_init(c);

@@ -144,7 +144,7 @@ static enum outcome judge(struct auth *auth, int rc, int *err)
 	    rc != LIBSSH2_ERROR_SOCKET_DISCONNECT && rc != LIBSSH2_ERROR_SOCKET_RECV &&
 	    rc != LIBSSH2_ERROR_SOCKET_SEND)
 		return AUTH_REFUSED;
-	*err = rc == LIBSSH2_ERROR_ALLOC ? -ENOMEM : c->err ? -c->err : -ECONNRESET;
+	*err = c->err ? -c->err : rc == LIBSSH2_ERROR_ALLOC ? -ENOMEM : -ECONNRESET;
 	return AUTH_FAILED;
 }
 
@@ -161,7 +161,7 @@ static int try_library(struct auth *auth, const char *path, const char *secret, 
 {
 	struct ssh_connection *c = auth->c;
 	const char *user = c->target->profile->user;
-	uint64_t deadline = ssh_deadline(c->target);
+	uint64_t deadline = ssh_step(c, 0);
 	int rc;
 
 	*err = 0;
@@ -295,7 +295,7 @@ static int ask_agent(struct auth *auth, LIBSSH2_AGENT *agent,
     struct libssh2_agent_publickey *identity, const char *type, int *err)
 {
 	struct ssh_connection *c = auth->c;
-	uint64_t deadline = ssh_deadline(c->target) + AGENT_MS;
+	uint64_t deadline = ssh_step(c, AGENT_MS);
 	int rc;
 
 	*err = 0;
@@ -395,7 +395,7 @@ static enum outcome ask_methods(struct auth *auth, int *err)
 {
 	struct ssh_connection *c = auth->c;
 	const char *user = c->target->profile->user;
-	uint64_t deadline = ssh_deadline(c->target);
+	uint64_t deadline = ssh_step(c, 0);
 	char *list;
 
 	while (!(list = libssh2_userauth_list(c->session, user, (unsigned)strlen(user)))) {

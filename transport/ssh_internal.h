@@ -28,6 +28,10 @@ struct ssh_inbox {
 };
 
 #define SSH_INBOX_SIZE (256u * 1024)
+/* libssh2 keeps each packet that nobody has asked it for yet, however many a server sends. Until
+ * somebody is logged in that is next to nothing, then at most what the channels' windows let in. */
+#define SSH_MEMORY_FIRST (8u * 1024 * 1024)
+#define SSH_MEMORY_MAX (1024u * 1024 * 1024)
 #define SSH_BANNER_MAX 512
 
 /* The caller's target, with the address that a connection is made to. */
@@ -57,6 +61,7 @@ struct ssh_connection {
 	char bye[160]; /* what the server said as it ended the connection (printable), or "" */
 	bool said_bye; /* it did (SSH_MSG_DISCONNECT) */
 	int err;       /* the first errno of the socket, or 0 */
+	size_t memory, memory_max; /* bytes that libssh2 holds, and may */
 	uint64_t heard_ms, bytes_in, bytes_out;
 
 	/* Only while connecting. */
@@ -65,6 +70,7 @@ struct ssh_connection {
 	uint8_t first[256];	     /* the first bytes that came, to tell what answers there */
 	size_t first_len;
 	uint64_t deadline; /* for I/O on the agent's socket within libssh2 */
+	uint64_t until;	   /* of the step that goes on (ssh_step), or 0 */
 };
 
 /* ssh.c. endpoint may be NULL: the profile's address. */
@@ -103,6 +109,13 @@ int ssh_wait(struct ssh_connection *c, uint64_t deadline);
 
 /* The deadline of a step that begins now. */
 uint64_t ssh_deadline(const struct ssh_target *target);
+
+/*
+ * Begins a step of connecting that has more_ms beside the usual time, and returns its deadline. A
+ * libssh2 call does not return while the server goes on sending what it passes over, so that
+ * ssh_wait does not come to look at the clock: RECV looks too.
+ */
+uint64_t ssh_step(struct ssh_connection *c, uint64_t more_ms);
 
 /* Frees the LIBSSH2_SESSION without sending or awaiting anything more. */
 void ssh_session_end(struct ssh_connection *c);

@@ -17,6 +17,9 @@
 #include <sys/uio.h>
 
 #define RING_START (64u * 1024)
+/* A few requests of 32 KiB at most lie here (session_channel.c), and answers to what a server asks;
+ * one that asks for ever and reads nothing is given up. */
+#define OUT_MAX (16u * 1024 * 1024)
 #define SSH_MSG_USERAUTH_BANNER 53 /* RFC 4252, 6 */
 
 size_t ssh_queued(const struct ssh_connection *c)
@@ -142,9 +145,21 @@ static ssize_t on_send(int fd, const void *buffer, size_t len, int flags, void *
 		return agent_io(c, fd, NULL, buffer, len);
 	if (c->err)
 		return -c->err;
-	if (ring_put(&c->out, buffer, len))
-		return -ENOMEM;
-	return (ssize_t)len;
+	if (ssh_queued(c) + len > OUT_MAX)
+		c->err = ENOBUFS;
+	else if (ring_put(&c->out, buffer, len))
+		c->err = ENOMEM;
+	return c->err ? -c->err : (ssize_t)len;
+}
+
+/* Nobody waits any more, or has waited for long enough: what comes in is not taken. */
+static bool is_over(struct ssh_connection *c)
+{
+	if (c->cancel && atomic_load(&c->cancel->cancelled))
+		c->err = ECANCELED;
+	else if (c->until && ssh_now() >= c->until)
+		c->err = ETIMEDOUT;
+	return c->err;
 }
 
 /* Adds what the socket has to the inbox, where there is room. 1, or what RECV is to say. */
@@ -155,7 +170,7 @@ static ssize_t inbox_fill(struct ssh_connection *c)
 
 	if (c->eof)
 		return 0;
-	if (c->err)
+	if (c->err || is_over(c))
 		return -c->err;
 	if (c->batched && c->drained)
 		return -EAGAIN;
@@ -306,17 +321,42 @@ static void look_for_banner(struct ssh_connection *c, const uint8_t *at, size_t 
 	c->banner[len] = '\0';
 }
 
+/* More than it may have: the connection is to end. */
+static bool is_too_much(struct ssh_connection *c, size_t count)
+{
+	if (count <= c->memory_max && c->memory <= c->memory_max - count)
+		return false;
+	if (!c->err)
+		log_info("%s: the server sends much that it was not asked for", c->where);
+	c->err = c->err ? c->err : ENOBUFS;
+	return true;
+}
+
 void *ssh_mem_alloc(size_t count, void **abstract)
 {
 	struct ssh_connection *c = *abstract;
+	void *ptr;
 
+	if (is_too_much(c, count))
+		return NULL;
 	/* Zeroed, so that look_for_banner never reads what was not written. */
-	return c->watching ? calloc(1, count ? count : 1) : malloc(count ? count : 1);
+	ptr = c->watching ? calloc(1, count ? count : 1) : malloc(count ? count : 1);
+	c->memory += malloc_usable_size(ptr);
+	return ptr;
 }
 
 void *ssh_mem_realloc(void *ptr, size_t count, void **abstract)
 {
-	return realloc(ptr, count ? count : 1);
+	struct ssh_connection *c = *abstract;
+	size_t before = malloc_usable_size(ptr);
+	void *fresh;
+
+	if (count > before && is_too_much(c, count - before))
+		return NULL;
+	fresh = realloc(ptr, count ? count : 1);
+	if (fresh)
+		c->memory += malloc_usable_size(fresh) - before;
+	return fresh;
 }
 
 void ssh_mem_free(void *ptr, void **abstract)
@@ -325,5 +365,6 @@ void ssh_mem_free(void *ptr, void **abstract)
 
 	if (ptr && c->watching)
 		look_for_banner(c, ptr, malloc_usable_size(ptr));
+	c->memory -= malloc_usable_size(ptr);
 	free(ptr);
 }

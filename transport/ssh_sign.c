@@ -215,7 +215,7 @@ static bool dress(struct span blob, struct wire *wire)
 static int authenticate(struct signer *signer, int *err)
 {
 	struct ssh_connection *c = signer->c;
-	uint64_t deadline = ssh_deadline(c->target);
+	uint64_t deadline = ssh_step(c, 0);
 	uint8_t bytes[BLOB_MAX];
 	struct wire wire = {.bytes = bytes, .size = sizeof(bytes)};
 	void *abstract = signer;
@@ -225,7 +225,7 @@ static int authenticate(struct signer *signer, int *err)
 	if (!dress(signer->blob, &wire))
 		return LIBSSH2_ERROR_FILE;
 	if (signer->until > deadline)
-		deadline = signer->until;
+		deadline = c->until = signer->until;
 	while (!*err && (rc = libssh2_userauth_publickey(c->session, c->target->profile->user,
 			     bytes, wire.len, on_sign, &abstract)) == LIBSSH2_ERROR_EAGAIN)
 		*err = ssh_wait(c, deadline);
