@@ -2,6 +2,7 @@
 #include "fs/behind_impl.h"
 #include "fs/nameless.h"
 #include "fs/notify.h"
+#include "fs/owed.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -273,6 +274,10 @@ static void ended(void *arg, struct outbox_item *item, int err)
 		/* The data of a file that was removed meanwhile is nobody's. */
 		if (item->kind != OUTBOX_FILE || !LIST_EMPTY(&behind->inode->names))
 			failures_add(fs, words_for(item->kind), item->path, err);
+		if (item->kind == OUTBOX_LINK)
+			owed_link(fs, behind->inode, err);
+		if (item->kind == OUTBOX_RENAME)
+			owed_rename(fs, behind->folder, behind->name, err);
 		forget(behind);
 	}
 	behind_free(behind);
@@ -284,6 +289,7 @@ static const struct outbox_sink sink = {.send = send_item, .ended = ended, .want
 int behind_start(struct fs *fs)
 {
 	TAILQ_INIT(&fs->failures);
+	TAILQ_INIT(&fs->owed);
 	TAILQ_INIT(&fs->put_off);
 	fs->outbox = outbox_new(&sink, fs);
 	return fs->outbox ? 0 : -ENOMEM;

@@ -14,6 +14,7 @@
 #include "fs/held.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
+#include "fs/owed.h"
 #include "fs/ownlinks.h"
 #include "fs/pinned.h"
 #include "fs/replaced.h"
@@ -183,6 +184,7 @@ static void on_renamed(
 {
 	openfile_name_goes(arg, to_parent, to_name);
 	disk_renamed(arg, parent, name, to_parent, to_name);
+	owed_anew(arg, parent, name);
 }
 
 static void on_inode_freed(void *arg, struct inode *inode)

@@ -1,5 +1,6 @@
 #include "fs/failures.h"
 #include "conf/log.h"
+#include "fs/owed.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,8 @@ int failures_tell(struct fs *fs)
 
 	fs->failure = 0;
 	fs->failures_untold = 0;
+	if (err)
+		owed_told(fs);
 	return err;
 }
 
@@ -54,4 +57,5 @@ void failures_free(struct fs *fs)
 		free(failure);
 	}
 	fs->n_failures = 0;
+	owed_told(fs);
 }

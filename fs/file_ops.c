@@ -3,6 +3,7 @@
 #include "fs/burst.h"
 #include "fs/nameless.h"
 #include "fs/openfile.h"
+#include "fs/owed.h"
 #include "fs/turn.h"
 #include <errno.h>
 #include <string.h>
@@ -72,6 +73,7 @@ static void fix_created(struct create *create)
 {
 	struct sftp_attr fix;
 
+	owed_anew(create->request.fs, create->folder, create->name);
 	fs_mend(&create->request, create->folder, create->mode & 07777, &create->attr, &fix);
 	if (fix.flags)
 		rfile_fsetstat(create->file, &fix, on_fixed, create);
@@ -93,6 +95,11 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 
 	if (err == -EEXIST && !create->existed && !(create->fi.flags & O_EXCL)) {
 		/* Somebody there was faster; without O_EXCL that file is meant. */
+		err = create->fi.flags & O_TRUNC ? owed_claim(fs, create->folder, create->name) : 0;
+		if (err) {
+			request_end(&create->request, err);
+			return;
+		}
 		create->existed = true;
 		request_sent(&create->request);
 		rfile_open(fs->remote, create->turn.path, openfile_sftp_flags(create->fi.flags), 0,
@@ -150,6 +157,7 @@ static void create_behind(struct create *create)
 		request_end(&create->request, err);
 		return;
 	}
+	owed_anew(create->request.fs, create->folder, create->name);
 	openfile_used(create->request.fs, handle->open);
 	create->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_create(&create->request, handle->open->inode, &create->fi))

@@ -11,7 +11,7 @@
  *	held.c         listings that the kernel keeps
  *	readlink.c targets.c    where links lead
  *	ahead*.c       small files fetched before they are opened
- *	burst.c behind*.c failures.c   write-behind: what is answered early, sent, failed
+ *	burst.c behind*.c failures.c owed.c   write-behind: what is answered early, sent, failed
  *	turn.c         changes that wait behind what was answered early
  *	openfile*.c replaced.c    open files: handles, content, versions
  *	watched*.c     what is valid because the instance tells of changes
@@ -64,6 +64,9 @@ struct space {
 /* A change that was answered and then failed (fs/failures.c). */
 struct failure;
 TAILQ_HEAD(failure_list, failure);
+/* A file that was promised another name (fs/owed.c). */
+struct owed;
+TAILQ_HEAD(owed_list, owed);
 
 struct fs {
 	uv_loop_t *loop;
@@ -131,6 +134,8 @@ struct fs {
 	unsigned n_failures, failures_untold;
 	int failure;	 /* the first of those untold; 0: none */
 	uint64_t failed; /* so far */
+	struct owed_list owed;
+	unsigned n_owed;
 
 	unsigned open_files;
 	bool frozen; /* mounted without the instance, which has not answered yet: fs/frozen.c */

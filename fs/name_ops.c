@@ -2,6 +2,7 @@
 #include "conf/log.h"
 #include "fs/change.h"
 #include "fs/nameless.h"
+#include "fs/owed.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,6 +284,12 @@ static void on_data_there(struct change *change)
 
 static void go_remove(struct change *change)
 {
+	int err = change->rmdir ? 0 : owed_claim(change->request.fs, change->folder, change->name);
+
+	if (err) {
+		fail(change, err);
+		return;
+	}
 	change_pin_there(change, change->folder, change->name);
 	change_there_first(change, on_data_there);
 }
@@ -329,11 +336,15 @@ static void note_unsettled(struct change *change)
 static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, bool rmdir)
 {
 	struct change *change = change_new(req, parent, name, rmdir ? "rmdir" : "unlink");
+	int err;
 
 	if (!change)
 		return;
 	change->rmdir = rmdir;
-	if (may_remove(change)) {
+	err = rmdir ? 0 : owed_claim(change->request.fs, change->folder, name);
+	if (err) {
+		fail(change, err);
+	} else if (may_remove(change)) {
 		request_end(&change->request,
 		    behind_remove(change->request.fs, change->folder, name, rmdir));
 	} else {

@@ -6,6 +6,7 @@
 #include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
+#include "fs/owed.h"
 #include "fs/replaced.h"
 #include "fs/turn.h"
 #include <errno.h>
@@ -340,9 +341,12 @@ static void begin_open(void *arg)
 	struct fs *fs = open->request.fs;
 	bool reads = (open->fi.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
 	const struct handle *other = openfile_nameless(open->inode, open->fi.flags);
+	int err = open->fi.flags & O_TRUNC ? owed_claim_emptied(fs, open->inode) : 0;
 
 	if (other)
 		open_nameless(open, other);
+	else if (err)
+		request_end(&open->request, err);
 	else if (reads && fs_offline(fs))
 		open_unasked(open, true);
 	else if (reads && openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))

@@ -2,6 +2,7 @@
 #include "cache/spool.h"
 #include "fs/change.h"
 #include "fs/nameless.h"
+#include "fs/owed.h"
 #include "fs/ownlinks.h"
 #include "fs/symlink.h"
 #include <errno.h>
@@ -211,8 +212,11 @@ static void on_data_there(void *arg, int err)
 static void go_rename(struct change *change)
 {
 	struct openfile *open = change->inode ? change->inode->open : NULL;
+	int err = owed_claim(change->request.fs, change->to_folder, change->to_name);
 
-	if (open && content_dirty(open->content))
+	if (err)
+		request_end(&change->request, err);
+	else if (open && content_dirty(open->content))
 		content_flush(open->content, on_data_there, change);
 	else
 		on_data_there(change, 0);
@@ -258,7 +262,10 @@ static bool may_rename(const struct change *change)
 
 static int rename_behind(struct change *change)
 {
-	int err = data_first(change->inode);
+	int err = owed_claim(change->request.fs, change->to_folder, change->to_name);
+
+	if (!err)
+		err = data_first(change->inode);
 
 	return err ? err
 		   : behind_rename(change->request.fs, change->folder, change->name,

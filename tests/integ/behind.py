@@ -696,7 +696,8 @@ def late():
                 os.link(m(top, "d", "tmp"), m(top, "d", "object"))
             except FileExistsError:
                 continue  # the burst had ended
-            os.unlink(m(top, "d", "tmp"))
+            with contextlib.suppress(FileExistsError):  # it has failed already
+                os.unlink(m(top, "d", "tmp"))
             with raises(errno.EEXIST):
                 synced()
             eq(get(there(top, "d", "tmp")), b"ours")
@@ -706,6 +707,67 @@ def late():
             assert there(top, "d", "tmp") in paths, paths
             return
         raise AssertionError("no burst lasts")
+
+    def failed_late(change, old, new, inside):
+        "A file inside/old, and change(old, new) that was answered and has failed since, as new is a folder there by now."
+        for _ in range(10):
+            clean(inside)
+            os.mkdir(m(inside, "d"))
+            for n in range(6):
+                put(m(inside, "d", f"n{n}"), b"new")
+            put(m(inside, "d", old), b"ours")
+            os.mkdir(there(inside, "d", new))
+            try:
+                change(m(inside, "d", old), m(inside, "d", new))
+            except OSError:
+                continue  # the burst had ended
+            for _ in range(500):
+                if there(inside, "d", old) in [failure["path"] for failure in status()["failures"]]:
+                    return
+                time.sleep(0.01)  # sleep: until it is known
+            raise AssertionError("it does not fail")
+        raise AssertionError("no burst lasts")
+
+    def loses(change, inside):
+        "What would lose the data of inside/d/file is refused once, with nothing done."
+        with raises(errno.EEXIST, errno.EISDIR, errno.EIO):
+            change()
+        eq(get(there(inside, "d", "file")), b"ours")
+        eq(get(m(inside, "d", "file")), b"ours")
+        change()
+        with contextlib.suppress(OSError):
+            synced()
+        synced()
+
+    @test("a file that was promised a second name, or another one, does not go before somebody was told that it has none")
+    def _():
+        def unlink(inside):
+            return lambda: os.unlink(m(inside, "d", "file"))
+
+        def replace(inside):
+            return lambda: os.rename(m(inside, "d", "n0"), m(inside, "d", "file"))
+
+        def empty(inside):
+            return lambda: os.close(os.open(m(inside, "d", "file"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+
+        for inside, promise, what in (("owed0", os.link, unlink), ("owed1", os.link, replace), ("owed2", os.rename, unlink),
+                                      ("owed3", os.rename, replace), ("owed4", os.rename, empty)):
+            failed_late(promise, "file", "second", inside)
+            loses(what(inside), inside)
+            eq(get(there(inside, "d", "file")) if what is not unlink else None, {unlink: None, replace: b"new", empty: b""}[what])
+        # what has been told of, or made anew, may go
+        failed_late(os.link, "file", "second", "owed5")
+        with raises(errno.EEXIST, errno.EISDIR, errno.EIO):
+            synced()
+        os.unlink(m("owed5", "d", "file"))
+        failed_late(os.rename, "file", "second", "owed6")
+        os.rename(m("owed6", "d", "file"), m("owed6", "d", "kept"))
+        put(m("owed6", "d", "file"), b"another")
+        os.unlink(m("owed6", "d", "file"))
+        eq(get(m("owed6", "d", "kept")), b"ours")
+        with contextlib.suppress(OSError):
+            synced()
+        synced()
 
     @test("a rename that may not replace leaves alone what came there meanwhile")
     def _():
