@@ -8,6 +8,7 @@ struct packet *packet_new(size_t size)
 	if (!packet)
 		return NULL;
 	packet->len = 0;
+	packet->patient = false;
 	packet->size = size;
 	return packet;
 }

@@ -6,6 +6,7 @@
 #ifndef VASTFS_TRANSPORT_PACKET_H
 #define VASTFS_TRANSPORT_PACKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -15,8 +16,9 @@
 
 struct packet {
 	STAILQ_ENTRY(packet) link;
-	size_t len;  /* bytes in data, with the 4 bytes of the length field */
-	size_t size; /* bytes allocated */
+	size_t len;   /* bytes in data, with the 4 bytes of the length field */
+	size_t size;  /* bytes allocated */
+	bool patient; /* a request: its answer is waited for as long as the link lives (sftp.h) */
 	uint8_t data[];
 };
 STAILQ_HEAD(packet_queue, packet);

@@ -60,7 +60,8 @@ const struct sftp_features *remote_features(const struct remote *remote);
 /*
  * Changes that belong together, in order (cache/outbox.h): the calls between these two go out on
  * this one channel, which answers in turn, and only once: a lost link ends them with -ENOTCONN, and
- * whether they were done is not known. doubt: an earlier try ended so; it is looked up first
+ * whether they were done is not known. Without that they have no timeout, as a server that is late
+ * may do them yet. doubt: an earlier try ended so; it is looked up first
  * whether it was done. Not for renames on a server without posix-rename@.
  */
 void remote_begin_ordered(struct remote *remote, struct pool_channel *channel, bool doubt);

@@ -81,6 +81,7 @@ struct remote_op {
 	bool hollow;	       /* of the reserve: good only for finishing */
 	bool lost;	       /* this try met a lost link */
 	bool sent;	 /* a request that changes something went out in this or an earlier try */
+	bool patient;	 /* waits for its answers as long as the link lives */
 	bool late_too;	 /* then wants replies after the end too */
 	int err;	 /* told by the timer when starting */
 	int at_deadline; /* the error then: -ETIMEDOUT, or what is known so far */

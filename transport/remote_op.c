@@ -44,6 +44,8 @@ struct remote_op *remote_op_new(
 	if (remote->ordered) {
 		op->only = pool_channel_get(remote->ordered);
 		op->sent = remote->doubt;
+		op->patient = true;
+		op->deadline = UINT64_MAX;
 	}
 	return op;
 }
@@ -247,6 +249,7 @@ void remote_ask(struct remote_op *op, struct packet *message, remote_then *then,
 		op->lost = true;
 		return;
 	}
+	message->patient = op->patient;
 	slot->op = op;
 	slot->then = then;
 	slot->tag = tag;

@@ -223,6 +223,7 @@ static void opening_judge(struct opening *opening)
 					     ? sftp_msg_handle(SSH_FXP_FSTAT, &opening->name)
 					     : NULL;
 		if (message) {
+			message->patient = opening->into != NULL;
 			sftp_send(pool_channel_sftp(opening->channel), message, 0,
 			    opening_fstat_replied, opening);
 			return;
@@ -303,6 +304,7 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		opening_fail_later(opening, -ENOMEM);
 		return;
 	}
+	message->patient = opening->into != NULL;
 	if (opening->uncertain) {
 		sftp_send(sftp, message, 0, opening_looked_up, opening);
 		return;
@@ -323,6 +325,9 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		return;
 	}
 	opening->replies = 2 + looks_before;
+	open_message->patient = message->patient;
+	if (looks_before)
+		before->patient = message->patient;
 	opening->before_err = 0;
 	opening->opened = false;
 	if (looks_before)

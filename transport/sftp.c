@@ -209,7 +209,8 @@ static void on_timer(uv_timer_t *handle)
 	}
 	while (!s->freed && s->state != ENDED && (request = TAILQ_FIRST(&s->table.waiting)) &&
 	       sftp_table_deadline(&s->table, request) <= now)
-		expire(s, request);
+		if (!sftp_table_goes_on(&s->table, request, now + s->timeout_ms))
+			expire(s, request);
 	if (s->freed || s->state == ENDED)
 		return;
 	if (s->table.abandoned > ABANDONED_MAX) {

@@ -92,7 +92,8 @@ struct sftp *sftp_new(uv_loop_t *loop, struct session *session, uint32_t window,
  * Sends a message made by sftp_codec.h (takes it; the id is filled in here). done is called exactly
  * once, later: with -ENOTCONN also before ready and after the end, with -ENOMEM when memory is out.
  * cost: bytes that count as in flight until the reply (data asked for or sent; 0 for small
- * operations).
+ * operations). A message that is patient has no timeout while nothing that was sent later is
+ * answered: who gives up what a server did not get to yet can't know what will come of it.
  */
 void sftp_send(struct sftp *sftp, struct packet *message, size_t cost, sftp_done *done, void *arg);
 

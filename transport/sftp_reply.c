@@ -56,6 +56,7 @@ void sftp_request_describe(struct sftp_request *request, const struct packet *me
 	uint8_t type;
 
 	request->expected = SSH_FXP_STATUS;
+	request->patient = message->patient;
 	if (sftp_read_packet(message, &type, &reader) || sftp_read_u32(&reader, &id))
 		return;
 	request->type = type;

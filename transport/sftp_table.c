@@ -118,6 +118,16 @@ uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_r
 		   : request->deadline_ms;
 }
 
+bool sftp_table_goes_on(struct sftp_table *table, struct sftp_request *request, uint64_t until_ms)
+{
+	if (!request->patient || table->replied_sent_ns > request->sent_ns)
+		return false;
+	TAILQ_REMOVE(&table->waiting, request, order);
+	request->deadline_ms = until_ms;
+	TAILQ_INSERT_TAIL(&table->waiting, request, order);
+	return true;
+}
+
 void sftp_table_abandon(struct sftp_table *table, struct sftp_request *request)
 {
 	TAILQ_REMOVE(&table->waiting, request, order);

@@ -5,7 +5,8 @@
  *                     +--abandon--> abandoned --detach--> (caller) --release--> free
  *
  * Ids count up and wrap; one that is still owed an answer is passed over, so that each is unique.
- * The waiting ones stand in the order of sending, which is the order of their deadlines. An
+ * The waiting ones stand in the order of their deadlines, which is that of sending, but for those
+ * that were waited for beyond it (sftp_table_goes_on). An
  * abandoned one (timed out) is only remembered, so that its late answer is known for what it is.
  *
  * Core only; owned by the conversation. Slots come in slabs that are kept until fini.
@@ -31,6 +32,7 @@ struct sftp_request {
 	bool one_name;	  /* a NAME in answer must have one entry */
 	bool quick;	  /* the server answers at once, so that the time taken is the link's */
 	bool abandoned;
+	bool patient;
 };
 TAILQ_HEAD(sftp_request_list, sftp_request);
 
@@ -67,6 +69,9 @@ void sftp_table_abandon(struct sftp_table *table, struct sftp_request *request);
 void sftp_table_replied(
     struct sftp_table *table, const struct sftp_request *request, uint64_t in_turn_ms);
 uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_request *request);
+/* Its time is over. Is it waited for all the same? Then it has until then: it is patient and was
+ * not passed over. */
+bool sftp_table_goes_on(struct sftp_table *table, struct sftp_request *request, uint64_t until_ms);
 /* Out of the table; the caller reads what it needs and releases it. */
 void sftp_table_detach(struct sftp_table *table, struct sftp_request *request);
 void sftp_table_release(struct sftp_table *table, struct sftp_request *request);

@@ -15,6 +15,13 @@ umount_fs
 mount_fs -o watch=no || finish
 run_py "$TESTS/integ/behind.py" late
 
+# Nothing that was answered fails because its answer is late, be the link stalled for longer than the timeout.
+umount_fs
+mount_fs -o timeout=2 || finish
+run_py "$TESTS/integ/behind.py" stalled
+umount_fs
+mount_fs || finish
+
 # What failed late stays in the spool until somebody decides: here, that it is not wanted.
 give_up() {
 	local path

@@ -833,6 +833,54 @@ def broken():
         eq(snapshot(m("broken")), snapshot(local))
 
 
+def stalled():
+    @test("what was answered is waited for beyond the timeout while the link may still live")
+    def _():
+        def proxy(order):
+            subprocess.run([os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl"), order], stdout=subprocess.DEVNULL, check=True)
+
+        for n in range(5):
+            clean("stalled")
+            os.mkdir(m("stalled", "d"))
+            put(m("stalled", "d", "file"), b"ours")
+            burst(m("stalled", "d"))
+            synced()
+            before = status()["failed"]
+            burst(m("stalled", "d"))
+            proxy("stall")
+            try:
+                began = time.monotonic()
+                os.mkdir(m("stalled", "d", "made"))
+                os.rename(m("stalled", "d", "file"), m("stalled", "d", "moved"))
+                os.link(m("stalled", "d", "moved"), m("stalled", "d", "linked"))
+                os.symlink("linked", m("stalled", "d", "link"))
+                put(m("stalled", "d", "made", "new"), b"new")
+                os.unlink(m("stalled", "d", "burst0"))
+                os.truncate(m("stalled", "d", "burst1"), 100)
+                at_once = time.monotonic() - began < 1
+                while time.monotonic() - began < 4.5:
+                    time.sleep(0.05)  # sleep: that the link is stalled for longer than the timeout
+            except OSError as e:
+                assert e.errno == errno.ETIMEDOUT, e
+                at_once = False  # the burst had ended
+            finally:
+                proxy("resume")
+            if at_once:
+                break
+            with contextlib.suppress(OSError):
+                synced()
+        assert at_once, "no burst lasts"
+        synced()
+        eq(status()["failed"], before)
+        eq(get(there("stalled", "d", "linked")), b"ours")
+        eq(os.stat(there("stalled", "d", "moved")).st_nlink, 2)
+        eq(get(there("stalled", "d", "made", "new")), b"new")
+        eq(os.readlink(there("stalled", "d", "link")), "linked")
+        eq(os.stat(there("stalled", "d", "burst1")).st_size, 100)
+        assert not os.path.exists(there("stalled", "d", "burst0"))
+        assert not os.path.exists(there("stalled", "d", "file"))
+
+
 os.umask(0o022)
-{"histories": histories, "order": order, "late": late, "broken": broken}[sys.argv[1]]()
+{"stalled": stalled, "histories": histories, "order": order, "late": late, "broken": broken}[sys.argv[1]]()
 run()

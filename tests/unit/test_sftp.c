@@ -997,6 +997,44 @@ static void test_timeout_order(void **state)
 	rig_end(&rig);
 }
 
+/* What is patient is waited for as long as nothing that was sent later is answered. */
+static void test_timeout_patient(void **state)
+{
+	struct outcome out[3] = {0};
+	struct packet *message = sftp_msg_path(SSH_FXP_LSTAT, "/patient");
+	struct rig rig;
+	uint32_t id;
+
+	rig_ready(&rig);
+	message->patient = true;
+	send_message(&rig, message, 0, &out[0]);
+	send_lstat(&rig, &out[1]);
+	id = fake_stream_expect(&rig.fake, SSH_FXP_LSTAT);
+	assert_true(fake_stream_expect(&rig.fake, SSH_FXP_LSTAT) != id);
+	while (!out[1].done)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	assert_int_equal(out[1].err, -ETIMEDOUT);
+	assert_int_equal(out[0].done, 0);
+	fake_reply_attrs(&rig.fake, id, &attr);
+	assert_int_equal(out[0].done, 1);
+	assert_int_equal(out[0].err, 0);
+
+	memset(out, 0, sizeof(out));
+	message = sftp_msg_path(SSH_FXP_LSTAT, "/passed");
+	message->patient = true;
+	send_message(&rig, message, 0, &out[0]);
+	send_lstat(&rig, &out[2]);
+	id = fake_stream_expect(&rig.fake, SSH_FXP_LSTAT);
+	fake_reply_attrs(&rig.fake, fake_stream_expect(&rig.fake, SSH_FXP_LSTAT), &attr);
+	assert_int_equal(out[2].err, 0);
+	while (!out[0].done)
+		uv_run(&rig.loop, UV_RUN_ONCE);
+	assert_int_equal(out[0].err, -ETIMEDOUT);
+	fake_reply_attrs(&rig.fake, id, &attr);
+	assert_int_equal(rig.ended, 0);
+	rig_end(&rig);
+}
+
 static void answer_first(uv_timer_t *timer)
 {
 	struct rig *rig = timer->data;
@@ -1151,6 +1189,7 @@ int main(void)
 	    cmocka_unit_test(test_free_inside),
 	    cmocka_unit_test(test_timeout_then_late),
 	    cmocka_unit_test(test_timeout_order),
+	    cmocka_unit_test(test_timeout_patient),
 	    cmocka_unit_test(test_timeout_in_turn),
 	    cmocka_unit_test(test_too_many_abandoned),
 	    cmocka_unit_test(test_rtt),
