@@ -214,8 +214,8 @@ static int process_write(struct probe_line *line, const char *at, size_t len)
 			at += n, len -= (size_t)n;
 		else if (errno == EAGAIN || errno == EINTR)
 			err = process_wait(line, line->pair.to, POLLOUT);
-		else
-			err = -errno;
+		else /* EPIPE: it has ended, before this was written or after */
+			err = errno == EPIPE ? -ENOSYS : -errno;
 	}
 	return err;
 }
