@@ -68,7 +68,7 @@ void burst_over(struct fs *fs, pid_t pid)
 	struct burst *burst = burst_of(fs, pid);
 
 	if (burst->pid == pid)
-		burst->changes = burst->sets = 0;
+		burst->changes = burst->sets = 0, burst->lock_ino = 0;
 }
 
 /* Would another change that waits for the answers of those before it be done too late? */
@@ -86,14 +86,33 @@ static bool is_row(const struct burst *burst)
 	return burst->changes >= BURST_FROM || burst->sets >= BURST_FROM;
 }
 
+static bool is_within_bounds(const struct fs *fs)
+{
+	return fs->profile->lag && outbox_count(fs->outbox) < BACKLOG_MOST &&
+	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull &&
+	       !is_too_deep(fs);
+}
+
 bool burst_on(struct fs *fs, pid_t pid)
 {
 	const struct burst *burst = burst_of(fs, pid);
 
-	return fs->profile->lag && is_alive(fs, burst, pid) && is_row(burst) &&
-	       outbox_count(fs->outbox) < BACKLOG_MOST &&
-	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull &&
-	       !is_too_deep(fs);
+	return is_alive(fs, burst, pid) && is_row(burst) && is_within_bounds(fs);
+}
+
+void burst_locked(struct fs *fs, pid_t pid, const struct inode *inode)
+{
+	struct burst *burst = burst_of(fs, pid);
+
+	if (is_alive(fs, burst, pid))
+		burst->lock_ino = inode->ino;
+}
+
+bool burst_unlocks(struct fs *fs, pid_t pid, const struct inode *inode)
+{
+	const struct burst *burst = burst_of(fs, pid);
+
+	return is_alive(fs, burst, pid) && burst->lock_ino == inode->ino && is_within_bounds(fs);
 }
 
 bool burst_is_lock(const char *name)

@@ -32,6 +32,12 @@ void burst_wrote(struct fs *fs, pid_t pid);
 /* It called fsync. */
 void burst_over(struct fs *fs, pid_t pid);
 
+/* It made that, exclusively, under a name that looks like a lock. */
+void burst_locked(struct fs *fs, pid_t pid, const struct inode *inode);
+/* Does it give back such a lock, which it made just now? Nobody else has it, so that it can be
+ * removed behind the program as in a burst (git status, which changes nothing else). */
+bool burst_unlocks(struct fs *fs, pid_t pid, const struct inode *inode);
+
 /* Is the program in a burst, and the backlog within its bounds? */
 bool burst_on(struct fs *fs, pid_t pid);
 /* May a name in the folder be made? */

@@ -54,6 +54,8 @@ static void end_create(struct create *create)
 	handle_tell_version(handle);
 	openfile_used(fs, handle->open);
 	handle->open->own = !create->existed;
+	if (handle->open->own && burst_is_lock(create->name))
+		burst_locked(fs, create->request.pid, inode);
 	create->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_create(&create->request, inode, &create->fi))
 		handle_put(handle);

@@ -42,7 +42,8 @@ struct burst {
 	pid_t pid;
 	unsigned changes;
 	unsigned sets; /* of attributes of one file after another, since the last change of names */
-	uint64_t set_ino; /* the last of them */
+	uint64_t set_ino;  /* the last of them */
+	uint64_t lock_ino; /* of a lock that it has made, the last one */
 	uint64_t last_ms;
 };
 
@@ -115,6 +116,8 @@ struct fs {
 	TAILQ_HEAD(, folder) walk_queue; /* folders that a walk will want, in the order found */
 	size_t recalled_names;		 /* that the watcher is being asked about (fs/listing.c) */
 	unsigned walk_queued, walk_window, walk_flying, walk_recalls, walk_unread;
+	bool walk_by_names;	 /* it began with names looked up, not with folders opened */
+	uint64_t walk_looked_ms; /* when a program last did that */
 	uint64_t walk_active_ms; /* when a program last opened a folder in a walk */
 	uint64_t listed_ahead, listed_ahead_used;
 

@@ -313,7 +313,9 @@ static bool may_remove(const struct change *change)
 	struct fs *fs = change->request.fs;
 	const struct dentry *dentry = names_find(fs->names, change->folder, change->name);
 
-	if (!dentry || !dentry->inode || !burst_on(fs, change->request.pid) ||
+	if (!dentry || !dentry->inode ||
+	    (!burst_on(fs, change->request.pid) &&
+		!burst_unlocks(fs, change->request.pid, dentry->inode)) ||
 	    !burst_ground_removed(fs, change->folder))
 		return false;
 	return change->rmdir

@@ -263,6 +263,30 @@ def order():
             eq(wrong, [])
             assert waits < 6, waits  # a look at a folder now and then
 
+    @test("a lock that was taken and given back at once, as by git status, waits once")
+    def _():
+        clean("status")
+        path, waits = m("status", "index.lock"), []
+
+        def take_and_give():  # a thread: in no burst
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            assert os.path.exists(there("status", "index.lock"))
+            before = waited()
+            os.close(fd)
+            os.unlink(path)
+            waits.append(waited() - before)
+            assert not os.path.exists(path)
+
+        with far_away() as waited:
+            for _ in range(4):
+                os.listdir(m("status"))
+                thread = threading.Thread(target=take_and_give)
+                thread.start()
+                thread.join()
+        assert len(waits) == 4 and sum(waits) < 2, waits
+        synced()
+        eq(os.listdir(there("status")), [])
+
     @test("what a burst has written is read back without waiting; what was written there since is seen")
     def _():
         clean("back")
