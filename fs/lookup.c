@@ -6,6 +6,7 @@
 #include "fs/refresh.h"
 #include "fs/replaced.h"
 #include "fs/request.h"
+#include "fs/walk.h"
 #include "fs/watched.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -120,6 +121,8 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 			reply_missing(fs, folder, req);
 			return;
 		}
+		if (folder->folder->ahead)
+			walk_looked(fs, folder);
 		openfile_looked_at(dentry->inode);
 		refresh_soon(fs, dentry->inode);
 		entry = fs_entry(fs, dentry->inode);

@@ -3,6 +3,7 @@
 #include "fs/disk.h"
 #include "fs/listing.h"
 #include "fs/openfile.h"
+#include "fs/walk.h"
 #include "fs/watched.h"
 #include <errno.h>
 #include <limits.h>
@@ -257,9 +258,11 @@ static enum way cheapest(struct fs *fs, struct inode *inode)
 		folder->misses = 0;
 	}
 	folder->misses++;
-	if (!folder->listing &&
-	    (folder->refused || folder->misses < BURST || folder->n_children >= LARGE_FOLDER))
+	if (!folder->listing && (folder->refused || folder->n_children >= LARGE_FOLDER ||
+				    (folder->misses < BURST && !walk_looks(fs, inode))))
 		return ONE_LSTAT;
+	if (!folder->listing || folder->misses == 1)
+		walk_looked(fs, inode);
 	return folder->misses <= IMPATIENT ? BOTH : LISTING;
 }
 

@@ -3,6 +3,7 @@
 
 #define WINDOW_FIRST 8
 #define WINDOW_MAX 64
+#define WINDOW_BY_NAMES 4
 #define RECALLS 8	/* for each of the window */
 #define UNREAD_MAX 1024 /* listed ahead and not looked at */
 #define QUEUE_MAX 100000
@@ -68,13 +69,18 @@ bool walk_active(const struct fs *fs)
 	return fs->walk_active_ms && fs_now_ms(fs) - fs->walk_active_ms < WALK_ENDS_MS;
 }
 
+static unsigned unread_most(const struct fs *fs)
+{
+	return fs->walk_by_names ? 2 * fs->walk_window : UNREAD_MAX;
+}
+
 static void go_ahead(struct fs *fs)
 {
 	struct folder *folder;
 
 	while (fs->profile->readahead_dirs == SAID_YES && walk_active(fs) &&
 	       fs->walk_flying < fs->walk_window && fs->walk_recalls < RECALLS * fs->walk_window &&
-	       fs->walk_unread < UNREAD_MAX && (folder = TAILQ_FIRST(&fs->walk_queue))) {
+	       fs->walk_unread < unread_most(fs) && (folder = TAILQ_FIRST(&fs->walk_queue))) {
 		leave_queue(fs, folder);
 		if (listing_is_fresh(fs, folder->inode))
 			continue;
@@ -119,12 +125,9 @@ static void queue_neighbours(struct fs *fs, struct inode *parent)
 	}
 }
 
-void walk_opened(struct fs *fs, struct inode *inode)
+/* A program has come to the folder; was it listed ahead? */
+static void reached(struct fs *fs, struct folder *folder)
 {
-	struct folder *folder = inode->folder;
-	struct inode *parent = names_parent(inode);
-	uint64_t now = fs_now_ms(fs);
-
 	leave_queue(fs, folder);
 	if (folder->ahead) {
 		folder->ahead = false;
@@ -133,19 +136,94 @@ void walk_opened(struct fs *fs, struct inode *inode)
 		if (fs->walk_window < WINDOW_MAX)
 			fs->walk_window *= 2;
 	}
-	folder->opened_ms = now;
-	if (parent && parent->folder->opened_ms &&
-	    now - parent->folder->opened_ms < PARENT_OPENED_MS) {
-		if (!walk_active(fs)) {
-			struct folder *old;
+	folder->opened_ms = fs_now_ms(fs);
+}
 
-			while ((old = TAILQ_FIRST(&fs->walk_queue)))
-				leave_queue(fs, old);
-			fs->walk_window = WINDOW_FIRST;
-			queue_neighbours(fs, parent);
-		}
-		fs->walk_active_ms = now;
-		parent->folder->opened_ms = now;
+/* Did a walk come by a moment ago? */
+static bool is_passed(const struct fs *fs, const struct inode *folder)
+{
+	return folder && folder->folder->opened_ms &&
+	       fs_now_ms(fs) - folder->folder->opened_ms < PARENT_OPENED_MS;
+}
+
+static void go_on_below(struct fs *fs, struct inode *parent, unsigned window)
+{
+	if (!walk_active(fs)) {
+		struct folder *old;
+
+		while ((old = TAILQ_FIRST(&fs->walk_queue)))
+			leave_queue(fs, old);
+		fs->walk_window = window;
+		queue_neighbours(fs, parent);
+	}
+	fs->walk_active_ms = fs_now_ms(fs);
+	parent->folder->opened_ms = fs_now_ms(fs);
+}
+
+void walk_opened(struct fs *fs, struct inode *inode)
+{
+	struct inode *parent = names_parent(inode);
+
+	reached(fs, inode->folder);
+	if (is_passed(fs, parent)) {
+		go_on_below(fs, parent, WINDOW_FIRST);
+		fs->walk_by_names = false;
 	}
 	go_ahead(fs);
+}
+
+/* The folders of a place that a walk by names has come to unexpectedly are listed first. */
+static void queue_first(struct fs *fs, struct inode *place)
+{
+	struct dentry *dentry;
+
+	TAILQ_FOREACH (dentry, &place->folder->children, sibling) {
+		struct folder *folder = dentry->inode ? dentry->inode->folder : NULL;
+
+		if (!folder || !folder->queued)
+			continue;
+		TAILQ_REMOVE(&fs->walk_queue, folder, walk);
+		TAILQ_INSERT_HEAD(&fs->walk_queue, folder, walk);
+	}
+	if (!listing_is_fresh(fs, place) && fs->profile->readahead_dirs == SAID_YES)
+		listing_ahead(fs, place);
+}
+
+static bool goes_by_names(const struct fs *fs)
+{
+	return fs->walk_looked_ms && fs_now_ms(fs) - fs->walk_looked_ms < WALK_ENDS_MS;
+}
+
+void walk_looked(struct fs *fs, struct inode *inode)
+{
+	struct folder *folder = inode->folder;
+	struct inode *parent = names_parent(inode);
+	struct inode *above = parent ? names_parent(parent) : NULL, *place = NULL;
+	bool goes_on = walk_active(fs), in_time = folder->ahead || folder->listing;
+
+	if (is_passed(fs, parent))
+		place = parent;
+	else if (goes_by_names(fs) && is_passed(fs, above))
+		place = above;
+	if (goes_by_names(fs) && folder->listing && fs->walk_window < WINDOW_MAX)
+		fs->walk_window *= 2;
+	reached(fs, folder);
+	if (place) {
+		go_on_below(fs, place, WINDOW_BY_NAMES);
+		fs->walk_by_names |= !goes_on;
+		fs->walk_looked_ms = fs_now_ms(fs);
+		if (!in_time)
+			queue_first(fs, parent);
+	}
+	if (parent)
+		parent->folder->opened_ms = fs_now_ms(fs);
+	if (above)
+		above->folder->opened_ms = fs_now_ms(fs);
+	go_ahead(fs);
+}
+
+bool walk_looks(const struct fs *fs, const struct inode *folder)
+{
+	return goes_by_names(fs) && fs->profile->readahead_dirs == SAID_YES &&
+	       is_passed(fs, names_parent(folder));
 }

@@ -7,7 +7,12 @@
  * begin with, twice as many with each one that the program really opens, at most 64 (more of those
  * that an earlier mount has seen, fs/listing.c). It stops when
  * the program does (two seconds without an opening), and when too many listed ahead have not been
- * looked at. Core only.
+ * looked at.
+ *
+ * A program that looks at names which it knows from elsewhere, in folder after folder (git status:
+ * from its index), opens none. Its walk is recognised by the second folder of a place that is
+ * listed because of look-ups, begins with fewer folders ahead, and waits until half of them were
+ * of use. Core only.
  */
 #ifndef VASTFS_FS_WALK_H
 #define VASTFS_FS_WALK_H
@@ -20,6 +25,10 @@ void walk_opened(struct fs *fs, struct inode *folder);
 /* Files of folder after folder are read, the last one in `from`: that is a walk too, whose openings
  * the kernel may have answered from what it keeps (held.h). */
 void walk_read(struct fs *fs, const struct inode *from, struct inode *folder);
+/* So many names in the folder are looked up that it is listed, or one where it was listed ahead. */
+void walk_looked(struct fs *fs, struct inode *folder);
+/* Does such a walk go through the folder, by all appearances? */
+bool walk_looks(const struct fs *fs, const struct inode *folder);
 /* Is a walk going on? */
 bool walk_active(const struct fs *fs);
 /* A listing named this folder. */
