@@ -70,6 +70,8 @@ struct handle {
 	bool unseen; /* no link has been there since it was opened without asking, or it was lost */
 	bool early;  /* opened for reading when the instance may not have had it yet */
 	uint64_t opened_ms;
+	/* The last read that got no answer in time: when that was, and of which bytes. */
+	uint64_t late_ms, late_from, late_to;
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
 

@@ -308,7 +308,7 @@ openssh_configure() { # PORT
 # It wants its own kind of host key, and the authorized keys in the login folder.
 dropbear_configure() {
 	mkdir -p "$W/server-home/.ssh"
-	ln -f "$W/authorized_keys" "$W/server-home/.ssh/authorized_keys"
+	ln -sf "$W/authorized_keys" "$W/server-home/.ssh/authorized_keys"
 	rm -f "$W/dropbear_key"
 	dropbearconvert openssh dropbear "${HOST_KEY:-$W/host_key}" "$W/dropbear_key" >/dev/null 2>&1
 }

@@ -32,9 +32,13 @@ MODES = {
     "wrong-type": "answers of another type, now and then",
     "handle0": "handles of no bytes",
     "handle257": "handles of 257 bytes",
+    "handle256": "handles of 256 bytes, the longest that may be",
+    "handle-long": "handles of 200 KB",
     "handle-same": "the same handle for all files",
     "names": "names that lead out, duplicates, 300 bytes, odd bytes",
     "names-count": "a NAME with 2^32 - 1 entries",
+    "names-few": "a NAME that has more entries than it counts, or fewer",
+    "extended-attrs": "attributes with 2^32 - 1 extended pairs, or with some",
     "endless": "a listing that never ends",
     "endless-empty": "READDIRs of no names, without an end",
     "cycle": "each folder has folders like itself, without an end",
@@ -45,8 +49,15 @@ MODES = {
     "short-read": "READ answers of a few bytes",
     "long-read": "READ answers longer than asked",
     "empty-read": "READ answers of no bytes",
+    "late-data": "data beyond the end that it says the file has",
     "early-eof": "EOF before the end that it says the file has",
+    "readlink-huge": "targets of a megabyte, and of 200 KB",
+    "readlink-many": "two targets for one link, or none",
     "links": "links that lead out, empty ones, with NULs, very long ones",
+    "torn": "ends in the middle of a packet",
+    "halts": "stops in the middle of a packet, for good",
+    "halts-init": "stops in the middle of its version",
+    "halts-data": "stops in the middle of a READ's answer, in each connection",
     "dies": "ends at every 20th request",
     "stderr": "megabytes on stderr",
     "drip": "a byte each 50 ms",
@@ -97,6 +108,13 @@ def send(kind, ident, body):
         packet = packet[:1] + u32(ident + 12345) + packet[5:]
     elif mode == "wrong-type" and now_and_then:
         packet = bytes([rand.choice([STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY, VERSION, 77])]) + packet[1:]
+    if mode == "torn" and now_and_then:
+        raw(string(packet)[: rand.randrange(1, len(packet) + 4)])
+        os._exit(3)
+    halts = {"halts": now_and_then, "halts-init": kind == VERSION, "halts-data": kind == DATA and len(packet) > 1000}
+    if halts.get(mode):
+        raw(string(packet)[: len(packet) // 2])
+        time.sleep(1000)  # sleep: it halts on purpose
     raw(string(packet))
     if mode == "twice" and served > 12:
         raw(string(packet))
@@ -129,6 +147,10 @@ def attrs(st, odd=False, how=""):
         size = rand.choice([1 << 63, (1 << 64) - 1, (1 << 63) - 1, 1 << 62])
     if mode == "shrinks":
         size = rand.randrange(100_000)
+    if mode == "extended-attrs" and how not in ("root", ""):
+        pairs = rand.choice([0, 1, 3, 1000, 0xFFFFFFFF, 0x7FFFFFFF])
+        fields = u64(size) + u32(st.st_uid) + u32(st.st_gid) + u32(perm) + u32(int(st.st_atime)) + u32(int(st.st_mtime))
+        return u32(15 | 1 << 31) + fields + u32(pairs) + (string(b"a@b") + string(b"c" * 10)) * min(pairs, 3)
     if mode == "contradict" and how not in ("root", ""):
         kinds = {"list": 0o040000, "lstat": 0o100000, "fstat": 0o120000, "stat": 0o060000}
         perm = perm & 0o7777 | kinds[how]
@@ -190,8 +212,11 @@ def new_handle(value):
     handles[name] = value
     if mode == "handle0":
         return b""
-    if mode == "handle257":
-        return name.ljust(257, b".")
+    length = {"handle256": 256, "handle257": 257, "handle-long": 200_000}.get(mode, 0)
+    if length:
+        # they differ in their last bytes only
+        handles[name.rjust(length, b".")] = handles.pop(name)
+        return name.rjust(length, b".")
     return name
 
 
@@ -223,6 +248,8 @@ def do_read(ident, r):
         return status(ident, EOF)
     if mode == "long-read":
         return reply(DATA, ident, string(b"L" * (n + rand.choice([1, 100, 100_000]))))
+    if mode == "late-data":
+        return reply(DATA, ident, string(b"Z" * min(n, 30_000)))
     if mode == "short-read":
         n = min(n, rand.choice([1, 3, 100, 4097]))
     try:
@@ -247,7 +274,8 @@ def do_readdir(ident, r):
         some = [entries.pop(0) for _ in range(min(100, len(entries)))]
         if not some:
             return status(ident, EOF)
-    return reply(NAME, ident, u32(len(some)) + b"".join(string(n) + string(b"-rw-r--r-- 1 a b 1 Jan 1 00:00 " + n) + a for n, a in some))
+    count = len(some) + (rand.choice([-1, 1, 100]) if mode == "names-few" and served > 12 else 0)
+    return reply(NAME, ident, u32(max(count, 0)) + b"".join(string(n) + string(b"-rw-r--r-- 1 a b 1 Jan 1 00:00 " + n) + a for n, a in some))
 
 
 def do_extended(ident, r):
@@ -299,6 +327,11 @@ def serve(kind, r):
         if kind == READLINK:
             path = real(r.string())
             target = LINKS[int(os.path.basename(path)[4:])] if is_link(path) else os.readlink(path)
+            if mode == "readlink-huge":
+                target = b"x/" * rand.choice([100_000, 500_000])
+            if mode == "readlink-many":
+                n = rand.choice([0, 2, 50])
+                return reply(NAME, ident, u32(n) + (string(target) + string(target) + u32(0)) * n)
             return reply(NAME, ident, u32(1) + string(target) + string(target) + u32(0))
         if kind == EXTENDED:
             return do_extended(ident, r)
