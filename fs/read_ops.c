@@ -2,6 +2,7 @@
 #include "fs/held.h"
 #include "fs/openfile.h"
 #include "fs/replaced.h"
+#include "fs/request.h"
 #include <errno.h>
 
 #define READ_AGAIN 8
