@@ -31,25 +31,44 @@ static uint64_t limit_most(uint32_t rtt_us)
 	return most < WRITER_LIMIT_MOST ? most : WRITER_LIMIT_MOST;
 }
 
-static void note_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us)
+/* A sample may begin: nothing of what goes out now is answered sooner than a round trip later, and
+ * that time says nothing of the link's rate. */
+static void begin_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us)
 {
-	uint64_t took = now - w->rate_since, sample;
-	double limit;
-
-	if (took < (w->rate ? RATE_NS : FIRST_RATE_NS))
-		return;
-	sample = (uint64_t)((double)w->rate_bytes * 1e9 / (double)took);
-	w->rate_since = now;
+	w->rate_since = now + UINT64_C(1000) * rtt_us;
 	w->rate_bytes = 0;
+	w->rate_limited = !TAILQ_EMPTY(&w->ring);
+}
+
+static uint64_t limit_at(const struct writer_pool *w, uint32_t rtt_us)
+{
+	double limit = (double)w->rate * (LIMIT_SECONDS + 2 * (double)rtt_us / 1e6);
+	uint64_t most = limit_most(rtt_us);
+
+	if (limit < WRITER_LIMIT_LEAST)
+		return WRITER_LIMIT_LEAST;
+	return limit > (double)most ? most : (uint64_t)limit;
+}
+
+static void note_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us, uint32_t acked)
+{
+	uint64_t sample, limit;
+
+	if (now < w->rate_since)
+		return;
+	w->rate_bytes += acked;
+	if (now - w->rate_since < (w->rate ? RATE_NS : FIRST_RATE_NS))
+		return;
+	sample = (uint64_t)((double)w->rate_bytes * 1e9 / (double)(now - w->rate_since));
 	/* A sample taken while no write had to wait says what the programs wrote, not what the link
 	 * can do. */
-	if (w->rate_limited || sample > w->rate)
+	if (w->rate_limited || sample > w->rate) {
 		w->rate = w->rate ? (w->rate + 3 * sample) / 4 : sample;
-	w->rate_limited = !TAILQ_EMPTY(&w->ring);
-	limit = (double)w->rate * (LIMIT_SECONDS + 2 * (double)rtt_us / 1e6);
-	w->limit = limit < WRITER_LIMIT_LEAST		? WRITER_LIMIT_LEAST
-		   : limit > (double)limit_most(rtt_us) ? limit_most(rtt_us)
-							: (uint64_t)limit;
+		limit = limit_at(w, rtt_us);
+		if (w->rate_limited || limit > w->limit)
+			w->limit = limit;
+	}
+	begin_rate(w, now, 0);
 }
 
 static bool can_send(const struct writer *w, uint64_t from, uint64_t to)
@@ -67,10 +86,8 @@ static void go(struct extent *extent, const uint8_t *data)
 	struct writer *w = &extent->content->writer;
 	bool bulk = extent->len > SMALL_WRITE || w->dirty > SMALL_DIRTY;
 
-	if (!pool->writer.in_flight++) {
-		pool->writer.rate_since = pool->now();
-		pool->writer.rate_bytes = 0;
-	}
+	if (!pool->writer.in_flight++)
+		begin_rate(&pool->writer, pool->now(), pool->source->rtt_us(extent->file));
 	pool->writer.sent += extent->len;
 	if (!extent->content->writer.own)
 		writer_spool_own(extent->content);
@@ -241,10 +258,9 @@ static void acked(void *arg, int err)
 
 	wp->in_flight--;
 	wp->sent -= extent->len;
-	wp->rate_bytes += err ? 0 : extent->len;
 	wp->acked += err ? 0 : extent->len;
 	wp->backlog -= wp->backlog < extent->len / 2 ? wp->backlog : extent->len / 2;
-	note_rate(wp, pool->now(), pool->source->rtt_us(extent->file));
+	note_rate(wp, pool->now(), pool->source->rtt_us(extent->file), err ? 0 : extent->len);
 	if (content && content->writer.dropped)
 		err = 0;
 	if (writer_spool_retries(extent, err)) {

@@ -46,7 +46,7 @@ struct write_wait;
 struct flush_wait;
 struct sync_wait;
 
-#define WRITER_LIMIT_FIRST (4u << 20)
+#define WRITER_LIMIT_FIRST (8u << 20)
 #define WRITER_LIMIT_LEAST (2u << 20)
 #define WRITER_LIMIT_NEAR (8u << 20)  /* at most, over loopback */
 #define WRITER_LIMIT_MOST (64u << 20) /* at most, at 20 ms and more */
@@ -84,7 +84,7 @@ struct writer_pool {
 	uint64_t in_flight;   /* WRITEs */
 	uint64_t acked;	      /* bytes acknowledged so far */
 	uint64_t limit;
-	uint64_t rate_since, rate_bytes; /* the sample being taken, ns; 0: none */
+	uint64_t rate_since, rate_bytes; /* the sample being taken, ns; from then on */
 	bool rate_limited;		 /* a write had to wait during it */
 	uint64_t rate;			 /* bytes acknowledged in a second; 0: not known */
 	uint8_t *spare[16];		 /* buffers of spare_room bytes */

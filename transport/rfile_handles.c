@@ -338,11 +338,17 @@ void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum
 /* Whether a bulk operation may go in front of the small ones. */
 static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
 {
-	/* A file that may not be opened again (created read-only, say) has only this way. */
-	size_t cap = primary->file->stripes_refused ? RFILE_STRIPE_WRITE : RFILE_PRIMARY_CAP;
+	struct rfile *file = primary->file;
+	struct sftp *sftp = rfile_handle_sftp(primary);
+	size_t cap = RFILE_PRIMARY_CAP;
 
-	return primary->in_flight == 0 ||
-	       sftp_bytes_in_flight(rfile_handle_sftp(primary)) + len <= cap;
+	/* A file that may not be opened again (created read-only, say) has only this way. So has
+	 * any, as long as there is no bulk channel: then it may take what the link takes. */
+	if (file->stripes_refused ||
+	    (!file->n_stripes && !sftp_rtt(sftp)->crowded &&
+		pool_channel(file->pool, LANE_BULK, false) == primary->channel))
+		cap = RFILE_STRIPE_WRITE;
+	return primary->in_flight == 0 || sftp_bytes_in_flight(sftp) + len <= cap;
 }
 
 /*
@@ -378,22 +384,9 @@ static struct rfile_handle *choose_small(struct rfile *file, const struct rfile_
 	return stripe;
 }
 
-struct rfile_handle *rfile_only_writer(struct rfile *file)
-{
-	struct rfile_handle *found = NULL;
-
-	if (!file->n_stripes && file->primary && file->primary->writes == file->changing)
-		found = file->primary;
-	for (unsigned i = 0; i < file->n_stripes; i++) {
-		if (file->stripes[i]->writes == file->changing)
-			found = file->stripes[i];
-	}
-	return rfile_handle_usable(found, RFILE_FSYNC) ? found : NULL;
-}
-
 struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
 {
-	if (!op->bulk)
+	if (!op->bulk || op->kind == RFILE_FSYNC)
 		return choose_small(file, op);
 
 	struct rfile_handle *primary =

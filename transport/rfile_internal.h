@@ -6,7 +6,8 @@
  *	rfile_open.c     the open itself
  *	rfile_handles.c  handles: open, check, choose, lose, open again
  *	rfile_op.c       operations: submit, wait, complete
- *	rfile_io.c       read, write, fstat, fsync, fsetstat
+ *	rfile_io.c       read, write, fstat, fsetstat
+ *	rfile_fsync.c    fsync, alone or behind the writes under way
  *	rfile_append.c   writes to files open with SSH_FXF_APPEND
  *	rfile_copy.c     copy-data
  *
@@ -190,9 +191,6 @@ struct sftp *rfile_handle_sftp(struct rfile_handle *handle);
 struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op);
 /* Sets the opening of a new primary going when there is none. */
 void rfile_want_primary(struct rfile *file);
-/* The usable handle through which every change under way goes, and no other place is better for an
- * fsync; or NULL. */
-struct rfile_handle *rfile_only_writer(struct rfile *file);
 /* A ready stripe, the one with the least in flight on its channel, or NULL. */
 struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind);
 void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);
@@ -232,6 +230,13 @@ unsigned rfile_patience(const struct rfile *file);
 void rfile_op_send(struct rfile_op *op, struct rfile_handle *handle);
 /* Sends the write of op from byte `got` on; 0 or -ENOMEM. */
 int rfile_send_write(struct rfile_op *op, struct rfile_handle *handle, sftp_done *done);
+
+/* A request without data; NULL: memory is out. */
+void rfile_send_plain(
+    struct rfile_op *op, struct rfile_handle *handle, struct packet *message, sftp_done *done);
+
+/* --- rfile_fsync.c --- */
+void rfile_fsync_send(struct rfile_op *op, struct rfile_handle *handle);
 
 /* --- rfile_append.c --- */
 void rfile_append_submit(struct rfile_op *op);

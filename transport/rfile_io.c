@@ -1,6 +1,5 @@
 #include "transport/rfile_internal.h"
 
-#include "conf/log.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -254,37 +253,7 @@ static void fstat_replied(void *arg, const struct sftp_reply *reply)
 	}
 }
 
-static void warn_no_fsync(void)
-{
-	static bool warned;
-
-	if (!warned)
-		log_warning(
-		    "the server has no fsync@openssh.com: what is written is on the instance, "
-		    "but may not be on its disk yet when fsync returns");
-	warned = true;
-}
-
-static void fsync_replied(void *arg, const struct sftp_reply *reply)
-{
-	struct rfile_op *op = arg;
-
-	if (rfile_op_release(op, reply)) {
-		if (op->behind)
-			rfile_op_finish(op, -EAGAIN);
-		else
-			rfile_op_again(op);
-	} else if (reply->status == SSH_FX_OP_UNSUPPORTED) {
-		warn_no_fsync();
-		rfile_op_finish(op, 0);
-	} else if (reply->err) {
-		rfile_op_error(op, reply->err);
-	} else {
-		rfile_op_finish(op, 0);
-	}
-}
-
-static void plain_send(
+void rfile_send_plain(
     struct rfile_op *op, struct rfile_handle *handle, struct packet *message, sftp_done *done)
 {
 	if (!message) {
@@ -293,39 +262,6 @@ static void plain_send(
 	}
 	rfile_op_bind(op, handle, 0);
 	sftp_send(rfile_handle_sftp(handle), message, 0, done, op);
-}
-
-void rfile_fsync(struct rfile *file, remote_done *done, void *arg)
-{
-	struct rfile_op *op = rfile_op_new(file, RFILE_FSYNC, arg);
-	if (!op) {
-		done(arg, -ENOMEM);
-		return;
-	}
-	op->done.plain = done;
-	if (pool_features(file->pool)->fsync) {
-		rfile_op_submit(op);
-		return;
-	}
-	warn_no_fsync();
-	rfile_op_fail(op, 0);
-}
-
-bool rfile_fsync_behind(struct rfile *file, remote_done *done, void *arg)
-{
-	struct rfile_handle *handle =
-	    file->changing && pool_features(file->pool)->fsync ? rfile_only_writer(file) : NULL;
-	struct packet *message = handle ? sftp_msg_fsync(&handle->name) : NULL;
-	struct rfile_op *op = message ? rfile_op_new(file, RFILE_FSYNC, arg) : NULL;
-
-	if (!op) {
-		packet_free(message);
-		return false;
-	}
-	op->done.plain = done;
-	op->behind = true;
-	plain_send(op, handle, message, fsync_replied);
-	return true;
 }
 
 void rfile_fstat(struct rfile *file, remote_attr_done *done, void *arg)
@@ -445,10 +381,10 @@ void rfile_op_send(struct rfile_op *op, struct rfile_handle *handle)
 			op_no_memory(op);
 		break;
 	case RFILE_FSYNC:
-		plain_send(op, handle, sftp_msg_fsync(&handle->name), fsync_replied);
+		rfile_fsync_send(op, handle);
 		break;
 	case RFILE_FSTAT:
-		plain_send(
+		rfile_send_plain(
 		    op, handle, sftp_msg_handle(SSH_FXP_FSTAT, &handle->name), fstat_replied);
 		break;
 	case RFILE_FSETSTAT:

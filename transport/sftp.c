@@ -12,7 +12,6 @@
 #include "transport/sftp.h"
 #include "conf/log.h"
 #include "transport/sftp_reply.h"
-#include "transport/sftp_rtt.h"
 #include "transport/sftp_table.h"
 #include <assert.h>
 #include <errno.h>
@@ -25,8 +24,7 @@ enum state { OPENING, HELLO, LIMITS, READY, ENDED };
 
 struct sftp {
 	uv_loop_t *loop;
-	uv_timer_t
-	    timer; /* runs while something is waited for; until the oldest deadline or before */
+	uv_timer_t timer; /* while something is waited for: until the oldest deadline or before */
 	uv_idle_t later;
 	unsigned handles; /* not yet closed */
 	struct stream *stream;
@@ -273,6 +271,8 @@ static void on_reply(struct sftp *s, uint8_t type, struct sftp_reader *reader)
 	}
 	if (request->quick && !request->cost)
 		sftp_rtt_sample(&s->rtt, request->sent_ns, uv_hrtime());
+	else if (request->cost)
+		sftp_rtt_data(&s->rtt, request->sent_ns, uv_hrtime());
 	err = sftp_reply_read(request, type, reader, &reply);
 	if (err) {
 		memset(&reply, 0, sizeof(reply));
@@ -478,14 +478,9 @@ unsigned sftp_requests_in_flight(const struct sftp *s)
 	return s->requests;
 }
 
-uint32_t sftp_rtt_us(const struct sftp *s)
+const struct sftp_rtt *sftp_rtt(const struct sftp *s)
 {
-	return s->rtt.smooth;
-}
-
-uint32_t sftp_min_rtt_us(const struct sftp *s)
-{
-	return sftp_rtt_least(&s->rtt);
+	return &s->rtt;
 }
 
 void sftp_free(struct sftp *s)

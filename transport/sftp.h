@@ -20,6 +20,7 @@
 
 #include "transport/session.h"
 #include "transport/sftp_codec.h"
+#include "transport/sftp_rtt.h"
 #include "transport/stream.h"
 #include <uv.h>
 
@@ -100,10 +101,19 @@ void sftp_send(struct sftp *sftp, struct packet *message, size_t cost, sftp_done
 const struct sftp_features *sftp_features(const struct sftp *sftp);
 size_t sftp_bytes_in_flight(const struct sftp *sftp);
 unsigned sftp_requests_in_flight(const struct sftp *sftp);
-/* Smoothed round-trip time of requests with cost 0, in microseconds; 0 before the first. min: the
- * least seen lately. */
-uint32_t sftp_rtt_us(const struct sftp *sftp);
-uint32_t sftp_min_rtt_us(const struct sftp *sftp);
+/* Of requests with cost 0; of the others only whether they are crowded. */
+const struct sftp_rtt *sftp_rtt(const struct sftp *sftp);
+
+/* Smoothed, in microseconds; 0 before the first. min: the least seen lately. */
+static inline uint32_t sftp_rtt_us(const struct sftp *sftp)
+{
+	return sftp_rtt(sftp)->smooth;
+}
+
+static inline uint32_t sftp_min_rtt_us(const struct sftp *sftp)
+{
+	return sftp_rtt_least(sftp_rtt(sftp));
+}
 
 /* Completes what is in flight with -ENOTCONN (later, from the loop), closes the stream, frees. No
  * more events. May be called from inside any callback of this conversation; nothing else may be

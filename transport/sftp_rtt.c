@@ -8,6 +8,11 @@
 #define RUN_TIMES 8
 #define RUN_US 5000
 
+/* Data that takes longer than so many round trips, and than a busy machine makes of them, waited
+ * behind other data. */
+#define CROWDED_RTTS 3
+#define CROWDED_NS UINT64_C(20000000)
+
 static void note_run(struct sftp_rtt *rtt, uint32_t sample)
 {
 	if (sample < RUN_US || sample / RUN_TIMES < sftp_rtt_least(rtt)) {
@@ -45,4 +50,10 @@ void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
 uint32_t sftp_rtt_least(const struct sftp_rtt *rtt)
 {
 	return rtt->least_before && rtt->least_before < rtt->least ? rtt->least_before : rtt->least;
+}
+
+void sftp_rtt_data(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
+{
+	rtt->crowded =
+	    now_ns - sent_ns > CROWDED_NS + UINT64_C(1000) * CROWDED_RTTS * sftp_rtt_least(rtt);
 }

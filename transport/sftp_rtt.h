@@ -7,6 +7,7 @@
 #ifndef VASTFS_TRANSPORT_SFTP_RTT_H
 #define VASTFS_TRANSPORT_SFTP_RTT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct sftp_rtt {
@@ -14,10 +15,13 @@ struct sftp_rtt {
 	uint32_t least, least_before; /* of this window and of the one before */
 	uint64_t window_ns;	      /* when this window began */
 	uint32_t run, run_least; /* samples in a row that are far above, and the least of them */
+	bool crowded;		 /* the last data that was answered took several round trips */
 };
 
 /* now_ns and sent_ns on the same monotonic clock (uv_hrtime). */
 void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns);
+/* Of a request whose answer waits for data. */
+void sftp_rtt_data(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns);
 uint32_t sftp_rtt_least(const struct sftp_rtt *rtt);
 
 #endif

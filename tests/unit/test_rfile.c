@@ -194,8 +194,26 @@ static void test_bulk_without_a_bulk_lane(void **state)
 	struct rfile *file = open_file("/f", RW | SSH_FXF_CREAT);
 	write_many(file, data, 5 * MIB, 200000);
 	assert_memory_equal(rig.pool.instance.files[0].data, data, 5 * MIB);
-	assert_true(rig.pool.channels[0]->most <= 512 * 1024);
+	assert_in_range(rig.pool.channels[0]->most, MIB, 2 * MIB);
 	assert_int_equal(rig.pool.instance.opens, 1);
+
+	/* Not where that takes long. */
+	rig.pool.channels[0]->held = true;
+	struct result late = {0};
+	RIG_CALL(rfile_write(file, 0, data, 1000, RFILE_BULK, on_plain, &late));
+	for (uint64_t from = uv_hrtime(); uv_hrtime() - from < 100000000;)
+		rig_turn();
+	rig.pool.channels[0]->held = false;
+	rig_settle();
+	assert_int_equal(late.done, 1);
+	rig.pool.channels[0]->most = 0;
+	memset(many, 0, sizeof(many));
+	for (unsigned i = 0; i < 10; i++)
+		RIG_CALL(
+		    rfile_write(file, i * 200000, data, 200000, RFILE_BULK, on_plain, &many[i]));
+	rig_turn();
+	assert_true(rig.pool.channels[0]->most <= 512 * 1024);
+	rig_settle();
 	rfile_put(file);
 	free(data);
 }
@@ -324,6 +342,67 @@ static void test_fsync_behind_writes(void **state)
 	rfile_put(file);
 }
 
+/* A stream over two channels, of which some is still to be sent, and an fsync behind it. */
+static struct rfile *stream_and_sync(struct pool_channel *bulk[2], struct result *synced)
+{
+	uint8_t *data = pattern(8 * MIB, 9);
+	struct rfile *file = open_file("/f", RW | SSH_FXF_CREAT);
+
+	rig.pool.speed = 2;
+	write_many(file, data, 8 * MIB, 200000);
+	assert_true(bulk[0]->server.writes && bulk[1]->server.writes);
+	bulk[0]->held = bulk[1]->held = true;
+	memset(many, 0, sizeof(many));
+	for (unsigned i = 0; i < 60; i++)
+		RIG_CALL(rfile_write(
+		    file, i * 200000, data + i * 100, 200000, RFILE_BULK, on_plain, &many[i]));
+	rig_turn();
+	fake_file_find(&rig.pool.instance, "/f")->fsyncs = 0;
+	assert_true(rfile_fsync_behind(file, on_plain, synced));
+	rig_settle();
+	assert_int_equal(synced->done, 0);
+	free(data);
+	return file;
+}
+
+static void test_fsync_behind_a_stream(void **state)
+{
+	struct result synced = {0};
+	struct pool_channel *bulk[2] = {rig_channel(LANE_BULK), rig_channel(LANE_BULK)};
+	struct rfile *file = stream_and_sync(bulk, &synced);
+	struct fake_file *remote = fake_file_find(&rig.pool.instance, "/f");
+
+	/* One channel's fsync does not do for the other's bytes. */
+	bulk[0]->held = false;
+	rig_settle();
+	assert_int_equal(synced.done, 0);
+	bulk[1]->held = false;
+	rig_settle();
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(many[i].done, 1);
+	assert_int_equal(synced.done, 1);
+	assert_int_equal(synced.err, 0);
+	assert_int_equal(remote->fsyncs, 2);
+	rfile_put(file);
+}
+
+static void test_fsync_behind_a_stream_that_is_lost(void **state)
+{
+	struct result synced = {0};
+	struct pool_channel *bulk[2] = {rig_channel(LANE_BULK), rig_channel(LANE_BULK)};
+	struct rfile *file = stream_and_sync(bulk, &synced);
+
+	/* What was on it is sent through the other one, behind its fsync or in front. */
+	rig_kill(bulk[1], 1);
+	bulk[0]->held = false;
+	rig_settle();
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(many[i].err, 0);
+	assert_int_equal(synced.done, 1);
+	assert_int_equal(synced.err, -EAGAIN);
+	rfile_put(file);
+}
+
 static void test_write_errors(void **state)
 {
 	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
@@ -410,6 +489,8 @@ int main(void)
 	    TEST(test_fsetstat_in_order),
 	    TEST(test_fsync),
 	    TEST(test_fsync_behind_writes),
+	    TEST(test_fsync_behind_a_stream),
+	    TEST(test_fsync_behind_a_stream_that_is_lost),
 	    TEST(test_write_errors),
 	    TEST(test_copy),
 	};

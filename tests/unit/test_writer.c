@@ -702,24 +702,24 @@ static void test_read_appended(void **state)
 
 static void test_back_pressure(void **state)
 {
-	int result[64], i, n = 0, done = 0;
+	int result[96], i, n = 0, done = 0;
 
 	start(0, 64 * MIB);
-	for (i = 0; i < 64; i++)
+	for (i = 0; i < 96; i++)
 		n += write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
-	assert_int_equal(n, 32); /* 4 MiB */
-	assert_int_equal(figures().dirty_bytes, 4 * MIB);
-	assert_int_equal(content_size(content), 4 * MIB);
+	assert_int_equal(n, WRITER_LIMIT_FIRST / 131072);
+	assert_int_equal(figures().dirty_bytes, WRITER_LIMIT_FIRST);
+	assert_int_equal(content_size(content), WRITER_LIMIT_FIRST);
 	/* In order, as room comes. */
-	for (i = n; i < 64; i++) {
+	for (i = n; i < 96; i++) {
 		while (result[i] == WAITING) {
 			int j;
 
-			for (j = i + 1; j < 64; j++)
+			for (j = i + 1; j < 96; j++)
 				assert_int_equal(result[j], WAITING);
 			assert_true(source.n > 0);
 			fake_deliver(&source, fake_op(&source, 0));
-			assert_true(figures().dirty_bytes <= 4 * MIB);
+			assert_true(figures().dirty_bytes <= WRITER_LIMIT_FIRST);
 			done++;
 		}
 		assert_int_equal(result[i], 0);
@@ -727,8 +727,8 @@ static void test_back_pressure(void **state)
 	assert_true(done >= 16);
 	writer_push(content);
 	fake_deliver_all(&source);
-	assert_int_equal(store.size, 8 * MIB);
-	assert_pattern(store.data, 0, 8 * MIB, 1);
+	assert_int_equal(store.size, 12 * MIB);
+	assert_pattern(store.data, 0, 12 * MIB, 1);
 	assert_int_equal(file.refs, 1);
 	finish();
 }
@@ -737,28 +737,28 @@ static void test_back_pressure(void **state)
  */
 static void test_withdraw(void **state)
 {
-	int result[48], i;
+	int result[80], i;
 
 	start(0, 64 * MIB);
-	for (i = 0; i < 48; i++)
+	for (i = 0; i < 80; i++)
 		write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
 	assert_false(content_withdraw(content, &result[0])); /* accepted */
-	assert_true(content_withdraw(content, &result[32]));
-	assert_true(content_withdraw(content, &result[40]));
-	assert_false(content_withdraw(content, &result[40]));
-	assert_int_equal(result[40], WAITING); /* told later */
+	assert_true(content_withdraw(content, &result[64]));
+	assert_true(content_withdraw(content, &result[72]));
+	assert_false(content_withdraw(content, &result[72]));
+	assert_int_equal(result[72], WAITING); /* told later */
 	turn();
-	assert_int_equal(result[32], -ECANCELED);
-	assert_int_equal(result[40], -ECANCELED);
+	assert_int_equal(result[64], -ECANCELED);
+	assert_int_equal(result[72], -ECANCELED);
 	writer_push(content);
 	fake_deliver_all(&source);
-	for (i = 33; i < 48; i++)
-		assert_int_equal(result[i], i == 40 ? -ECANCELED : 0);
+	for (i = 65; i < 80; i++)
+		assert_int_equal(result[i], i == 72 ? -ECANCELED : 0);
 	writer_push(content);
 	fake_deliver_all(&source);
-	assert_int_equal(store.size, 6 * MIB);
-	assert_pattern(store.data, 0, 4 * MIB, 1);
-	for (i = 32; i < 48; i += 8)
+	assert_int_equal(store.size, 10 * MIB);
+	assert_pattern(store.data, 0, WRITER_LIMIT_FIRST, 1);
+	for (i = 64; i < 80; i += 8)
 		assert_int_equal(store.data[i * 131072 + 5], 0);
 	assert_int_equal(file.refs, 1);
 	finish();
@@ -772,9 +772,9 @@ static void test_waiting_sends_the_unsent(void **state)
 
 	start(0, 64 * MIB);
 	for (i = 0; i < 64; i++)
-		assert_accepted(&file, i * 131072, 65536, 1);
+		assert_accepted(&file, i * 262144, 131072, 1);
 	assert_int_equal(source.n, 0);
-	assert_int_equal(write_pattern(&file, 64 * 131072, 65536, 1, &result), 0);
+	assert_int_equal(write_pattern(&file, 64 * 262144, 131072, 1, &result), 0);
 	assert_int_equal(source.n, 64);
 	fake_deliver(&source, fake_op(&source, 0));
 	assert_int_equal(result, 0);
@@ -819,17 +819,17 @@ static void test_fair(void **state)
 
 static void test_free_with_waiters(void **state)
 {
-	int result[40], flushed, i;
+	int result[72], flushed, i;
 
 	start(0, 64 * MIB);
-	for (i = 0; i < 40; i++)
+	for (i = 0; i < 72; i++)
 		write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
 	flush(&flushed);
 	content_free(content);
 	content = NULL;
-	assert_int_equal(result[39], WAITING);
+	assert_int_equal(result[71], WAITING);
 	turn();
-	assert_int_equal(result[39], -ECANCELED);
+	assert_int_equal(result[71], -ECANCELED);
 	assert_int_equal(flushed, -ECANCELED);
 	finish();
 }
@@ -946,7 +946,7 @@ static void test_fills_the_link(void **state)
 	    {50000, 1000, 256, 85, 64 * MIB},
 	    {50000, 100, 64, 90, 25 * MIB},
 	    {200000, 100, 64, 90, 30 * MIB},
-	    {100000, 5, 8, 90, 2 * MIB},
+	    {100000, 5, 24, 90, 2 * MIB},
 	};
 	double rate, took, ideal;
 	uint64_t limit;
