@@ -1,9 +1,8 @@
-/* WRITE, FALLOCATE, COPY_FILE_RANGE. */
+/* WRITE, COPY_FILE_RANGE. */
 #include "fs/burst.h"
 #include "fs/openfile.h"
 #include "fs/turn.h"
 #include <errno.h>
-#include <linux/falloc.h>
 #include <string.h>
 
 static struct handle *handle_of(const struct fuse_file_info *fi)
@@ -129,92 +128,6 @@ void fs_write(fuse_req_t req, fuse_ino_t node, const char *data, size_t size, of
 		keep_data(write, handle, data);
 	else
 		take_bytes(write, placed ? handle_placing(handle) : handle, data);
-}
-
-/* --- fallocate: the size is set; SFTP can't reserve, so the free space is checked --- */
-
-struct allocate {
-	struct request request;
-	struct handle *handle; /* counted */
-	uint64_t end;
-};
-
-static void end_allocate(struct allocate *allocate, int err)
-{
-	handle_put(allocate->handle);
-	request_end(&allocate->request, err);
-}
-
-static void on_grown(void *arg, int err)
-{
-	struct allocate *allocate = arg;
-	struct openfile *open = allocate->handle->open;
-
-	if (!err) {
-		content_resize(open->content, allocate->end);
-		openfile_wrote(allocate->request.fs, open, allocate->end);
-		openfile_refresh_after_write(open, allocate->handle->file);
-	}
-	end_allocate(allocate, err);
-}
-
-static void on_space(void *arg, int err, const struct statvfs *st)
-{
-	struct allocate *allocate = arg;
-	struct inode *inode = allocate->handle->open->inode;
-	struct sftp_attr attr = {.flags = SSH_FILEXFER_ATTR_SIZE, .size = allocate->end};
-
-	if (allocate->end <= inode->attr.size) { /* grown meanwhile */
-		end_allocate(allocate, 0);
-		return;
-	}
-	if (!err && st->f_frsize &&
-	    (allocate->end - inode->attr.size) / st->f_frsize > st->f_bavail) {
-		end_allocate(allocate, -ENOSPC);
-		return;
-	}
-	openfile_expect(inode, &attr);
-	rfile_fsetstat(allocate->handle->file, &attr, on_grown, allocate);
-}
-
-static void on_allocate_flushed(void *arg, int err)
-{
-	struct allocate *allocate = arg;
-	struct fs *fs = allocate->request.fs;
-
-	openfile_owes(allocate->handle->open, err);
-	if (err)
-		end_allocate(allocate, err);
-	else
-		remote_statvfs(fs->remote, remote_root(fs->remote), on_space, allocate);
-}
-
-void fs_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
-    struct fuse_file_info *fi)
-{
-	struct handle *handle = handle_of(fi);
-	struct allocate *allocate;
-
-	(void)node;
-	if (mode) {
-		fuse_reply_err(req, EOPNOTSUPP);
-		return;
-	}
-	if (offset < 0 || length <= 0 || offset > INT64_MAX - length) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	if ((uint64_t)(offset + length) <= handle->open->inode->attr.size) {
-		fuse_reply_err(req, 0);
-		return;
-	}
-	allocate = request_new(req, sizeof(*allocate), "fallocate");
-	if (!allocate)
-		return;
-	allocate->handle = handle_get(handle);
-	allocate->end = (uint64_t)(offset + length);
-	allocate->request.sends = true;
-	content_flush(handle->open->content, on_allocate_flushed, allocate);
 }
 
 /* --- copy_file_range: on the instance, a piece for each call, so that Ctrl-C works in between ---

@@ -221,6 +221,26 @@ def order():
         eq(wrong, [])
         eq(len(os.listdir(there("order", "d"))), 300)
 
+    @test("a file is made longer behind a size that it was given in a burst")
+    def _():
+        clean("longer")
+        os.mkdir(m("longer", "d"))
+        put(m("longer", "d", "f"), b"x" * 100)
+        synced()
+        os.listdir(m("longer", "d"))
+        fd = os.open(m("longer", "d", "f"), os.O_WRONLY)
+        burst(m("longer"))
+        with far_away():
+            last = m("longer", "d")
+            for n in range(4):
+                os.rename(last, m("longer", f"d{n}"))
+                last = m("longer", f"d{n}")
+            os.ftruncate(fd, 1518)
+            os.posix_fallocate(fd, 53530, 100000)
+            os.close(fd)
+            synced()
+        eq(os.stat(there("longer", "d3", "f")).st_size, 153530)
+
     @test("names that look like locks are answered by the server")
     def _():
         clean("locks")
