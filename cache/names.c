@@ -285,5 +285,7 @@ void names_unpin(struct names *names, struct inode *inode)
 void names_forget(struct names *names, struct inode *inode, uint64_t lookups)
 {
 	inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
+	if (!inode->lookups)
+		evict_next(names, inode);
 	inode_release(names, inode);
 }

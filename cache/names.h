@@ -17,7 +17,7 @@
  *
  * Core only; no I/O. Owns inodes and dentries. An inode lives while the kernel knows it (lookups),
  * something pins it, or a name leads to it; beyond max_names the least recently used ones that
- * nobody holds are forgotten.
+ * nobody holds are forgotten, and the kernel is asked to forget files that it alone holds.
  */
 #ifndef VASTFS_CACHE_NAMES_H
 #define VASTFS_CACHE_NAMES_H
@@ -128,6 +128,9 @@ struct names_events {
 	void (*removed)(void *arg, struct inode *parent, const char *name);
 	void (*renamed)(void *arg, struct inode *parent, const char *name, struct inode *to_parent,
 	    const char *to_name);
+	/* Too many names are known, and this one of a file is held by the kernel alone, which can
+	 * be asked to forget it. May be NULL. */
+	void (*crowded)(void *arg, const struct inode *parent, const char *name);
 	void (*freed)(
 	    void *arg, struct inode *inode); /* release inode->open, leave the walk's queue */
 };

@@ -8,12 +8,14 @@
 
 /* How many names more to take before looking again, when nothing could be forgotten. */
 #define PAUSE 1000
+#define PAUSE_ASKED 200 /* when the kernel was asked, which is about to answer */
 
+/* But for the kernel? */
 static bool evictable(const struct names *names, const struct inode *inode)
 {
 	const struct dentry *dentry;
 
-	if (inode == names->root || inode->lookups || inode->pins)
+	if (inode == names->root || inode->pins)
 		return false;
 	LIST_FOREACH (dentry, &inode->names, same) {
 		if (dentry->parent->pins)
@@ -22,8 +24,20 @@ static bool evictable(const struct names *names, const struct inode *inode)
 	return true;
 }
 
-/* Forgets one inode from the cold end, with its names; the folders are then no longer complete. */
-static bool evict_one(struct names *names, const struct inode *folder)
+/* A folder that a program works in is held just so, and would lose its path. */
+static bool ask_kernel(struct names *names, const struct inode *inode)
+{
+	const struct dentry *dentry = LIST_FIRST(&inode->names);
+
+	if (!dentry || inode->folder || inode->pending || !names->events.crowded)
+		return false;
+	names->events.crowded(names->arg, dentry->parent, dentry->name);
+	return true;
+}
+
+/* Forgets one inode from the cold end, with its names; the folders are then no longer complete.
+ * asked: it was none, but the kernel may let go of some. */
+static bool evict_one(struct names *names, const struct inode *folder, bool *asked)
 {
 	struct inode *inode, *next;
 	int looked = 0;
@@ -48,6 +62,10 @@ static bool evict_one(struct names *names, const struct inode *folder)
 		}
 		if (inode == folder || !evictable(names, inode))
 			continue;
+		if (inode->lookups) {
+			*asked |= ask_kernel(names, inode);
+			continue;
+		}
 		names_pin(inode);
 		while ((child = LIST_FIRST(&inode->names))) {
 			struct folder *parent = child->parent->folder;
@@ -64,8 +82,17 @@ static bool evict_one(struct names *names, const struct inode *folder)
 	return false;
 }
 
+void evict_next(struct names *names, struct inode *inode)
+{
+	if (names->n_dentries <= names->max_names || inode == names->root)
+		return;
+	TAILQ_REMOVE(&names->lru, inode, lru);
+	TAILQ_INSERT_HEAD(&names->lru, inode, lru);
+}
+
 void make_room(struct names *names, const struct inode *folder)
 {
+	bool asked = false;
 	int i;
 
 	if (names->evict_pause) {
@@ -73,9 +100,9 @@ void make_room(struct names *names, const struct inode *folder)
 		return;
 	}
 	for (i = 0; i < 4 && names->n_dentries > names->max_names; i++) {
-		if (evict_one(names, folder))
+		if (evict_one(names, folder, &asked))
 			continue;
-		names->evict_pause = PAUSE;
+		names->evict_pause = asked ? PAUSE_ASKED : PAUSE;
 		break;
 	}
 }

@@ -53,5 +53,7 @@ void names_touch(struct names *names, struct inode *inode);
 void dentry_free(struct names *names, struct dentry *dentry);
 /* Makes room for one more name in folder when there are too many (names_evict.c). */
 void make_room(struct names *names, const struct inode *folder);
+/* The kernel has let go of it: it is the first to be forgotten if there are too many. */
+void evict_next(struct names *names, struct inode *inode);
 
 #endif

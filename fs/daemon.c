@@ -8,16 +8,14 @@
 #include "fs/doubt.h"
 #include "fs/drain.h"
 #include "fs/failures.h"
+#include "fs/follow.h"
 #include "fs/fs.h"
 #include "fs/fuse_loop.h"
 #include "fs/guard.h"
 #include "fs/held.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
-#include "fs/owed.h"
-#include "fs/ownlinks.h"
 #include "fs/pinned.h"
-#include "fs/replaced.h"
 #include "fs/spooling.h"
 #include "fs/targets.h"
 #include "fs/walk.h"
@@ -143,73 +141,6 @@ static void on_signal(uv_signal_t *signal, int number)
 
 /* --- mounting --- */
 
-static void on_version_changed(void *arg, struct inode *inode)
-{
-	disk_attr_changed(arg, inode);
-	if (inode->open)
-		openfile_version_changed(inode);
-	else if (!inode->folder) /* who opens it next must not be told the old size */
-		notify_attr(arg, inode);
-}
-
-static bool on_stays_old(void *arg, struct inode *inode, const struct attr_report *report)
-{
-	(void)arg;
-	return replaced_meanwhile(inode, report);
-}
-
-static void on_name_gone(void *arg, struct inode *parent, const char *name, struct inode *inode)
-{
-	(void)inode;
-	notify_gone(arg, parent, name);
-}
-
-static void on_listing_changed(void *arg, struct inode *folder)
-{
-	struct fs *fs = arg;
-
-	if (folder->folder->held)
-		held_changed(fs->held, folder);
-	disk_listing_changed(fs, folder);
-}
-
-static void on_removed(void *arg, struct inode *parent, const char *name)
-{
-	openfile_name_goes(arg, parent, name);
-	disk_removed(arg, parent, name);
-}
-
-static void on_renamed(
-    void *arg, struct inode *parent, const char *name, struct inode *to_parent, const char *to_name)
-{
-	openfile_name_goes(arg, to_parent, to_name);
-	disk_renamed(arg, parent, name, to_parent, to_name);
-	owed_anew(arg, parent, name);
-}
-
-static void on_inode_freed(void *arg, struct inode *inode)
-{
-	struct fs *fs = arg;
-
-	walk_forget(fs, inode);
-	held_forget(fs->held, inode);
-	disk_forget_listing(fs, inode);
-	watched_forget(fs, inode);
-	ownlinks_forget(fs, inode);
-	targets_forget(fs, inode);
-	openfile_free(inode);
-}
-
-static const struct names_events names_events = {
-    .stays_old = on_stays_old,
-    .version_changed = on_version_changed,
-    .name_gone = on_name_gone,
-    .listing_changed = on_listing_changed,
-    .removed = on_removed,
-    .renamed = on_renamed,
-    .freed = on_inode_freed,
-};
-
 static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 {
 	struct fs *fs = &daemon->fs;
@@ -217,7 +148,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 	int err;
 
 	disk_open(fs);
-	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &names_events, fs);
+	fs->names = names_new(remote_root(fs->remote), &report, NAMES_MAX, &fs_names_events, fs);
 	fs->contents = content_pool_new(&daemon->loop, &openfile_source, CONTENT_LIMIT);
 	fs->ahead = ahead_new(fs);
 	fs->held = held_new(fs);

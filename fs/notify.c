@@ -11,6 +11,7 @@
 
 /* Beyond this the kernel's own timeouts have to do. */
 #define QUEUE_MAX 10000
+#define FORGET_MAX 2000
 #define JOIN_MS 50
 /* Beyond this they are told at once. */
 #define HELD_MAX 64
@@ -378,4 +379,18 @@ void notify_name(struct fs *fs, const struct inode *folder, const char *name)
 void notify_gone(struct fs *fs, const struct inode *folder, const char *name)
 {
 	post_name(fs, folder, name, true);
+}
+
+void notify_forget(struct fs *fs, const struct inode *folder, const char *name)
+{
+	struct notifier *notifier = fs->notifier;
+	bool busy = true;
+
+	if (notifier) {
+		pthread_mutex_lock(&notifier->lock);
+		busy = notifier->queued > FORGET_MAX;
+		pthread_mutex_unlock(&notifier->lock);
+	}
+	if (!busy)
+		post_name(fs, folder, name, true);
 }

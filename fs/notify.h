@@ -31,6 +31,9 @@ bool notify_after(struct fs *fs, const struct inode *inode, void (*done)(void *a
 void notify_listing(struct fs *fs, const struct inode *folder);
 /* The name may lead elsewhere now; or it is gone, with what the kernel keeps below it. */
 void notify_name(struct fs *fs, const struct inode *folder, const char *name);
+/* The kernel may forget the name of a file, which is right; it is not said when there is much else
+ * to say. */
+void notify_forget(struct fs *fs, const struct inode *folder, const char *name);
 void notify_gone(struct fs *fs, const struct inode *folder, const char *name);
 
 #endif

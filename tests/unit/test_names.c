@@ -19,9 +19,9 @@
 struct rig {
 	struct names *names;
 	struct inode *root;
-	unsigned versions, gone, freed;
+	unsigned versions, gone, freed, crowded;
 	struct inode *last_gone;
-	char gone_name[256];
+	char gone_name[256], crowded_name[256];
 	uint64_t freed_ino[FREED_MAX];
 	bool old_stays;
 };
@@ -57,9 +57,19 @@ static void on_freed(void *arg, struct inode *inode)
 	rig->freed++;
 }
 
+static void on_crowded(void *arg, const struct inode *parent, const char *name)
+{
+	struct rig *rig = arg;
+
+	assert_non_null(parent->folder);
+	rig->crowded++;
+	snprintf(rig->crowded_name, sizeof(rig->crowded_name), "%s", name);
+}
+
 static const struct names_events events = {.stays_old = on_stays_old,
     .version_changed = on_version,
     .name_gone = on_gone,
+    .crowded = on_crowded,
     .freed = on_freed};
 
 static struct attr_report report_of(mode_t mode, uint64_t size, uint32_t mtime)
@@ -894,6 +904,46 @@ static void test_eviction(void **state)
 	names_free(rig.names);
 }
 
+/* What the kernel holds it is asked to let go, and what it has let go goes first. */
+static void test_eviction_of_what_the_kernel_holds(void **state)
+{
+	struct inode *open, *folded, *let_go;
+	struct rig rig;
+	unsigned i;
+
+	(void)state;
+	rig_make(&rig, "/", 100);
+	folded = seen(&rig, rig.root, "folder", &folder, 10);
+	open = seen(&rig, rig.root, "open", &file, 10);
+	names_pin(open);
+	folded->lookups = open->lookups = 1;
+	for (i = 0; i < 98; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		seen(&rig, rig.root, name, &file, 20)->lookups = 1;
+	}
+	assert_int_equal(rig.crowded, 0);
+	seen(&rig, rig.root, "over", &file, 20)->lookups = 1;
+	seen(&rig, rig.root, "over2", &file, 20)->lookups = 1;
+	assert_true(rig.crowded >= 98);
+	assert_string_not_equal(rig.crowded_name, "open");
+	assert_string_not_equal(rig.crowded_name, "folder");
+	let_go = inode_at(&rig, rig.root, "f50");
+	names_forget(rig.names, let_go, 1);
+	assert_non_null(inode_at(&rig, rig.root, "f50"));
+	for (i = 0; i < 2000 && inode_at(&rig, rig.root, "f50"); i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "new%u", i);
+		seen(&rig, rig.root, name, &file, 20);
+	}
+	assert_null(inode_at(&rig, rig.root, "f50"));
+	assert_non_null(inode_at(&rig, rig.root, "f51"));
+	names_unpin(rig.names, open);
+	names_free(rig.names);
+}
+
 static void test_listing_larger_than_the_limit(void **state)
 {
 	struct rig rig;
@@ -1124,6 +1174,7 @@ int main(void)
 	    TEST(test_memory),
 	    cmocka_unit_test(test_paths),
 	    cmocka_unit_test(test_eviction),
+	    cmocka_unit_test(test_eviction_of_what_the_kernel_holds),
 	    cmocka_unit_test(test_listing_larger_than_the_limit),
 	    cmocka_unit_test(test_open_folder_larger_than_the_limit),
 	    cmocka_unit_test(test_eviction_of_negatives),
