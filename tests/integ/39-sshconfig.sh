@@ -11,6 +11,7 @@ CONFIG=$HOME/.ssh/config
 jump_start() {
 	JUMP_PORT=$(free_port)
 	ssh-keygen -q -t ed25519 -N '' -f "$W/jump_key"
+	[[ -e $W/sshd_config ]] || openssh_configure "$SSHD_PORT"
 	sed -e "s/^Port .*/Port $JUMP_PORT/; s|^HostKey .*|HostKey $W/jump_key|; /^Subsystem/d" "$W/sshd_config" >"$W/jump_config"
 	echo "PermitOpen 127.0.0.1:$SSHD_PORT" >>"$W/jump_config"
 	setsid /usr/sbin/sshd -D -e -f "$W/jump_config" >"$W/jump.log" 2>&1 </dev/null &
