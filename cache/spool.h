@@ -90,9 +90,10 @@ enum {
 		  (RENAME: of `to`) before; it must not have changed when this is replayed */
 	SPOOL_NOREPLACE = 2,
 	SPOOL_NOFOLLOW = 4, /* SETATTR of a symlink itself */
-	SPOOL_OWN = 8, /* changes of ours may have been made since the base, whether or not this
-			  one was sent */
-	SPOOL_FLAGS = 15,
+	SPOOL_OWN = 8,	   /* changes of ours may have been made since the base, whether or not this
+			      one was sent */
+	SPOOL_SOURCE = 16, /* RENAME: offset and attr.mtime are what the file had that is renamed */
+	SPOOL_FLAGS = 31,
 };
 
 #define SPOOL_PATH_MAX 4096u

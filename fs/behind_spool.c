@@ -29,15 +29,30 @@ static void set_attr(struct spool_record *record, const struct sftp_attr *attr)
 		record->attr.flags |= SPOOL_ATTR_TIMES;
 }
 
+static bool is_settled(const struct inode *inode)
+{
+	return inode && !inode->folder && !inode->pending && !openfile_dirty(inode) &&
+	       inode->checked_ms;
+}
+
 /* What the instance has of the file that is to be removed or replaced, if that is known. */
 static void set_base(struct spool_record *record, const struct inode *inode)
 {
-	if (!inode || inode->folder || inode->pending || openfile_dirty(inode) ||
-	    !inode->checked_ms)
+	if (!is_settled(inode))
 		return;
 	record->flags |= SPOOL_BASE;
 	record->base_size = inode->attr.size;
 	record->base_mtime = inode->attr.mtime_there;
+}
+
+/* And of the one that is renamed: where it is found, there it was done or not. */
+static void set_source(struct spool_record *record, const struct inode *inode)
+{
+	if (!is_settled(inode))
+		return;
+	record->flags |= SPOOL_SOURCE;
+	record->offset = inode->attr.size;
+	record->attr.mtime = inode->attr.mtime_there;
 }
 
 static void take(struct behind *behind, const struct spool_record *record)
@@ -73,6 +88,8 @@ void behind_spool_take(struct behind *behind, enum outbox_kind kind, const char 
 	if (kind == OUTBOX_UNLINK || kind == OUTBOX_RENAME)
 		set_base(&record, there);
 	set_attr(&record, &attr);
+	if (kind == OUTBOX_RENAME)
+		set_source(&record, behind->inode);
 	take(behind, &record);
 }
 

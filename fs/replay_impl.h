@@ -19,6 +19,7 @@ struct job {
 	uint32_t at;			      /* data: written so far; create: tries */
 	void (*go)(struct job *job, int err); /* when target->file is open */
 	unsigned flying;		      /* data: WRITEs under way */
+	struct sftp_attr old;		      /* rename: what its old name leads to */
 	int err;
 };
 

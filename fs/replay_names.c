@@ -321,6 +321,21 @@ static void rename_over_ours(struct job *job, int err)
 		rename_aside(job);
 }
 
+static bool is_source(const struct spool_record *record, const struct sftp_attr *attr)
+{
+	return S_ISREG(attr->mode) && attr->size == record->offset &&
+	       attr->mtime == record->attr.mtime;
+}
+
+/* It was done, and what stands under the old name was made since. */
+static bool was_done(const struct job *job, const struct sftp_attr *attr)
+{
+	const struct spool_record *record = &job->record;
+
+	return record->sent && record->flags & SPOOL_SOURCE && replay_from(job) == record->path &&
+	       is_source(record, attr) && !is_source(record, &job->old);
+}
+
 static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct job *job = arg;
@@ -338,7 +353,9 @@ static void on_new_name(void *arg, int err, const struct sftp_attr *attr)
 		replay_job_end(job, err);
 		return;
 	}
-	if (!err && replace && job->record.gap && S_ISREG(attr->mode)) {
+	if (!err && was_done(job, attr)) {
+		on_renamed(job, 0);
+	} else if (!err && replace && job->record.gap && S_ISREG(attr->mode)) {
 		/* what is to be put in its place may have lost its data */
 		rename_aside(job);
 	} else if (!err && job->target->state != TARGET_READY && is_dated(&job->record) &&
@@ -362,6 +379,8 @@ static void on_old_name(void *arg, int err, const struct sftp_attr *attr)
 		return;
 	}
 	job->err = err;
+	if (!err)
+		job->old = *attr;
 	remote_lstat(remote_of(job), job->record.to, on_new_name, job);
 }
 

@@ -10,17 +10,14 @@ mount_fs || finish
 run_py "$TESTS/integ/behind.py" order
 run_py "$TESTS/integ/behind.py" histories 1 2 3
 run_py "$TESTS/integ/behind.py" broken
-# Told of what others make meanwhile, it would not be late.
-umount_fs
-mount_fs -o watch=no || finish
-run_py "$TESTS/integ/behind.py" late
-
 # Nothing that was answered fails because its answer is late, be the link stalled for longer than the timeout.
 umount_fs
 mount_fs -o timeout=2 || finish
 run_py "$TESTS/integ/behind.py" stalled
+# Told of what others make meanwhile, it would not be late.
 umount_fs
-mount_fs || finish
+mount_fs -o watch=no || finish
+run_py "$TESTS/integ/behind.py" late
 
 # What failed late stays in the spool until somebody decides: here, that it is not wanted.
 give_up() {

@@ -266,6 +266,52 @@ cut_again() {
 	all_there again 300
 }
 
+# A rename was done there, its answer was not seen, and the old name was given to something new since: a log that is
+# rotated from here.
+rotated() {
+	local n before
+	mkdir "$REMOTE/rotated"
+	for n in {1..3}; do echo "first $n" >"$REMOTE/rotated/log$n"; done
+	echo "older" >"$REMOTE/rotated/log3.1"
+	touch -d "@1000000000" "$REMOTE"/rotated/log*
+	for n in {1..9}; do
+		"$PYTHON" - "$MNT/rotated" "$TOOLS/delayproxy" "$W/proxy.ctl" <<-'END' && break
+			import os, subprocess, sys, time
+			top, tool, ctl = sys.argv[1:]
+			proxy = lambda order: subprocess.run([tool, "--send", ctl, order], check=True, stdout=subprocess.DEVNULL)
+			os.listdir(top)
+			for n in range(8):
+			    open(f"{top}/burst{n}", "w").close()
+			proxy("stall")
+			began = time.monotonic()
+			for n in range(1, 4):
+			    os.rename(f"{top}/log{n}", f"{top}/log{n}.1")
+			if time.monotonic() - began < 5:
+			    sys.exit(0)
+			sys.exit("no burst")
+		END
+		proxy resume >/dev/null
+	done
+	kill_daemon
+	proxy cut >/dev/null
+	proxy resume >/dev/null
+	for n in {1..3}; do
+		before=$(cat "$REMOTE/rotated/log$n")
+		eq "$before" "first $n"
+		mv "$REMOTE/rotated/log$n" "$REMOTE/rotated/log$n.1"
+	done
+	echo "second and longer" >"$REMOTE/rotated/log1"
+	echo "second" >"$REMOTE/rotated/log3"
+	mount_fs
+	eq "$(cat "$REMOTE/rotated/log1.1")" "first 1"
+	eq "$(cat "$REMOTE/rotated/log1")" "second and longer"
+	eq "$(cat "$REMOTE/rotated/log2.1")" "first 2"
+	eq "$(cat "$REMOTE/rotated/log3.1")" "first 3"
+	eq "$(cat "$REMOTE/rotated/log3")" "second"
+	eq "$(status .spool.changes)" 0
+	eq "$(status '.spool.conflicts | length')" 0
+}
+
 # How far a sync is: a bar on a terminal, lines elsewhere.
 progress() {
 	local i out
@@ -298,6 +344,7 @@ check_vastfs "an idle spool takes no disk" idle_gives_back_the_disk
 check_vastfs "two mounts of an instance" two_mounts
 check_vastfs "many changes are sent at once by the next mount" many
 check_vastfs "the link is lost while they are sent: the mount waits for it" cut_again
+check_vastfs "a rename that was done is not done again to what has the old name since" rotated
 check_vastfs "unmounted without a link: the next mount sends it" unmounted_without_link
 proxy refuse off >/dev/null
 check "unmounts" umount_fs
