@@ -198,6 +198,7 @@ void *session_main(void *arg)
 		session_post(session, &session->connected, &session->error);
 	} else {
 		session->connection->batched = true;
+		session->connection->cancels = true;
 		session->connection->memory_max = SESSION_MEMORY_MAX;
 		memcpy(session->where, session->connection->where, sizeof(session->where));
 		publish_peer(session);

@@ -350,6 +350,7 @@ static int establish(struct ssh_connection *c, struct ssh_error *error)
 	err = ssh_authenticate(c, error);
 	c->watching = false;
 	c->until = 0;
+	c->cancels = false;
 	c->memory_max = SSH_MEMORY_MAX;
 	return err;
 }
@@ -386,6 +387,7 @@ int ssh_connect_to(const struct ssh_target *target, const struct endpoint *endpo
 	ssh_view_set(&c->view, target, endpoint);
 	c->target = &c->view.target;
 	c->cancel = cancel;
+	c->cancels = true;
 	c->memory_max = SSH_MEMORY_FIRST;
 	memcpy(c->where, c->view.where, sizeof(c->where));
 	pthread_once(&init_once, init_libssh2);

@@ -57,6 +57,8 @@ struct ssh_connection {
 	bool batched;  /* the owner calls ssh_readable after each poll, so that an empty socket is
 			  asked once, and nothing comes in behind a look at it */
 	bool drained;  /* the socket had no more when last asked; cleared by ssh_readable */
+	bool cancels;  /* nothing is read once cancel is set: while connecting, and in a session
+			  (session_thread.c); the others have to tell their programs of the end */
 	bool eof;      /* the far end closed */
 	char bye[160]; /* what the server said as it ended the connection (printable), or "" */
 	bool said_bye; /* it did (SSH_MSG_DISCONNECT) */

@@ -155,7 +155,7 @@ static ssize_t on_send(int fd, const void *buffer, size_t len, int flags, void *
 /* Nobody waits any more, or has waited for long enough: what comes in is not taken. */
 static bool is_over(struct ssh_connection *c)
 {
-	if (c->cancel && atomic_load(&c->cancel->cancelled))
+	if (c->cancels && c->cancel && atomic_load(&c->cancel->cancelled))
 		c->err = ECANCELED;
 	else if (c->until && ssh_now() >= c->until)
 		c->err = ETIMEDOUT;
