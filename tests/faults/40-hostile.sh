@@ -71,7 +71,8 @@ in_time() {
 }
 hostile() { # MODE
 	local pid
-	rm -rf "$W/local"
+	# another server's lies are not this one's
+	rm -rf "$W/local" "$XDG_CACHE_HOME/vastfs" "$XDG_STATE_HOME/vastfs"
 	mkdir "$W/local"
 	SFTP_SERVER="$W/hostile.py $1 $W/served" sshd_start
 	write_profile "timeout = $LIMIT" "path = $W/served" "attr_timeout = 1" "connections = 2"
