@@ -122,11 +122,27 @@ static bool may_go(struct writer_pool *wp, const struct extent *extent)
 	return true;
 }
 
+uint64_t writer_place(const struct writer *w, uint64_t offset)
+{
+	return offset > w->append_over ? offset - w->append_over : 0;
+}
+
+/* What failed of appends is no part of the file that the next ones come behind. */
+static void writer_grew_there(struct writer *w, const struct extent *extent, int err)
+{
+	uint64_t to = writer_place(w, extent_end(extent));
+
+	if (err && w->appending)
+		w->append_over += extent->len;
+	else if (!err && to > w->remote_size)
+		w->remote_size = to;
+}
+
 void writer_ended(struct extent *extent, int err)
 {
 	struct content_pool *pool = extent->pool;
 	struct content *content = extent->content;
-	uint64_t from = extent->offset, to = extent_end(extent);
+	uint64_t from = extent->offset;
 	bool seen = err && content && refused_add(content, extent);
 
 	if (err)
@@ -137,8 +153,7 @@ void writer_ended(struct extent *extent, int err)
 	if (err)
 		writer_wait_failed(pool, content, extent->id, err);
 	if (content) {
-		if (!err && to > content->writer.remote_size)
-			content->writer.remote_size = to;
+		writer_grew_there(&content->writer, extent, err);
 		content_acked(content, from, extent->len, seen ? 0 : err);
 		writer_wait_ended(content);
 	}

@@ -67,6 +67,8 @@ struct extent *extent_new(struct content *content, void *file, uint64_t offset)
 		w->appending = pool->source->appends(file);
 		w->append_from = offset;
 		w->append_end = 0;
+		w->append_over =
+		    w->appending && offset > w->remote_size ? offset - w->remote_size : 0;
 		TAILQ_INSERT_TAIL(&pool->writer.dirty_contents, content, writer.dirty_link);
 	} else if (w->appending) {
 		/* One file for all, so that the source keeps them in order. */

@@ -43,7 +43,7 @@ void writer_spool_take(struct extent *extent, uint64_t offset, const uint8_t *da
 	struct spool_record record = {
 	    .type = extent->content->writer.appending ? SPOOL_APPEND : SPOOL_WRITE,
 	    .path = path,
-	    .offset = offset,
+	    .offset = writer_place(&extent->content->writer, offset),
 	    .data = data,
 	    .len = len,
 	};

@@ -156,6 +156,47 @@ refused() {
 	END
 	rm "$REMOTE/small/filler" "$MNT/small/seen"
 }
+# What a full disk refused of a log does not count for where its next lines are looked for after a crash.
+appended_after_that() {
+	umount_fs || true
+	proxy_start
+	write_profile
+	head -c 4096 /dev/zero >"$REMOTE/small/lines"
+	mount_fs
+	"$PYTHON" - "$MNT/small/lines" "$REMOTE/small/filler" "$TOOLS/delayproxy" "$W/proxy.ctl" "$(daemon_pid)" <<-'END'
+		import errno, os, signal, subprocess, sys, threading, time
+		path, filler, tool, ctl, daemon = sys.argv[1:]
+		fill = os.open(filler, os.O_WRONLY | os.O_CREAT)
+		try:
+		    while True:
+		        os.write(fill, bytes(65536))
+		except OSError:
+		    pass
+		fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+		os.write(fd, b"x" * 100)
+		try:
+		    os.fsync(fd)
+		    sys.exit("fsync says nothing")
+		except OSError as error:
+		    assert error.errno == errno.ENOSPC, error
+		os.close(fd)
+		os.close(fill), os.unlink(filler)
+		fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+		os.write(fd, b"line 1\n")
+		os.fsync(fd)
+		subprocess.run([tool, "--send", ctl, "stall"], check=True, stdout=subprocess.DEVNULL)
+		os.write(fd, b"line 2\n")
+		threading.Thread(target=os.fsync, args=(fd,), daemon=True).start()
+		time.sleep(0.5)  # sleep: until it was sent
+		os.kill(int(daemon), signal.SIGKILL)
+		os._exit(0)
+	END
+	proxy cut >/dev/null
+	proxy resume >/dev/null
+	echo "line 2" >>"$REMOTE/small/lines"
+	mount_fs
+	eq "$(tail -c +4097 "$REMOTE/small/lines")" "line 1"$'\n'"line 2"
+}
 progress() {
 	OUT=$("$BUILD/vastfs" sync --progress "$MNT" 2>&1)
 	rc_is 1 "$BUILD/vastfs" sync
@@ -168,6 +209,7 @@ check_vastfs "vastfs spool retry sends it when there is room" retry
 check_vastfs "nor by the next mount" newer_here
 check_vastfs "what is refused is seen until its writer is told" refused
 check_vastfs "vastfs sync --progress" progress
+check_vastfs "what was refused of a log does not have its next lines twice after a crash" appended_after_that
 check "unmounts" umount_fs
 umount -l "$REMOTE/small"
 finish
