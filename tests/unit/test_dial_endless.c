@@ -30,6 +30,8 @@ struct endless_server {
 	const char *text;
 	uint8_t chunk[CHUNK];
 	size_t len;
+	bool cancelled; /* in the middle */
+	struct ssh_cancel cancel;
 	int pause_ms; /* before each chunk; 0: as fast as they are taken */
 	pthread_t thread;
 };
@@ -44,9 +46,12 @@ static void *endless_main(void *arg)
 		return NULL;
 	if (send(fd, server->text, strlen(server->text), MSG_NOSIGNAL) >= 0) {
 		/* The pause is the wait for its end. */
-		while (poll(&end, 1, server->pause_ms) == 0 &&
-		       send(fd, server->chunk, server->len, MSG_NOSIGNAL) > 0)
-			;
+		for (unsigned i = 0; poll(&end, 1, server->pause_ms) == 0 &&
+				     send(fd, server->chunk, server->len, MSG_NOSIGNAL) > 0;
+		     i++) {
+			if (i == 100 && server->cancelled)
+				ssh_cancel_set(&server->cancel);
+		}
 	}
 	close(fd);
 	return NULL;
@@ -62,6 +67,7 @@ static void server_start(struct endless_server *server)
 	assert_int_equal(listen(server->fd, 5), 0);
 	assert_int_equal(getsockname(server->fd, (struct sockaddr *)&at, &len), 0);
 	server->port = ntohs(at.sin_port);
+	assert_int_equal(ssh_cancel_init(&server->cancel), 0);
 	assert_int_equal(pthread_create(&server->thread, NULL, endless_main, server), 0);
 }
 
@@ -70,6 +76,7 @@ static void server_stop(struct endless_server *server)
 	shutdown(server->fd, SHUT_RDWR);
 	pthread_join(server->thread, NULL);
 	close(server->fd);
+	ssh_cancel_fini(&server->cancel);
 }
 
 /* Fills the chunk with plain SSH packets (RFC 4253, 6): length, padding's length, payload, padding.
@@ -130,15 +137,14 @@ static enum ssh_failure dial(struct endless_server *server)
 	    .user = (char *)(uintptr_t) "root",
 	    .known_hosts = (char *)(uintptr_t) "/nonexistent/known_hosts",
 	    .host_key = HOST_KEY_STRICT};
-	struct ssh_target target = {.profile = &profile, .connect_timeout = 1};
+	struct ssh_target target = {
+	    .profile = &profile, .connect_timeout = server->cancelled ? 60 : 1};
 	struct ssh_connection *connection = NULL;
 	size_t memory = peak_bytes();
 	uint64_t start = now_ms();
-	struct ssh_cancel cancel;
 	struct ssh_error error;
 
-	assert_int_equal(ssh_cancel_init(&cancel), 0);
-	assert_int_not_equal(ssh_connect(&target, &cancel, &connection, &error), 0);
+	assert_int_not_equal(ssh_connect(&target, &server->cancel, &connection, &error), 0);
 	assert_null(connection);
 	assert_true(now_ms() - start < 15000);
 #ifndef __SANITIZE_ADDRESS__
@@ -146,7 +152,6 @@ static enum ssh_failure dial(struct endless_server *server)
 #else
 	(void)memory;
 #endif
-	ssh_cancel_fini(&cancel);
 	return error.kind;
 }
 
@@ -214,6 +219,16 @@ static void packets_of_a_kind_that_there_is_not(void **state)
 	server_stop(&server);
 }
 
+static void cancelled_meanwhile(void **state)
+{
+	server.text = "";
+	server.cancelled = true;
+	fill_text(&server, "Welcome to the instance, have fun\r\n");
+	server_start(&server);
+	assert_int_equal(dial(&server), SSH_CANCELLED);
+	server_stop(&server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +238,7 @@ int main(void)
 	    cmocka_unit_test_setup(packets_that_mean_nothing, setup),
 	    cmocka_unit_test_setup(packets_that_nobody_asked_for, setup),
 	    cmocka_unit_test_setup(packets_of_a_kind_that_there_is_not, setup),
+	    cmocka_unit_test_setup(cancelled_meanwhile, setup),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
