@@ -363,8 +363,11 @@ static bool stripe_has_room(struct rfile *file, struct rfile_handle *stripe, enu
 
 	for (unsigned i = 0; i < file->n_stripes; i++)
 		opening = opening || file->stripes[i]->state < RFILE_HANDLE_READY;
-	return stripe->in_flight == 0 ||
-	       sftp_bytes_in_flight(rfile_handle_sftp(stripe)) < (opening ? full : 2 * full);
+	if (!opening)
+		full *= 2;
+	if (kind == RFILE_WRITE && full > RFILE_STRIPE_FIRST + stripe->acked)
+		full = RFILE_STRIPE_FIRST + (size_t)stripe->acked;
+	return stripe->in_flight == 0 || sftp_bytes_in_flight(rfile_handle_sftp(stripe)) < full;
 }
 
 static struct rfile_handle *choose_small(struct rfile *file, const struct rfile_op *op)

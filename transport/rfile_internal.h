@@ -41,6 +41,9 @@
 /* In flight on one bulk channel before the next one is taken: sshd's upload window is 2 MiB;
  * downloads are held back by our own receive window only. */
 #define RFILE_STRIPE_WRITE (2u * 1024 * 1024)
+/* What a stripe is given to begin with, and as much again as it got acknowledged: the TCP windows
+ * of a young connection are small, and what is queued there can't go another way any more. */
+#define RFILE_STRIPE_FIRST (512u * 1024)
 #define RFILE_STRIPE_READ (6u * 1024 * 1024)
 /* Nearby the processors are what bounds a transfer: two sessions share them better than one. */
 #define RFILE_STRIPE_READ_NEAR (1u * 1024 * 1024)
@@ -71,6 +74,7 @@ struct rfile_handle {
 	unsigned refs;
 	size_t in_flight;	    /* data bytes of this file on it */
 	unsigned writes;	    /* of this file on it */
+	uint64_t acked;		    /* bytes written through it */
 	struct rfile_copies copies; /* that wait for it to open */
 	struct sftp_handle name;
 };
