@@ -169,6 +169,11 @@ static void evict(struct block *block)
 	blocks_release(block);
 }
 
+static bool may_evict(const struct block *block)
+{
+	return !block->pins && !block->underway && !block->set->stays;
+}
+
 /* The spent ones are the first of the list. */
 static void trim_spent(struct blocks_pool *pool)
 {
@@ -177,7 +182,7 @@ static void trim_spent(struct blocks_pool *pool)
 
 	for (; block && block->spent && left-- && pool->spent > SPENT_MOST; block = next) {
 		next = TAILQ_NEXT(block, lru);
-		if (!block->pins && !block->underway && !(pool->keep && pool->keep(block)))
+		if (may_evict(block) && !(pool->keep && pool->keep(block)))
 			evict(block);
 	}
 }
@@ -193,7 +198,7 @@ void blocks_trim(struct blocks_pool *pool)
 
 	for (; block && pool->bytes > pool->limit; block = next) {
 		next = TAILQ_NEXT(block, lru);
-		if (block->pins || block->underway)
+		if (!may_evict(block))
 			continue;
 		if (!pool->keep || !pool->keep(block)) {
 			evict(block);
@@ -216,7 +221,7 @@ void blocks_drop_all(struct blocks_pool *pool)
 
 	for (block = TAILQ_FIRST(&pool->lru); block; block = next) {
 		next = TAILQ_NEXT(block, lru);
-		if (!block->pins && !block->underway && !(pool->keep && pool->keep(block)))
+		if (may_evict(block) && !(pool->keep && pool->keep(block)))
 			evict(block);
 	}
 }
@@ -228,6 +233,7 @@ void blocks_init(struct blocks *set, struct blocks_pool *pool)
 	set->buckets = &set->one;
 	set->bits = 0;
 	set->count = 0;
+	set->stays = false;
 }
 
 static void drop(struct block *block, void *arg)

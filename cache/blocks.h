@@ -69,11 +69,13 @@ struct blocks {
 	struct block *one; /* the only bucket of a small file */
 	unsigned bits;	   /* 2^bits buckets */
 	size_t count;
+	bool stays; /* nothing of it is evicted: it can't be fetched again */
 };
 
 void blocks_pool_init(struct blocks_pool *pool, uint64_t limit);
 void blocks_pool_fini(struct blocks_pool *pool);
-/* Evicts until the limit is kept; blocks that are pinned or have pages under way stay. */
+/* Evicts until the limit is kept; blocks that are pinned, have pages under way or are of a set that
+ * stays are passed over. */
 void blocks_trim(struct blocks_pool *pool);
 /* Evicts all that blocks_trim could, except what keep wants to stay. */
 void blocks_drop_all(struct blocks_pool *pool);

@@ -31,6 +31,11 @@ struct content *content_new(struct content_pool *pool, uint64_t size)
 	return content;
 }
 
+void content_stays(struct content *content)
+{
+	content->blocks.stays = true;
+}
+
 uint64_t content_size(const struct content *content)
 {
 	return content->size;

@@ -247,6 +247,8 @@ bool content_refused(const struct content *content);
 void content_forget_refused(struct content *content);
 /* These bytes of the file came from something else than a write: a truncation, a copy there. */
 void content_replaced(struct content *content, uint64_t from, uint64_t to);
+/* It can't be fetched again: what is here now is not evicted as long as content lives. */
+void content_stays(struct content *content);
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
 /* A small file, written and not appended to, all of which has been sent: what follows through the

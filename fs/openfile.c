@@ -122,9 +122,15 @@ void openfile_name_goes(struct fs *fs, struct inode *parent, const char *name)
 	const struct dentry *dentry = names_find(fs->names, parent, name);
 	const struct inode *inode = dentry ? dentry->inode : NULL;
 	struct openfile *open = inode ? inode->open : NULL;
+	const struct handle *handle;
 
-	if (open)
-		open->unnamed = !names_shared(inode);
+	if (!open)
+		return;
+	open->unnamed = !names_shared(inode);
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (open->unnamed && !handle_is_there(handle))
+			content_stays(open->content);
+	}
 }
 
 struct handle *openfile_nameless(const struct inode *inode, int flags)

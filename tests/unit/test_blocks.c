@@ -158,6 +158,21 @@ static void test_pinned_and_underway_stay(void **state)
 	assert_int_equal(set.count, 0);
 }
 
+static void test_set_that_stays(void **state)
+{
+	fill(0, 3);
+	set.stays = true;
+	pool.limit = 0;
+	blocks_trim(&pool);
+	blocks_drop_all(&pool);
+	assert_int_equal(set.count, 3);
+	blocks_fini(&set);
+	assert_int_equal(pool.bytes, 0);
+	fill(0, 3);
+	blocks_trim(&pool);
+	assert_int_equal(set.count, 0);
+}
+
 static bool keep_all(const struct block *block)
 {
 	return true;
@@ -269,6 +284,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_evicts_oldest, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_pinned_and_underway_stay, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_few_spent_stay, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_set_that_stays, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_keep, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_wasted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_spares_bounded, setup, teardown),
