@@ -170,6 +170,14 @@ static void list_again(struct listing *listing)
 	send_when_clear(listing, 0);
 }
 
+/* The server leaves out whose attributes it can't get: in a folder that may be read and not passed,
+ * every name, "." as well. */
+static bool is_closed(const struct listing *listing, const struct sftp_attr *self)
+{
+	return !self && !listing->n && !listing->from_disk && !listing->recalled &&
+	       !fs_login_may(listing->fs, listing->folder, 1);
+}
+
 static void on_done(void *arg, int err, const struct sftp_attr *self)
 {
 	struct listing *listing = arg;
@@ -187,6 +195,8 @@ static void on_done(void *arg, int err, const struct sftp_attr *self)
 	}
 	if (!err && listing->failed)
 		err = -ENOMEM;
+	if (!err && is_closed(listing, self))
+		err = -EACCES;
 	folder->folder->listing = NULL;
 	if (!err) {
 		if (self)
