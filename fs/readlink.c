@@ -69,7 +69,6 @@ static bool is_bent(const struct fs *fs, const struct inode *inode, const char *
 {
 	char inside[PATH_MAX];
 	int err;
-
 	const char *seen = shown(fs, inode, target, inside, &err);
 
 	return !seen || strcmp(seen, target);
@@ -144,11 +143,9 @@ void fs_readlink(fuse_req_t req, fuse_ino_t node)
 	struct inode *inode = fs_inode(fs, node);
 	const char *target = fs_attr_believed(fs, inode) ? targets_known(fs, inode) : NULL;
 	struct readlink *readlink;
-	char inside[PATH_MAX];
-	int err;
 
 	if (target && !is_bent(fs, inode, target)) {
-		fuse_reply_readlink(req, shown(fs, inode, target, inside, &err));
+		fuse_reply_readlink(req, target);
 		return;
 	}
 	readlink = request_new(req, sizeof(*readlink), "readlink");
