@@ -113,17 +113,21 @@ void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries 
 
 /* --- names alone --- */
 
-/* Below the name itself, so that it goes and moves with that. */
+int disk_key_below(char *path, size_t size, const char *suffix)
+{
+	size_t len = strlen(path), more = strlen(suffix) + 1;
+
+	if (len + more > size)
+		return -ENAMETOOLONG;
+	memcpy(path + len, suffix, more);
+	return 0;
+}
+
 static int name_key(struct fs *fs, struct inode *folder, const char *name, char *path, size_t size)
 {
 	int err = names_child_path(fs->names, folder, name, path, size);
-	size_t len = err ? 0 : strlen(path);
 
-	if (!err && len + 3 > size)
-		err = -ENAMETOOLONG;
-	if (!err)
-		memcpy(path + len, "/.", 3);
-	return err;
+	return err ? err : disk_key_below(path, size, "/.");
 }
 
 void disk_save_name(

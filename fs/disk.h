@@ -29,6 +29,10 @@ void disk_leave(struct fs *fs);
 /* When contents are gone. */
 void disk_end(struct fs *fs);
 
+/* Makes of a name's path the key of what is kept of the name alone: below the name itself, so that
+ * it goes and moves with that. No name is "." or "..": disk.c has "/.", ownlinks.c "/..".
+ * -ENAMETOOLONG. */
+int disk_key_below(char *path, size_t size, const char *suffix);
 /* The inode has content, and its attributes are those of the instance: it may come from the disk
  * cache, and be kept there once no other version can pass for this one. */
 void disk_keep(struct fs *fs, struct inode *inode);

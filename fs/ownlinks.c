@@ -1,6 +1,7 @@
 #include "fs/ownlinks.h"
 #include "cache/store.h"
 #include "cache/store_names.h"
+#include "fs/disk.h"
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -48,17 +49,11 @@ static void note(struct fs *fs, const struct inode *inode, const char *target)
 	fs->ownlinks->n++;
 }
 
-/* Below the name itself, so that it goes and moves with that (fs/disk.c has another one there). */
 static int key(const struct fs *fs, const struct inode *inode, char *path, size_t size)
 {
 	int err = fs->store ? names_path(fs->names, inode, path, size) : -ENOENT;
-	size_t len = err ? 0 : strlen(path);
 
-	if (!err && len + 4 > size)
-		err = -ENAMETOOLONG;
-	if (!err)
-		memcpy(path + len, "/..", 4);
-	return err;
+	return err ? err : disk_key_below(path, size, "/..");
 }
 
 void ownlinks_note(struct fs *fs, const struct inode *inode, const char *target)
