@@ -97,8 +97,9 @@ struct rfile_op {
 	uint32_t len, got;
 	uint32_t cost; /* data bytes counted as in flight */
 	uint64_t offset;
-	uint64_t deadline; /* monotonic ms */
-	uint8_t *buf;	   /* a write's data; a read put together from pieces */
+	uint64_t deadline;   /* monotonic ms */
+	uint8_t *buf;	     /* a read put together from pieces */
+	struct packet *data; /* a write's; shared with the request while that is on its way */
 	struct sftp_attr attr;
 	union {
 		rfile_read_done *read;

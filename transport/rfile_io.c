@@ -194,12 +194,10 @@ static void write_replied(void *arg, const struct sftp_reply *reply)
 int rfile_send_write(struct rfile_op *op, struct rfile_handle *handle, sftp_done *done)
 {
 	uint32_t len = op->len - op->got;
-	uint8_t *data;
-	struct packet *message = sftp_msg_write(&handle->name, op->offset + op->got, len, &data);
+	struct packet *message = sftp_msg_write(op->data, &handle->name, op->offset + op->got, len);
 
 	if (!message)
 		return -ENOMEM;
-	memcpy(data, op->buf + op->got, len);
 	rfile_changes(op->file, false);
 	rfile_op_bind(op, handle, len);
 	sftp_send(rfile_handle_sftp(handle), message, len, done, op);
@@ -210,6 +208,8 @@ void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t
     enum rfile_lane lane, remote_done *done, void *arg)
 {
 	struct rfile_op *op = rfile_op_new(file, RFILE_WRITE, arg);
+	uint8_t *copy;
+
 	if (!op) {
 		done(arg, -ENOMEM);
 		return;
@@ -225,12 +225,12 @@ void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t
 		rfile_op_fail(op, !rfile_writable(file) ? -EBADF : len ? -EINVAL : 0);
 		return;
 	}
-	op->buf = malloc(len);
-	if (!op->buf) {
+	op->data = sftp_msg_write_data(len, &copy);
+	if (!op->data) {
 		op_no_memory(op);
 		return;
 	}
-	memcpy(op->buf, data, len);
+	memcpy(copy, data, len);
 	if (rfile_append(file))
 		rfile_append_submit(op);
 	else

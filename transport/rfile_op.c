@@ -32,6 +32,7 @@ void rfile_op_free(struct rfile_op *op)
 	struct rfile *file = op->file;
 
 	free(op->buf);
+	packet_free(op->data);
 	file->changing -= op->changes;
 	if (file->n_free_ops < FREE_OPS_MAX) {
 		TAILQ_INSERT_HEAD(&file->free_ops, op, link);

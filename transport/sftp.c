@@ -86,8 +86,9 @@ static void put_off(struct sftp *s, struct packet *message, sftp_done *done, voi
 {
 	const struct note note = {done, arg, err};
 
-	assert(message->size >= sizeof(note)); /* all of sftp_codec.c's are */
-	memcpy(message->data, &note, sizeof(note));
+	/* All of sftp_codec.c's are large enough, and the data of a WRITE does not begin there. */
+	assert(message->size >= sizeof(note));
+	memcpy(message->room, &note, sizeof(note));
 	STAILQ_INSERT_TAIL(&s->unsent, message, link);
 	do_later(s);
 }
@@ -103,7 +104,7 @@ static void tell_unsent(struct sftp *s)
 	STAILQ_CONCAT(&queue, &s->unsent);
 	while ((packet = STAILQ_FIRST(&queue))) {
 		STAILQ_REMOVE_HEAD(&queue, link);
-		memcpy(&note, packet->data, sizeof(note));
+		memcpy(&note, packet->room, sizeof(note));
 		packet_free(packet);
 		reply.err = note.err;
 		note.done(note.arg, &reply);

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define HEAD 9 /* length, type and id */
+#define HEAD 9			      /* length, type and id */
+#define WRITE_HEAD (HEAD + 4 + 8 + 4) /* of a WRITE, without its handle */
+#define WRITE_HEAD_MAX (WRITE_HEAD + SFTP_HANDLE_MAX)
 
 static void put_u32(uint8_t **at, uint32_t value)
 {
@@ -90,6 +92,13 @@ static bool handle_is_valid(const struct sftp_handle *handle)
 	return handle->len > 0 && handle->len <= SFTP_HANDLE_MAX;
 }
 
+static void put_head(uint8_t **at, uint8_t type, size_t len)
+{
+	put_u32(at, (uint32_t)(len - 4));
+	*(*at)++ = type;
+	put_u32(at, 0);
+}
+
 /* A message with room for `body` bytes behind the id; *at is where they go. */
 static struct packet *message(uint8_t type, size_t body, uint8_t **at)
 {
@@ -103,9 +112,7 @@ static struct packet *message(uint8_t type, size_t body, uint8_t **at)
 		return NULL;
 	packet->len = len;
 	*at = packet->data;
-	put_u32(at, (uint32_t)(len - 4));
-	*(*at)++ = type;
-	put_u32(at, 0);
+	put_head(at, type, len);
 	return packet;
 }
 
@@ -186,21 +193,43 @@ struct packet *sftp_msg_read(const struct sftp_handle *handle, uint64_t offset, 
 	return packet;
 }
 
+struct packet *sftp_msg_write_data(uint32_t len, uint8_t **data)
+{
+	struct packet *packet = len <= PACKET_MAX ? packet_new(WRITE_HEAD_MAX + (size_t)len) : NULL;
+
+	if (packet)
+		*data = packet->room + WRITE_HEAD_MAX;
+	return packet;
+}
+
+static struct packet *write_data_copy(const struct packet *data, uint32_t len)
+{
+	uint8_t *to;
+	struct packet *copy = sftp_msg_write_data(len, &to);
+
+	if (copy)
+		memcpy(to, data->room + data->size - len, len);
+	return copy;
+}
+
 struct packet *sftp_msg_write(
-    const struct sftp_handle *handle, uint64_t offset, uint32_t len, uint8_t **data)
+    struct packet *data, const struct sftp_handle *handle, uint64_t offset, uint32_t len)
 {
 	struct packet *packet;
 	uint8_t *at;
 
-	if (!handle_is_valid(handle))
+	if (!handle_is_valid(handle) || len > PACKET_MAX + 4 - WRITE_HEAD - handle->len)
 		return NULL;
-	packet = message(SSH_FXP_WRITE, 4 + (size_t)handle->len + 8 + 4 + len, &at);
+	packet = packet_is_shared(data) ? write_data_copy(data, len) : packet_share(data);
 	if (!packet)
 		return NULL;
+	packet->len = WRITE_HEAD + (size_t)handle->len + len;
+	packet->patient = false;
+	packet->data = at = packet->room + packet->size - packet->len;
+	put_head(&at, SSH_FXP_WRITE, packet->len);
 	put_handle(&at, handle);
 	put_u64(&at, offset);
 	put_u32(&at, len);
-	*data = at;
 	return packet;
 }
 

@@ -140,8 +140,11 @@ static void pump(struct chan *chan)
 		uint8_t *data;
 
 		if (chan->up) {
-			message = sftp_msg_write(&chan->handle, chan->sent, len, &data);
+			struct packet *whole = sftp_msg_write_data(len, &data);
+
 			session_rig_pattern(data, chan->sent, len);
+			message = sftp_msg_write(whole, &chan->handle, chan->sent, len);
+			packet_free(whole);
 		} else {
 			message = sftp_msg_read(&chan->handle, chan->sent, len);
 		}

@@ -164,10 +164,12 @@ static void messages_of(const uint8_t *data, size_t size)
 
 		memcpy(&len, data, 4);
 		len %= PACKET_MAX * 2;
-		message = sftp_msg_write(&handle, len, len, &room);
-		if (message)
+		message = sftp_msg_write_data(len, &room);
+		if (message) {
 			memset(room, 1, len);
-		check_message(message);
+			check_message(sftp_msg_write(message, &handle, len, len));
+			packet_free(message);
+		}
 	}
 	free(text);
 }

@@ -135,23 +135,48 @@ static void test_setstats(void **state)
 	check(sftp_msg_lsetstat("/p", &full), SSH_FXP_EXTENDED, &body);
 }
 
-static void test_read_and_write(void **state)
+static void test_read(void **state)
 {
 	struct fake_bytes body = {0};
-	struct packet *message;
-	uint8_t *data;
 
 	put_handle(&body, &handle);
 	fake_u64(&body, 0xfedcba9876543210);
 	fake_u32(&body, 261120);
 	check(sftp_msg_read(&handle, 0xfedcba9876543210, 261120), SSH_FXP_READ, &body);
+}
 
-	message = sftp_msg_write(&handle, 1ull << 40, 5, &data);
-	memcpy(data, "12345", 5);
-	put_handle(&body, &handle);
+static void check_write(struct packet *message, const struct sftp_handle *to, const char *text)
+{
+	struct fake_bytes body = {0};
+
+	put_handle(&body, to);
 	fake_u64(&body, 1ull << 40);
-	fake_text(&body, "12345");
+	fake_text(&body, text);
 	check(message, SSH_FXP_WRITE, &body);
+}
+
+/* The data is kept by who may have to send it again, through another handle and less of it. */
+static void test_write_again(void **state)
+{
+	static const struct sftp_handle other = {.len = 9, .data = "another 1"};
+	struct packet *data, *first, *second;
+	uint8_t *room;
+
+	data = sftp_msg_write_data(5, &room);
+	memcpy(room, "12345", 5);
+	first = sftp_msg_write(data, &handle, 1ull << 40, 5);
+	assert_ptr_equal(first, data);
+	/* The first one is on its way: it stays what it is. */
+	second = sftp_msg_write(data, &other, 1ull << 40, 3);
+	assert_ptr_not_equal(second, data);
+	check_write(second, &other, "345");
+	check_write(first, &handle, "12345");
+	/* Now it is not. */
+	assert_false(packet_is_shared(data));
+	second = sftp_msg_write(data, &other, 1ull << 40, 4);
+	assert_ptr_equal(second, data);
+	check_write(second, &other, "2345");
+	packet_free(data);
 }
 
 static void test_names_and_links(void **state)
@@ -201,8 +226,8 @@ static void test_oversized(void **state)
 	struct sftp_handle longest = {SFTP_HANDLE_MAX, {0}};
 	const uint32_t head = 1 + 4 + 4 + SFTP_HANDLE_MAX + 8 + 4;
 	char *path = malloc(PACKET_MAX + 1);
-	struct packet *message;
-	uint8_t *data;
+	struct packet *message, *data;
+	uint8_t *room;
 
 	memset(path, 'p', PACKET_MAX);
 	path[PACKET_MAX] = 0;
@@ -221,17 +246,19 @@ static void test_oversized(void **state)
 	assert_null(sftp_msg_rename(path, path));
 	free(path);
 
-	message = sftp_msg_write(&longest, 0, PACKET_MAX - head, &data);
+	data = sftp_msg_write_data(PACKET_MAX - head + 1, &room);
+	message = sftp_msg_write(data, &longest, 0, PACKET_MAX - head);
 	assert_int_equal(message->len, PACKET_MAX + 4);
-	assert_ptr_equal(data + (PACKET_MAX - head), message->data + message->len);
+	assert_ptr_equal(room + (PACKET_MAX - head + 1), message->data + message->len);
 	packet_free(message);
-	assert_null(sftp_msg_write(&longest, 0, PACKET_MAX - head + 1, &data));
-	assert_null(sftp_msg_write(&longest, 0, UINT32_MAX, &data));
+	assert_null(sftp_msg_write(data, &longest, 0, PACKET_MAX - head + 1));
+	assert_null(sftp_msg_write(data, &none, 0, 1));
+	packet_free(data);
+	assert_null(sftp_msg_write_data(UINT32_MAX, &room));
 
 	assert_null(sftp_msg_handle(SSH_FXP_CLOSE, &bad));
 	assert_null(sftp_msg_handle(SSH_FXP_CLOSE, &none));
 	assert_null(sftp_msg_read(&bad, 0, 1));
-	assert_null(sftp_msg_write(&none, 0, 1, &data));
 	assert_null(sftp_msg_fsetstat(&bad, &full));
 	assert_null(sftp_msg_fsync(&none));
 	assert_null(sftp_msg_copy_data(&handle, 0, 1, &bad, 0));
@@ -595,7 +622,8 @@ int main(void)
 	    cmocka_unit_test(test_paths_and_handles),
 	    cmocka_unit_test(test_open_and_attr),
 	    cmocka_unit_test(test_setstats),
-	    cmocka_unit_test(test_read_and_write),
+	    cmocka_unit_test(test_read),
+	    cmocka_unit_test(test_write_again),
 	    cmocka_unit_test(test_names_and_links),
 	    cmocka_unit_test(test_extended),
 	    cmocka_unit_test(test_oversized),
