@@ -89,6 +89,7 @@ void ahead_free(struct ahead *ahead)
 		return;
 	for (i = 0; i < AHEAD_STREAMS; i++)
 		stream_clear(ahead->fs, &ahead->streams[i]);
+	ahead_shelves_clear(ahead->fs, true);
 	while (!TAILQ_EMPTY(&ahead->own.files))
 		ahead_own_remove(ahead->fs, TAILQ_FIRST(&ahead->own.files));
 	free(ahead);
@@ -110,6 +111,7 @@ static void clear_ended(struct fs *fs)
 		if (stream->used_ms && !is_live(fs, stream))
 			stream_clear(fs, stream);
 	}
+	ahead_shelves_clear(fs, false);
 }
 
 static struct ahead_stream *by_mark(struct ahead *ahead, uint32_t mark)
@@ -348,9 +350,10 @@ static void start(
 		stream->bad++;
 		stream->window /= 2;
 	}
-	if (!second && (!walk_active(fs) || stream->bad >= BAD_ENOUGH)) {
+	bool shelved = !second && stream->last && ahead_shelf_stray(fs, folder, inode);
+	if (!second && (shelved || !walk_active(fs) || stream->bad >= BAD_ENOUGH)) {
 		ahead_place_clear(fs, &stream->place);
-		if (stream->last) /* else it is a program's first file */
+		if (stream->last && !shelved) /* else it is a program's first file */
 			ahead_scattered(fs, folder, inode);
 		return;
 	}
@@ -412,7 +415,7 @@ enum ahead_found ahead_opened(struct fs *fs, struct inode *inode, pid_t pid)
 		ahead_own_opened(fs, open, found != AHEAD_ABSENT);
 		return found;
 	}
-	if (ahead_scatter_opened(fs, inode)) {
+	if (ahead_scatter_opened(fs, inode) || ahead_shelf_opened(fs, inode)) {
 		fs->ahead->figures.used += found != AHEAD_ABSENT;
 		return found;
 	}

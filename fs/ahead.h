@@ -6,6 +6,7 @@
  *	ahead.c        who reads what: streams of opens, how far to go ahead of each
  *	ahead_order.c  which file comes next: a place in the tree, and the order of a folder's names
  *	ahead_scatter.c  files opened here and there in a tree
+ *	ahead_shelf.c  the same where each folder has a few files
  *	ahead_own.c    files that were written here
  *	ahead_fetch.c  one file: OPEN and LSTAT, then READs, FSTAT and CLOSE; two round trips,
  *	               hundreds under way together, on the bulk channels (N3)

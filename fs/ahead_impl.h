@@ -33,6 +33,7 @@ struct ahead_place {
 	struct ahead_level levels[AHEAD_DEPTH];
 	unsigned depth, order;
 	struct inode *tried; /* a folder whose listing is waited for; only compared */
+	bool within;	     /* never goes on above the folder that it was set to */
 };
 
 void ahead_place_clear(struct fs *fs, struct ahead_place *place);
@@ -110,6 +111,28 @@ void ahead_scattered(struct fs *fs, struct inode *folder, struct inode *inode);
 /* A file is opened: was it fetched here? */
 bool ahead_scatter_opened(struct fs *fs, struct inode *inode);
 
+/* --- ahead_shelf.c --- */
+
+#define AHEAD_SHELVES 8
+
+struct ahead_shelf {
+	struct inode *above; /* pinned; NULL: free */
+	uint32_t mark; /* inode->ahead of what was fetched, until it is opened; 0: nothing was */
+	uint64_t used_ms;
+	unsigned strays, used;	      /* opens that had to wait, and that had not */
+	unsigned waiting;	      /* fetched and not opened */
+	uint64_t opened_bytes, bytes; /* of both */
+	struct ahead_place place;
+};
+
+/* A file was opened in a folder in which none of the streams is. True: there is no better guess
+ * than what is fetched from the folders around it. */
+bool ahead_shelf_stray(struct fs *fs, struct inode *folder, struct inode *inode);
+/* A file is opened: was it fetched here? */
+bool ahead_shelf_opened(struct fs *fs, struct inode *inode);
+/* Those that have not been used for a while, or all. */
+void ahead_shelves_clear(struct fs *fs, bool all);
+
 /* --- ahead_own.c --- */
 
 /* A program opens one of them; found: without asking. */
@@ -120,6 +143,7 @@ struct ahead {
 	struct ahead_own own;
 	struct ahead_stream streams[AHEAD_STREAMS];
 	struct ahead_scatter scatter;
+	struct ahead_shelf shelves[AHEAD_SHELVES];
 	uint32_t marks;
 	unsigned underway;
 	uint64_t serial; /* of the last fetch */

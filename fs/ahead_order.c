@@ -167,7 +167,7 @@ static bool go_up(struct fs *fs, struct ahead_place *place)
 		place->depth--;
 		return true;
 	}
-	if (!parent || !parent->folder->complete || !parent->folder->opened_ms ||
+	if (place->within || !parent || !parent->folder->complete || !parent->folder->opened_ms ||
 	    fs_now_ms(fs) - parent->folder->opened_ms > PARENT_OPENED_MS ||
 	    !level_make(fs, &above, parent, place->order))
 		return false;

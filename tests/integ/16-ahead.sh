@@ -98,6 +98,47 @@ shuffled() { # NAME FOLDERS FILES-IN-EACH LEAST
 	used=$(($(figure files_read_ahead_used) - before))
 	ge "$used" "$4" "of $(($2 * $3)) files, opened without asking"
 }
+# Spread by hash: two files in each of many folders, read in no order. NAME FOLDERS READ: what was fetched is in $AHEAD, and
+# what of it was used in $USED.
+sharded() {
+	local before used
+	"$PYTHON" - "$REMOTE/$1" "$2" <<-'END'
+		import hashlib, os, sys, time
+		old = time.time() - 86400
+		for i in range(2 * int(sys.argv[2])):
+		    name = hashlib.md5(str(i).encode()).hexdigest()
+		    folder = f"{sys.argv[1]}/{i // 2:04x}"
+		    os.makedirs(folder, exist_ok=True)
+		    with open(f"{folder}/{name}", "w") as f:
+		        f.write(name * 20)
+		    os.utime(f.name, (old, old))
+		for path, _, _ in os.walk(sys.argv[1]):
+		    os.utime(path, (old, old))
+	END
+	seen "$MNT/$1"
+	before=$(figure files_read_ahead) used=$(figure files_read_ahead_used)
+	"$PYTHON" - "$MNT/$1" "$REMOTE/$1" "$3" <<-'END'
+		import os, random, sys
+		here, there, most = sys.argv[1:]
+		names = [os.path.relpath(f"{path}/{name}", there) for path, _, names in os.walk(there) for name in names]
+		random.Random(5).shuffle(names)
+		for name in names[:int(most)]:
+		    assert open(f"{here}/{name}").read() == os.path.basename(name) * 20
+	END
+	AHEAD=$(($(figure files_read_ahead) - before)) USED=$(($(figure files_read_ahead_used) - used))
+}
+all_shards() {
+	sharded shards 100 200
+	echo "$AHEAD fetched ahead, $USED of them used" >&2
+	ge "$USED" 120 "of 200 files, opened without asking"
+	le "$AHEAD" 220 "files fetched ahead of 200"
+}
+few_shards() {
+	sharded some-shards 300 30
+	echo "$AHEAD fetched ahead, $USED of them used" >&2
+	ge "$AHEAD" 8 "files fetched ahead of 30"
+	le "$AHEAD" 45 "files fetched ahead of 30"
+}
 # img9 before img10, by a process for each, in a folder that nobody has listed.
 numbered() {
 	local i
@@ -185,6 +226,8 @@ check "tar reads ahead" tar_tree
 check "a folder read by name is read ahead" by_name
 check "a folder read in no order, by several threads" shuffled one 1 600 360
 check "a tree read in no order, by several threads" shuffled many 30 20 300
+check "two files in each of many folders, read in no order" all_shards
+check "a few of many such folders, ahead by what was read of them" few_shards
 check "files by number, in a folder that was never listed" numbered
 check "a large folder in no order, ahead by what was read of it" too_large
 check "a program that stops is not read ahead of any further" stops
