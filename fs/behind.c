@@ -35,6 +35,15 @@ struct behind *behind_new(struct fs *fs, struct inode *folder, const char *name,
 	return behind;
 }
 
+static void lost_name(struct behind *behind)
+{
+	struct openfile *open = behind->there->open;
+
+	if (open && open->leaving == behind)
+		open->leaving = NULL;
+	names_unpin(behind->fs->names, behind->there);
+}
+
 void behind_free(struct behind *behind)
 {
 	struct names *names = behind->fs->names;
@@ -43,7 +52,7 @@ void behind_free(struct behind *behind)
 	if (behind->handle)
 		handle_put(behind->handle);
 	if (behind->there)
-		names_unpin(names, behind->there);
+		lost_name(behind);
 	if (behind->inode)
 		names_unpin(names, behind->inode);
 	if (behind->to_folder)
@@ -161,6 +170,21 @@ static void send_open_or_create(struct behind *behind)
 		behind_send_create(behind, !behind->empties);
 }
 
+/* The name that is taken away from a file. */
+static const char *name_lost(const struct behind *behind)
+{
+	const struct outbox_item *item = &behind->item;
+
+	return item->kind == OUTBOX_RENAME ? item->to : item->path;
+}
+
+static void send_names(struct behind *behind)
+{
+	if (behind->there)
+		nameless_open(behind->there, behind->fs->outbox_channel, name_lost(behind));
+	behind_send_names(behind);
+}
+
 static void send_item(void *arg, struct outbox_item *item)
 {
 	struct behind *behind = (struct behind *)item;
@@ -181,7 +205,7 @@ static void send_item(void *arg, struct outbox_item *item)
 	else if (item->kind == OUTBOX_TRUNCATE)
 		behind_send_truncate(behind);
 	else
-		behind_send_names(behind);
+		send_names(behind);
 }
 
 void behind_send_again(struct behind *behind)
@@ -321,6 +345,12 @@ int behind_wait(struct fs *fs, enum outbox_kind kind, struct inode *inode, const
 	err = name ? names_child_path(fs->names, inode, name, path, sizeof(path))
 		   : names_path(fs->names, inode, path, sizeof(path));
 	return err ? err : outbox_wait(fs->outbox, kind, path, NULL, done, arg);
+}
+
+int behind_wait_leaving(const struct openfile *open, void (*done)(void *arg, int err), void *arg)
+{
+	return outbox_wait(
+	    open->fs->outbox, OUTBOX_READ, name_lost(open->leaving), NULL, done, arg);
 }
 
 static void count_file(void *arg, const struct outbox_item *item)

@@ -72,6 +72,10 @@ int behind_setattr(struct fs *fs, struct inode *inode, const struct sftp_attr *a
 int behind_wait(struct fs *fs, enum outbox_kind kind, struct inode *inode, const char *name,
     void (*done)(void *arg, int err), void *arg);
 
+/* The same until the open file's last name is gone there (open->leaving): who has it open has a
+ * file there then. */
+int behind_wait_leaving(const struct openfile *open, void (*done)(void *arg, int err), void *arg);
+
 /* Files of which the instance does not have all yet. */
 uint64_t behind_files(const struct fs *fs);
 

@@ -94,8 +94,12 @@ int behind_symlink(struct request *request, struct inode *folder, const char *na
 
 static void loses_name(struct behind *behind, struct inode *inode)
 {
+	struct openfile *open = inode->open;
+
 	behind->there = inode;
 	names_pin(inode);
+	if (open && !names_shared(inode))
+		open->leaving = behind;
 }
 
 int behind_remove(struct fs *fs, struct inode *folder, const char *name, bool rmdir)

@@ -37,7 +37,8 @@ struct change *change_new(
 void change_alone(struct change *change, void (*go)(struct change *change), bool beneath);
 /* The name is about to be removed, or given to something else. */
 void change_pin_there(struct change *change, struct inode *folder, const char *name);
-/* If it has other names: what was written to it is sent, then go. */
+/* If it has other names: what was written to it is sent, else who has it open gets a file on the
+ * instance; then go. */
 void change_there_first(struct change *change, void (*go)(struct change *change));
 /* A link was made here, which would perhaps be shown otherwise than it was made. */
 void change_note_target(struct fs *fs, const struct inode *inode, const char *target);

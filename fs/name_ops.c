@@ -47,6 +47,14 @@ static void on_there_flushed(void *arg, int err)
 	change->go(change);
 }
 
+static void on_there_asked(void *arg)
+{
+	struct change *change = arg;
+
+	change->go(change);
+}
+
+/* What has another name needs no file on the instance for who has it open. */
 void change_there_first(struct change *change, void (*go)(struct change *change))
 {
 	struct openfile *open = change->there ? change->there->open : NULL;
@@ -54,7 +62,7 @@ void change_there_first(struct change *change, void (*go)(struct change *change)
 	change->go = go;
 	if (open && openfile_goes_first(change->there))
 		content_flush(open->content, on_there_flushed, change);
-	else
+	else if (!open || !nameless_ask(change->there, on_there_asked, change))
 		go(change);
 }
 

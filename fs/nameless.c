@@ -1,4 +1,5 @@
 #include "fs/nameless.h"
+#include <stdlib.h>
 
 static bool is_open(const struct openfile *open)
 {
@@ -45,4 +46,91 @@ void nameless_closed(struct handle *handle)
 	handle->closed = true;
 	if (open->removed && LIST_EMPTY(&open->inode->names) && !is_open(open))
 		content_drop(open->content);
+}
+
+/* --- a file on the instance for who has it open --- */
+
+static bool is_unseen(const struct handle *handle)
+{
+	return !handle->closed && !handle_is_there(handle);
+}
+
+struct asking {
+	unsigned handles; /* to be answered */
+	void (*go)(void *arg);
+	void *arg;
+};
+
+struct asked {
+	struct asking *asking;
+	struct handle *handle; /* counted */
+};
+
+static void answered(struct asking *asking)
+{
+	if (--asking->handles)
+		return;
+	asking->go(asking->arg);
+	free(asking);
+}
+
+static void on_asked(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct asked *asked = arg;
+
+	(void)err; /* it is told to who reads what is not here */
+	(void)attr;
+	handle_put(asked->handle);
+	answered(asked->asking);
+	free(asked);
+}
+
+static void ask(struct asking *asking, struct handle *handle)
+{
+	struct asked *asked = malloc(sizeof(*asked));
+
+	if (!asked)
+		return;
+	*asked = (struct asked){asking, handle_get(handle)};
+	asking->handles++;
+	rfile_fstat(handle->file, on_asked, asked);
+}
+
+bool nameless_ask(struct inode *inode, void (*go)(void *arg), void *arg)
+{
+	struct openfile *open = inode->open;
+	struct asking *asking = NULL;
+	struct handle *handle;
+
+	if (!open || names_shared(inode))
+		return false;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (!is_unseen(handle))
+			continue;
+		if (!asking)
+			asking = calloc(1, sizeof(*asking));
+		if (!asking)
+			return false;
+		ask(asking, handle);
+	}
+	if (asking && !asking->handles) {
+		free(asking);
+		asking = NULL;
+	}
+	if (asking)
+		*asking = (struct asking){asking->handles, go, arg};
+	return asking;
+}
+
+void nameless_open(struct inode *inode, struct pool_channel *channel, const char *path)
+{
+	const struct openfile *open = inode->open;
+	const struct handle *handle;
+
+	if (!open || !LIST_EMPTY(&inode->names))
+		return;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (is_unseen(handle))
+			rfile_open_through(handle->file, channel, path);
+	}
 }

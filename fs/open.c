@@ -340,6 +340,8 @@ static void begin_open(void *arg)
 	struct open *open = arg;
 	struct fs *fs = open->request.fs;
 	bool reads = (open->fi.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+	/* Its name may be about to go: then it has to be opened there before that. */
+	bool asks = open->inode->flying;
 	const struct handle *other = openfile_nameless(open->inode, open->fi.flags);
 	int err = open->fi.flags & O_TRUNC ? owed_claim_emptied(fs, open->inode) : 0;
 
@@ -349,9 +351,10 @@ static void begin_open(void *arg)
 		request_end(&open->request, err);
 	else if (reads && fs_offline(fs))
 		open_unasked(open, true);
-	else if (reads && openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))
+	else if (reads && !asks &&
+		 openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))
 		open_ours(open);
-	else if (reads)
+	else if (reads && !asks)
 		open_to_read(open);
 	else if (may_empty(open))
 		open_behind(open, behind_empty);

@@ -154,7 +154,7 @@ struct handle *openfile_nameless(const struct inode *inode, int flags)
 
 bool handle_is_there(const struct handle *handle)
 {
-	return handle->writable || rfile_was_held(handle->file) || rfile_is_later(handle->file);
+	return handle->writable || rfile_is_asked(handle->file) || rfile_is_later(handle->file);
 }
 
 void handle_is_unasked(struct handle *handle)
@@ -197,7 +197,8 @@ void handles_ask_late(struct fs *fs)
 
 	for (handle = LIST_FIRST(&fs->unasked); handle && !fs_offline(fs); handle = next) {
 		next = LIST_NEXT(handle, unasked);
-		if (fs_now_ms(fs) - handle->opened_ms < 1000 || handle->open->inode->pending)
+		if (fs_now_ms(fs) - handle->opened_ms < 1000 || handle->open->inode->pending ||
+		    handle->open->leaving)
 			continue;
 		asked(handle);
 		rfile_fstat(handle->file, on_asked_late, handle_get(handle));

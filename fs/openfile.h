@@ -25,8 +25,9 @@ struct openfile {
 	    *sending; /* the same on its way: its path is where the instance has the file */
 	struct behind
 	    *linking; /* another name of it on its way, and nothing was written since; or NULL */
-	struct behind *unsent; /* what its data has to catch up with, not sent yet (behind.h) */
-	bool refreshing;       /* the question for the attributes is under way */
+	struct behind *leaving; /* takes its last name away, and is not answered; or NULL */
+	struct behind *unsent;	/* what its data has to catch up with, not sent yet (behind.h) */
+	bool refreshing;	/* the question for the attributes is under way */
 	bool wrote;   /* something was written since the instance last told the attributes */
 	bool unnamed; /* while it has no name: the last one was removed or replaced here */
 	bool removed; /* and there */

@@ -38,15 +38,31 @@ static void on_settled(void *arg, int err)
 	handle_read_go(read, err);
 }
 
+/* Its file is not to be found by its name on the instance, or will be opened there when that goes.
+ */
+static bool is_leaving(const struct handle *handle)
+{
+	return handle->open->leaving && !handle_is_there(handle);
+}
+
+static int wait_for_instance(struct handle *handle, struct handle_read *read)
+{
+	struct openfile *open = handle->open;
+
+	return is_leaving(handle)
+		   ? behind_wait_leaving(open, on_settled, read)
+		   : behind_wait(open->fs, OUTBOX_READ, open->inode, NULL, on_settled, read);
+}
+
 /* 1: nothing has to be waited for; 0: handle_read_go comes later. */
 static int read_early(struct handle *handle, uint64_t offset, uint32_t len, bool bulk,
     handle_read_done *done, void *arg)
 {
-	struct inode *inode = handle->open->inode;
+	bool waits = is_leaving(handle) || handle->open->inode->pending;
 	struct handle_read *read =
-	    inode->pending ? handle_read_new(handle, offset, len, bulk, done, arg) : NULL;
+	    waits ? handle_read_new(handle, offset, len, bulk, done, arg) : NULL;
 
-	if (read && !behind_wait(handle->open->fs, OUTBOX_READ, inode, NULL, on_settled, read))
+	if (read && !wait_for_instance(handle, read))
 		return 0;
 	if (read) {
 		handle_put(handle);
@@ -61,7 +77,8 @@ static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
 {
 	struct handle *handle = file;
 
-	if (handle->early && !read_early(handle, offset, len, bulk, done, arg))
+	if ((handle->early || is_leaving(handle)) &&
+	    !read_early(handle, offset, len, bulk, done, arg))
 		return;
 	if (handle->doubt)
 		replaced_read(handle, offset, len, bulk, done, arg);

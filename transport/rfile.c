@@ -173,6 +173,11 @@ bool rfile_was_held(const struct rfile *file)
 	return file->was_held;
 }
 
+bool rfile_is_asked(const struct rfile *file)
+{
+	return file->was_held || file->primary;
+}
+
 void rfile_offer_version(struct rfile *file, uint32_t mtime, uint64_t size)
 {
 	bool grown = !rfile_writable(file) && size >= file->size && mtime >= file->mtime;

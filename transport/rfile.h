@@ -69,6 +69,10 @@ void rfile_open_into(struct rfile *file, struct pool_channel *channel, const cha
     remote_attr_done *done, void *arg);
 void rfile_give_up(struct rfile *file, int err);
 bool rfile_is_later(const struct rfile *file);
+/* Opens it on the instance, if it is not, by that path and through that channel: in front of what
+ * is sent there next, which may take the path away. Whether it is still the same file is seen
+ * then, as with any further handle. */
+void rfile_open_through(struct rfile *file, struct pool_channel *channel, const char *path);
 
 struct rfile *rfile_get(struct rfile *file);
 void rfile_put(struct rfile *file);
@@ -90,6 +94,8 @@ void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size);
 bool rfile_is_held(const struct rfile *file);
 /* Was there ever such a handle? */
 bool rfile_was_held(const struct rfile *file);
+/* Was there, or is one being opened? */
+bool rfile_is_asked(const struct rfile *file);
 /*
  * What was found under the file's name when nothing shows that it is still this file. An rfile
  * whose handles are lost then takes it for another one: its operations fail with -ESTALE. But a log

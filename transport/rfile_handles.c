@@ -207,13 +207,9 @@ static void handle_opened(void *arg, const struct sftp_reply *reply)
 	rfile_drop(file);
 }
 
-int rfile_handle_open(struct rfile *file, enum lane lane, struct pool_channel *channel)
+static int handle_open(
+    struct rfile *file, enum lane lane, struct pool_channel *channel, const char *path)
 {
-	char path[PATH_MAX];
-	int err = rfile_path(file, path, sizeof(path));
-	if (err)
-		return err;
-
 	/* Never CREAT, TRUNC or EXCL: the file is there, or it is not the same one. */
 	uint32_t flags = file->flags & (SSH_FXF_READ | SSH_FXF_WRITE | SSH_FXF_APPEND);
 	if (lane == LANE_COPY)
@@ -230,6 +226,22 @@ int rfile_handle_open(struct rfile *file, enum lane lane, struct pool_channel *c
 	sftp_send(rfile_handle_sftp(handle), message, lane == LANE_BULK, handle_opened,
 	    rfile_handle_get(handle));
 	return 0;
+}
+
+int rfile_handle_open(struct rfile *file, enum lane lane, struct pool_channel *channel)
+{
+	char path[PATH_MAX];
+	int err = rfile_path(file, path, sizeof(path));
+
+	return err ? err : handle_open(file, lane, channel, path);
+}
+
+void rfile_open_through(struct rfile *file, struct pool_channel *channel, const char *path)
+{
+	if (file->primary && !pool_channel_alive(file->primary->channel))
+		rfile_handle_lost(file->primary);
+	if (!file->primary && !file->later && !file->given_up && pool_channel_alive(channel))
+		handle_open(file, LANE_FILES, channel, path);
 }
 
 /* --- the primary --- */

@@ -424,6 +424,28 @@ def _():
         os.close(f)
 
 
+@test("opened to read in a row of changes, then changed so that it is not here, and removed or replaced")
+def _():
+    for n in range(8):
+        put(a(f"hole{n}"), b"x")
+    for name, waits in (("gone", False), ("over", False), ("gone2", True), ("over2", True)):
+        put(a(name), b"x" * 100)
+        fd, other = opened(name, os.O_RDONLY), opened(name, os.O_RDWR)
+        os.ftruncate(other, 0)
+        os.pwrite(other, b"y" * 300_000, 269_257)
+        if waits:
+            os.fsync(other)  # ends the row
+        if name.startswith("gone"):
+            os.unlink(a(name))
+        else:
+            os.replace(a("hole0"), a(name))
+            put(a("hole0"), b"x")
+        eq(os.pread(fd, 5000, 72_958), bytes(5000))
+        eq(os.pread(fd, 10, 269_252), bytes(5) + b"yyyyy")
+        os.close(fd)
+        os.close(other)
+
+
 @test("a deleted file's mapping lives on after close")
 def _():
     put(a("dm"), b"m" * 50_000)
