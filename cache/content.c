@@ -464,14 +464,6 @@ bool content_dirty(const struct content *content)
 	return !TAILQ_EMPTY(&content->writer.unacked);
 }
 
-bool content_is_sent(const struct content *content)
-{
-	const struct writer *w = &content->writer;
-
-	return content->size <= SMALL_READ && !w->pending.n && TAILQ_EMPTY(&w->waiting) &&
-	       (!w->sent.n || !w->appending);
-}
-
 void content_flush(struct content *content, void (*done)(void *arg, int err), void *arg)
 {
 	writer_flush(content, done, arg);

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Files up to this size are written beside other small operations, in turn. */
+#define SENT_SMALL (64u << 10)
+
 /* Those that wait for the writer; each begins with its call, so that one is the other. */
 
 struct write_wait {
@@ -388,16 +391,30 @@ bool content_withdraw(struct content *content, const void *arg)
 	return writer_withdraw(content, arg);
 }
 
-bool content_is_sent_through(const struct content *content, const void *file)
+/* Other files of the same name are on other channels, with an order of their own. */
+static bool is_all_through(const struct writer *w, const void *file)
 {
-	const struct writer *w = &content->writer;
 	const struct extent *extent;
 
-	if (!w->sent.n || w->pending.n || w->stalled || !TAILQ_EMPTY(&w->waiting))
-		return false;
 	TAILQ_FOREACH (extent, &w->unacked, link) {
 		if (extent->file != file)
 			return false;
 	}
 	return true;
+}
+
+bool content_is_sent(const struct content *content, const void *file)
+{
+	const struct writer *w = &content->writer;
+
+	return content->size <= SENT_SMALL && !w->pending.n && TAILQ_EMPTY(&w->waiting) &&
+	       (!w->sent.n || !w->appending) && is_all_through(w, file);
+}
+
+bool content_is_sent_through(const struct content *content, const void *file)
+{
+	const struct writer *w = &content->writer;
+
+	return w->sent.n && !w->pending.n && !w->stalled && TAILQ_EMPTY(&w->waiting) &&
+	       is_all_through(w, file);
 }

@@ -304,7 +304,7 @@ void behind_send_file(struct behind *behind)
 	behind->attr_err = -ENODATA;
 	behind->pipelined = false;
 	content_flush(open->content, on_data, behind);
-	behind->pipelined = content_is_sent(open->content);
+	behind->pipelined = content_is_sent(open->content, handle);
 	if (behind->pipelined)
 		send_attributes(behind);
 }

@@ -241,6 +241,28 @@ def order():
             synced()
         eq(os.stat(there("longer", "d3", "f")).st_size, 153530)
 
+    @test("times that are set through one open file come behind what was written through another")
+    def _():
+        clean("times")
+        for n in range(6):
+            folder = m("times", str(n))
+            os.mkdir(folder)
+            put(os.path.join(folder, "f"), b"x" * 4096)
+            synced()
+            os.stat(os.path.join(folder, "f"))
+            burst(folder)
+            fd = os.open(os.path.join(folder, "f"), os.O_RDWR)
+            # its connection is busy
+            with open(os.path.join(folder, "big"), "wb", 0) as f:
+                for _ in range(24):
+                    f.write(bytes(1 << 20))
+            os.pwrite(fd, b"hello", 100)
+            with open(os.path.join(folder, "f"), "ab", 0) as f:
+                os.utime(f.fileno(), ns=(10**18, 10**18))
+            synced()
+            eq(os.stat(there("times", str(n), "f")).st_mtime, 1e9)
+            os.close(fd)
+
     @test("names that look like locks are answered by the server")
     def _():
         clean("locks")

@@ -51,7 +51,9 @@ static void test_sent_through(void **state)
 	flush(&results[0]);
 	assert_true(content_is_sent_through(content, &file));
 	assert_false(content_is_sent_through(content, &file2));
-	assert_accepted(&file, 50, 100, 2); /* waits for the first */
+	assert_true(content_is_sent(content, &file));
+	assert_false(content_is_sent(content, &file2)); /* which has an order of its own there */
+	assert_accepted(&file, 50, 100, 2);		/* waits for the first */
 	flush(&results[1]);
 	assert_false(content_is_sent_through(content, &file));
 	assert_accepted(&file2, 200, 100, 1);
@@ -60,6 +62,7 @@ static void test_sent_through(void **state)
 	assert_false(content_is_sent_through(content, &file));
 	fake_deliver_all(&source);
 	assert_false(content_is_sent_through(content, &file));
+	assert_true(content_is_sent(content, &file2)); /* all of it is there */
 	finish();
 }
 
