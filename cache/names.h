@@ -65,6 +65,7 @@ struct folder {
 	bool held_reads;     /* it was told to read the folder again, as it reads the files */
 	uint8_t held_in;
 	bool unsaved;
+	bool removed; /* here: its last name was taken away, or given to another one */
 	TAILQ_ENTRY(folder) holding;
 	TAILQ_ENTRY(folder) unsaved_link;
 	struct names_order *order; /* cache/names_order.h, or NULL */

@@ -94,6 +94,18 @@ void names_linked(struct names *names, struct inode *inode, struct inode *folder
 	names_unpin(names, inode);
 }
 
+/* It loses its name in the folder. */
+static void note_lost(struct inode *inode, struct inode *folder)
+{
+	if (inode->folder) {
+		inode->folder->removed = true;
+		if (folder->attr.nlink > 2)
+			folder->attr.nlink--;
+	} else if (inode->attr.nlink > 1) {
+		inode->attr.nlink--;
+	}
+}
+
 void names_removed(struct names *names, struct inode *folder, const char *name, uint64_t now_ms)
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
@@ -108,10 +120,7 @@ void names_removed(struct names *names, struct inode *folder, const char *name, 
 	if (dentry->inode) {
 		struct inode *inode = dentry->inode;
 
-		if (inode->folder && folder->attr.nlink > 2)
-			folder->attr.nlink--;
-		if (!inode->folder && inode->attr.nlink > 1)
-			inode->attr.nlink--;
+		note_lost(inode, folder);
 		names_changed(names, inode);
 		dentry_unbind(names, dentry);
 	}
@@ -165,10 +174,7 @@ void names_renamed(struct names *names, struct inode *folder, const char *name,
 	if (!to)
 		to = dentry_new(names, to_folder, to_name);
 	if (to && to->inode) {
-		if (to->inode->folder && to_folder->attr.nlink > 2)
-			to_folder->attr.nlink--;
-		if (!to->inode->folder && to->inode->attr.nlink > 1)
-			to->inode->attr.nlink--;
+		note_lost(to->inode, to_folder);
 		names_changed(names, to->inode);
 		dentry_unbind(names, to);
 	}

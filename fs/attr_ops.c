@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #define OWNER_BITS (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
+#define SETS (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS)
 #define TIME_BITS                                                                                  \
 	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |                     \
 	    FUSE_SET_ATTR_MTIME_NOW)
@@ -328,14 +329,16 @@ static bool has_owner(const struct setattr *setattr)
 	       (!(to_set & FUSE_SET_ATTR_GID) || fs_gid_there(fs, st->st_gid) == attr->gid);
 }
 
-/* Size, and nothing else. */
+static bool sets_size_alone(const struct setattr *setattr)
+{
+	return (setattr->to_set & SETS) == FUSE_SET_ATTR_SIZE;
+}
+
 static bool may_truncate_behind(const struct setattr *setattr)
 {
 	struct fs *fs = setattr->request.fs;
-	int others = FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS;
 
-	return (setattr->to_set & FUSE_SET_ATTR_SIZE) && !(setattr->to_set & others) &&
-	       burst_on(fs, setattr->request.pid) &&
+	return sets_size_alone(setattr) && burst_on(fs, setattr->request.pid) &&
 	       behind_may_truncate(fs, setattr->inode, setattr->size);
 }
 
@@ -345,13 +348,11 @@ static bool keeps_size(const struct setattr *setattr)
 {
 	const struct inode *inode = setattr->inode;
 	const struct openfile *open = inode->open;
-	int others = FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS;
 
-	return (setattr->to_set & FUSE_SET_ATTR_SIZE) && !(setattr->to_set & others) &&
-	       setattr->handle && setattr->handle->writable && !LIST_EMPTY(&inode->names) &&
-	       setattr->size == inode->attr.size && content_dirty(open->content) &&
-	       content_size(open->content) == setattr->size && !open->error &&
-	       burst_on(setattr->request.fs, setattr->request.pid);
+	return sets_size_alone(setattr) && setattr->handle && setattr->handle->writable &&
+	       !LIST_EMPTY(&inode->names) && setattr->size == inode->attr.size &&
+	       content_dirty(open->content) && content_size(open->content) == setattr->size &&
+	       !open->error && burst_on(setattr->request.fs, setattr->request.pid);
 }
 
 /* Here it is done. */
@@ -360,12 +361,7 @@ static void set_here(struct setattr *setattr)
 	struct attr *attr = &setattr->inode->attr;
 	const struct sftp_attr *set = &setattr->attr;
 
-	if (set->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
-		attr->mode = (attr->mode & S_IFMT) | set->mode;
-	if (set->flags & SSH_FILEXFER_ATTR_UIDGID) {
-		attr->uid = set->uid;
-		attr->gid = set->gid;
-	}
+	take_mode_and_owner(attr, set);
 	if (set->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
 		attr->mtime_there = set->mtime;
 		attr->atime_there = set->atime;
@@ -383,9 +379,9 @@ static void set_behind(struct setattr *setattr)
 	struct handle *handle = setattr->handle;
 	int err;
 
+	fill_in(setattr);
 	if (!handle && open)
 		handle = LIST_FIRST(&open->handles);
-	fill_in(setattr);
 	err = handle ? behind_file(handle, &setattr->attr)
 		     : behind_setattr(setattr->request.fs, setattr->inode, &setattr->attr);
 	if (!err)
@@ -411,6 +407,19 @@ static bool choose_nameless(struct setattr *setattr)
 		}
 	}
 	return false;
+}
+
+/* A folder that was removed here, and is still open: the instance has none any more. */
+static bool is_gone(const struct inode *inode)
+{
+	return inode->folder && inode->folder->removed && LIST_EMPTY(&inode->names);
+}
+
+static void end_here(struct setattr *setattr)
+{
+	fill_in(setattr);
+	set_here(setattr);
+	end_setattr(setattr, 0);
 }
 
 static void go_setattr(struct request *request, int err)
@@ -441,6 +450,10 @@ void fs_setattr(
 	setattr->to_set = to_set;
 	setattr->wanted = *st;
 	setattr->size = (uint64_t)st->st_size;
+	if (is_gone(setattr->inode)) {
+		end_here(setattr);
+		return;
+	}
 	err = choose_target(setattr, fi);
 	if (!err && (to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		err = -EINVAL;
@@ -471,13 +484,10 @@ void fs_setattr(
 	}
 	setattr->request.sends = setattr->inode->open != NULL;
 	if (setattr->handle && LIST_EMPTY(&setattr->inode->names)) {
-		if (choose_nameless(setattr)) {
+		if (choose_nameless(setattr))
 			go_setattr(&setattr->request, 0);
-		} else {
-			fill_in(setattr);
-			set_here(setattr);
-			end_setattr(setattr, 0);
-		}
+		else
+			end_here(setattr);
 		return;
 	}
 	setattr->turn = (struct turn){.request = &setattr->request,

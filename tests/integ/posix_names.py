@@ -619,6 +619,10 @@ def _():
         os.getcwd()
     eq(os.listdir(fd), [])
     eq(os.fstat(fd).st_nlink in (0, 1), True)
+    os.fchmod(fd, 0o700)
+    os.utime(fd, ns=(5, 1_000_000_007))
+    os.fchown(fd, -1, os.getgid())
+    eq((stat.S_IMODE(os.fstat(fd).st_mode), os.fstat(fd).st_mtime_ns), (0o700, 1_000_000_007))
     os.close(fd)
     os.chdir("/")
 
