@@ -35,16 +35,19 @@ struct spool;
 struct spool_record;
 
 /* How content reaches the instance. `file` is an open file of the source's; counted by it. Each
- * call completes exactly once, later. data: borrowed for the callback (read), or for the call
- * (write: the source copies it). */
+ * call completes exactly once, later. data: borrowed for the callback. */
 struct content_source {
 	/* len 1 to max_read. A shorter answer means the file ends there. bulk: part of a large
 	 * transfer, not what a program is waiting for with a few KiB. */
 	void (*read)(void *file, uint64_t offset, uint32_t len, bool bulk,
 	    void (*done)(void *arg, int err, const uint8_t *data, uint32_t len), void *arg);
-	/* len 1 to max_write. Calls with the same file and overlapping ranges are never in flight
-	 * together. */
-	void (*write)(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
+	/* Memory of the source's for what will be written: room for size bytes at *data, or NULL;
+	 * freed by data_free or handed to write. */
+	void *(*data_new)(uint32_t size, uint8_t **data);
+	void (*data_free)(void *buffer);
+	/* The first len bytes, 1 to max_write, of a buffer of data_new, which is taken. Calls with
+	 * the same file and overlapping ranges are never in flight together. */
+	void (*write)(void *file, uint64_t offset, void *buffer, uint32_t len, bool bulk,
 	    void (*done)(void *arg, int err), void *arg);
 	void (*get)(void *file);
 	void (*put)(void *file);

@@ -88,7 +88,6 @@ void pool_release(struct content_pool *pool)
 	if (--pool->holds)
 		return;
 	blocks_pool_fini(&pool->blocks);
-	writer_pool_fini(&pool->writer);
 	free(pool);
 }
 

@@ -33,7 +33,8 @@ struct extent {
 	uint32_t len;
 	uint32_t chunk; /* it grows to this */
 	uint32_t room;	/* bytes at data */
-	uint8_t *data;	/* owned; NULL once sent, or when the spool alone has it */
+	uint8_t *data;	/* in buffer; NULL once sent, or when the spool alone has it */
+	void *buffer;	/* owned, of the source's data_new */
 	bool ready;	/* to be sent as soon as nothing overlapping is in flight */
 	bool unspooled; /* some of it is not in the spool */
 	bool stalled;	/* among the sent ones, but the link was lost: to be sent again */

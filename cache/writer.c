@@ -80,7 +80,7 @@ static bool can_send(const struct writer *w, uint64_t from, uint64_t to)
 
 static void acked(void *arg, int err);
 
-static void go(struct extent *extent, const uint8_t *data)
+static void go(struct extent *extent)
 {
 	struct content_pool *pool = extent->pool;
 	struct writer *w = &extent->content->writer;
@@ -93,12 +93,12 @@ static void go(struct extent *extent, const uint8_t *data)
 		writer_spool_own(extent->content);
 	writer_spool_sent(extent);
 	pool_hold(pool);
-	pool->source->write(extent->file, extent->offset, data, extent->len, bulk, acked, extent);
-	extent_drop_data(extent);
+	pool->source->write(extent->file, extent->offset, extent_give_data(extent), extent->len,
+	    bulk, acked, extent);
 }
 
 /* Into sent, where there is room for it, and out. */
-static void send_out(struct extent *extent, const uint8_t *data)
+static void send_out(struct extent *extent)
 {
 	struct writer *w = &extent->content->writer;
 
@@ -107,7 +107,7 @@ static void send_out(struct extent *extent, const uint8_t *data)
 	else
 		extents_insert(&w->sent, extent);
 	w->append_end = extent_end(extent);
-	go(extent, data);
+	go(extent);
 }
 
 /* Do the link and what is in flight allow it? */
@@ -183,7 +183,7 @@ static void send_pending(struct content *content, uint64_t from, uint64_t to, bo
 			if (!err)
 				err = writer_spool_load(extent);
 			if (!err) {
-				send_out(extent, extent->data);
+				send_out(extent);
 				continue;
 			}
 			if (err != -ENOMEM) { /* the spool can't be read */
@@ -219,7 +219,7 @@ static void send_stalled(struct content *content)
 		}
 		extent->stalled = false;
 		content->writer.stalled--;
-		go(extent, extent->data);
+		go(extent);
 	}
 }
 
@@ -320,7 +320,6 @@ static size_t prolong(struct extent *extent, const uint8_t *data, size_t len)
 	return n;
 }
 
-/* A new extent; sent from here when it is a whole chunk and nothing is in its way. */
 static size_t add(
     struct content *content, void *file, uint64_t offset, const uint8_t *data, size_t len)
 {
@@ -330,15 +329,6 @@ static size_t add(
 
 	if (!extent)
 		return 0;
-	if (len >= extent->chunk && !(w->appending && w->pending.n) &&
-	    can_send(w, offset, offset + extent->chunk) && !content->pool->writer.down &&
-	    !w->held && !extents_reserve(&w->sent)) {
-		len = extent->chunk;
-		writer_spool_take(extent, offset, data, extent->chunk);
-		extent_grew(extent, extent->chunk);
-		send_out(extent, data);
-		return len;
-	}
 	if (len > extent->chunk)
 		len = extent->chunk;
 	err = extent_reserve(extent, (uint32_t)len);

@@ -11,8 +11,8 @@
  *
  * pending and sent are each sorted by offset and free of overlaps, so finding is a binary search; a
  * pending extent may overlap sent ones, and then waits for them: a second generation. The data of a
- * sent extent is the source's; only its range is kept. A write of a chunk or more that continues
- * nothing is sent from the caller's memory, without a copy.
+ * sent extent is the source's; only its range is kept. It is gathered in memory of the source's, so
+ * that it is copied once.
  *
  * Appending. All unacknowledged extents of a content are of one class, appending or not. Appending
  * ones are kept and sent in the order of the calls, all through the file of the first of them (two
@@ -89,20 +89,16 @@ struct writer_pool {
 	uint64_t rate_since, rate_bytes; /* the sample being taken, ns; from then on */
 	bool rate_limited;		 /* a write had to wait during it */
 	uint64_t rate;			 /* bytes acknowledged in a second; 0: not known */
-	uint8_t *spare[16];		 /* buffers of spare_room bytes */
-	unsigned spares;
-	uint32_t spare_room;
-	uint64_t memory;  /* bytes of buffers */
-	bool down;	  /* there is no link: what the spool has is not sent */
-	bool throttled;	  /* more than may be in flight at once is ready */
-	bool must_wait;	  /* the spool did not take what is being accepted */
+	uint64_t memory;		 /* bytes of buffers */
+	bool down;			 /* there is no link: what the spool has is not sent */
+	bool throttled;			 /* more than may be in flight at once is ready */
+	bool must_wait;			 /* the spool did not take what is being accepted */
 	uint64_t backlog; /* from when there was no link: writers go on at half the link's rate */
 	uint64_t lost_files;
 	int lost_error; /* for the next sync */
 };
 
 void writer_pool_init(struct writer_pool *pool);
-void writer_pool_fini(struct writer_pool *pool);
 /* Sends all that is pending in all contents. */
 void writer_pool_push(struct content_pool *pool);
 /* Lets waiting writes go on while there is room. */

@@ -84,12 +84,6 @@ void writer_pool_init(struct writer_pool *pool)
 	pool->limit = WRITER_LIMIT_FIRST;
 }
 
-void writer_pool_fini(struct writer_pool *pool)
-{
-	while (pool->spares)
-		free(pool->spare[--pool->spares]);
-}
-
 void writer_init(struct writer *writer, uint64_t size)
 {
 	memset(writer, 0, sizeof(*writer));

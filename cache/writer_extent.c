@@ -5,22 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void data_free(struct writer_pool *pool, uint8_t *data, uint32_t room)
-{
-	pool->memory -= room;
-	if (data && room == pool->spare_room &&
-	    pool->spares < sizeof(pool->spare) / sizeof(*pool->spare))
-		pool->spare[pool->spares++] = data;
-	else
-		free(data);
-}
-
 /* Small ones grow fourfold, then take the whole chunk at once. */
 int extent_reserve(struct extent *extent, uint32_t len)
 {
-	struct writer_pool *pool = &extent->pool->writer;
 	uint32_t room = extent->room ? extent->room * 4 : 4096;
 	uint8_t *data;
+	void *buffer;
 
 	if (len <= extent->room)
 		return 0;
@@ -28,20 +18,14 @@ int extent_reserve(struct extent *extent, uint32_t len)
 		room *= 4;
 	if (room > extent->chunk / 4)
 		room = extent->chunk;
-	if (room == extent->chunk && !pool->spare_room)
-		pool->spare_room = room;
-	if (room == pool->spare_room && pool->spares) {
-		data = pool->spare[--pool->spares];
-		if (extent->data && extent->len)
-			memcpy(data, extent->data, extent->len);
-		data_free(pool, extent->data, extent->room);
-	} else {
-		data = realloc(extent->data, room);
-		if (!data)
-			return -ENOMEM;
-		pool->memory -= extent->room;
-	}
-	pool->memory += room;
+	buffer = extent->pool->source->data_new(room, &data);
+	if (!buffer)
+		return -ENOMEM;
+	if (extent->data)
+		memcpy(data, extent->data, extent->len);
+	extent_drop_data(extent);
+	extent->pool->writer.memory += room;
+	extent->buffer = buffer;
 	extent->data = data;
 	extent->room = room;
 	return 0;
@@ -88,11 +72,20 @@ struct extent *extent_new(struct content *content, void *file, uint64_t offset)
 	return extent;
 }
 
+void *extent_give_data(struct extent *extent)
+{
+	void *buffer = extent->buffer;
+
+	extent->pool->writer.memory -= extent->room;
+	extent->buffer = extent->data = NULL;
+	extent->room = 0;
+	return buffer;
+}
+
 void extent_drop_data(struct extent *extent)
 {
-	data_free(&extent->pool->writer, extent->data, extent->room);
-	extent->data = NULL;
-	extent->room = 0;
+	if (extent->buffer)
+		extent->pool->source->data_free(extent_give_data(extent));
 }
 
 void extent_end_of(struct extent *extent)

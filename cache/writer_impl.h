@@ -23,6 +23,8 @@ void extent_free(struct extent *extent);
 int extent_reserve(struct extent *extent, uint32_t len);
 void extent_grew(struct extent *extent, uint32_t n);
 void extent_drop_data(struct extent *extent);
+/* Its data's buffer, which is the caller's now. */
+void *extent_give_data(struct extent *extent);
 
 /* --- writer_spool.c --- */
 /* These bytes of the extent go into the spool. When it does not take them, the program has to wait

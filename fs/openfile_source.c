@@ -3,6 +3,7 @@
 #include "fs/behind.h"
 #include "fs/openfile.h"
 #include "fs/replaced.h"
+#include "transport/packet.h"
 #include <limits.h>
 #include <stdlib.h>
 
@@ -86,12 +87,23 @@ static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
 		rfile_read(handle->file, offset, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
 }
 
-static void source_write(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
+static void *source_data_new(uint32_t size, uint8_t **data)
+{
+	return rfile_data_new(size, data);
+}
+
+static void source_data_free(void *buffer)
+{
+	packet_free(buffer);
+}
+
+static void source_write(void *file, uint64_t offset, void *buffer, uint32_t len, bool bulk,
     void (*done)(void *arg, int err), void *arg)
 {
 	struct handle *handle = file;
 
-	rfile_write(handle->file, offset, data, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
+	rfile_write_data(
+	    handle->file, offset, buffer, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
 }
 
 static void source_get(void *file)
@@ -172,6 +184,8 @@ static uint32_t source_rtt_us(void *file)
 
 const struct content_source openfile_source = {
     .read = source_read,
+    .data_new = source_data_new,
+    .data_free = source_data_free,
     .write = source_write,
     .get = source_get,
     .put = source_put,

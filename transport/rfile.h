@@ -23,6 +23,7 @@
 
 #include "transport/remote.h"
 
+struct packet;
 struct rfile;
 
 struct rfile_owner {
@@ -137,11 +138,17 @@ typedef void rfile_read_done(void *arg, int err, const uint8_t *data, uint32_t l
 void rfile_read(struct rfile *file, uint64_t offset, uint32_t len, enum rfile_lane lane,
     rfile_read_done *done, void *arg);
 
-/* One write of 1 to max_write bytes; data is copied. Repeated after a lost link, except with
- * SSH_FXF_APPEND (there the size is looked up first). Writes of one rfile go out in the order of
- * the calls on each channel, but complete in any order; appending files use one channel only. So
- * the caller waits for a write before it starts another one, a read or a truncate of the same
- * bytes. */
+/* Room for size bytes of a write at *data, which the caller fills and hands over, so that they are
+ * copied once; else packet_free. NULL: memory is out. */
+struct packet *rfile_data_new(uint32_t size, uint8_t **data);
+/* One write of the first len bytes of data, 1 to max_write; data is taken (NULL: -ENOMEM). Repeated
+ * after a lost link, except with SSH_FXF_APPEND (there the size is looked up first). Writes of one
+ * rfile go out in the order of the calls on each channel, but complete in any order; appending
+ * files use one channel only. So the caller waits for a write before it starts another one, a read
+ * or a truncate of the same bytes. */
+void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, uint32_t len,
+    enum rfile_lane lane, remote_done *done, void *arg);
+/* The same with a copy of data. */
 void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,
     enum rfile_lane lane, remote_done *done, void *arg);
 

@@ -194,7 +194,8 @@ static void write_replied(void *arg, const struct sftp_reply *reply)
 int rfile_send_write(struct rfile_op *op, struct rfile_handle *handle, sftp_done *done)
 {
 	uint32_t len = op->len - op->got;
-	struct packet *message = sftp_msg_write(op->data, &handle->name, op->offset + op->got, len);
+	struct packet *message =
+	    sftp_msg_write(op->data, op->got, len, &handle->name, op->offset + op->got);
 
 	if (!message)
 		return -ENOMEM;
@@ -204,37 +205,48 @@ int rfile_send_write(struct rfile_op *op, struct rfile_handle *handle, sftp_done
 	return 0;
 }
 
-void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,
+struct packet *rfile_data_new(uint32_t size, uint8_t **data)
+{
+	return sftp_msg_write_data(size, data);
+}
+
+void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, uint32_t len,
     enum rfile_lane lane, remote_done *done, void *arg)
 {
 	struct rfile_op *op = rfile_op_new(file, RFILE_WRITE, arg);
-	uint8_t *copy;
 
 	if (!op) {
+		packet_free(data);
 		done(arg, -ENOMEM);
 		return;
 	}
 	op->done.plain = done;
 	op->offset = offset;
+	op->data = data;
 	op->len = len;
 	op->bulk = lane == RFILE_BULK;
 	if (op->bulk)
 		file->streamed += len;
 	rfile_op_changes(op);
-	if (!rfile_writable(file) || !len || len > pool_features(file->pool)->max_write) {
+	if (!rfile_writable(file) || !len || len > pool_features(file->pool)->max_write)
 		rfile_op_fail(op, !rfile_writable(file) ? -EBADF : len ? -EINVAL : 0);
-		return;
-	}
-	op->data = sftp_msg_write_data(len, &copy);
-	if (!op->data) {
+	else if (!data)
 		op_no_memory(op);
-		return;
-	}
-	memcpy(copy, data, len);
-	if (rfile_append(file))
+	else if (rfile_append(file))
 		rfile_append_submit(op);
 	else
 		rfile_op_submit(op);
+}
+
+void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,
+    enum rfile_lane lane, remote_done *done, void *arg)
+{
+	uint8_t *to;
+	struct packet *copy = rfile_data_new(len, &to);
+
+	if (copy)
+		memcpy(to, data, len);
+	rfile_write_data(file, offset, copy, len, lane, done, arg);
 }
 
 /* --- the others --- */

@@ -202,30 +202,35 @@ struct packet *sftp_msg_write_data(uint32_t len, uint8_t **data)
 	return packet;
 }
 
-static struct packet *write_data_copy(const struct packet *data, uint32_t len)
+static struct packet *write_data_copy(const struct packet *data, uint32_t from, uint32_t len)
 {
 	uint8_t *to;
 	struct packet *copy = sftp_msg_write_data(len, &to);
 
 	if (copy)
-		memcpy(to, data->room + data->size - len, len);
+		memcpy(to, data->room + WRITE_HEAD_MAX + from, len);
 	return copy;
 }
 
-struct packet *sftp_msg_write(
-    struct packet *data, const struct sftp_handle *handle, uint64_t offset, uint32_t len)
+struct packet *sftp_msg_write(struct packet *data, uint32_t from, uint32_t len,
+    const struct sftp_handle *handle, uint64_t offset)
 {
 	struct packet *packet;
 	uint8_t *at;
 
 	if (!handle_is_valid(handle) || len > PACKET_MAX + 4 - WRITE_HEAD - handle->len)
 		return NULL;
-	packet = packet_is_shared(data) ? write_data_copy(data, len) : packet_share(data);
+	if (packet_is_shared(data)) {
+		packet = write_data_copy(data, from, len);
+		from = 0;
+	} else {
+		packet = packet_share(data);
+	}
 	if (!packet)
 		return NULL;
-	packet->len = WRITE_HEAD + (size_t)handle->len + len;
 	packet->patient = false;
-	packet->data = at = packet->room + packet->size - packet->len;
+	packet->len = WRITE_HEAD + (size_t)handle->len + len;
+	packet->data = at = packet->room + WRITE_HEAD_MAX + from + len - packet->len;
 	put_head(&at, SSH_FXP_WRITE, packet->len);
 	put_handle(&at, handle);
 	put_u64(&at, offset);

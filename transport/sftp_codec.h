@@ -120,13 +120,14 @@ struct packet *sftp_msg_path(uint8_t type, const char *path);
 struct packet *sftp_msg_handle(uint8_t type, const struct sftp_handle *handle);
 struct packet *sftp_msg_open(const char *path, uint32_t flags, const struct sftp_attr *attr);
 struct packet *sftp_msg_read(const struct sftp_handle *handle, uint64_t offset, uint32_t len);
-/* The data of a WRITE, before it is known where it goes: len bytes at *data for the caller to fill,
- * so that they are copied once. */
-struct packet *sftp_msg_write_data(uint32_t len, uint8_t **data);
-/* The WRITE of the last len bytes of it: the same packet, shared with the caller, or a copy while
- * another one of it is on its way. */
-struct packet *sftp_msg_write(
-    struct packet *data, const struct sftp_handle *handle, uint64_t offset, uint32_t len);
+/* Room for the data of a WRITE, before it is known where it goes: the caller fills size bytes at
+ * *data, so that they are copied once. */
+struct packet *sftp_msg_write_data(uint32_t size, uint8_t **data);
+/* The WRITE of the bytes [from, from + len) of it, which are in that room: the same packet, shared
+ * with the caller, or a copy while another one of it is on its way. What lies in front of from is
+ * lost. */
+struct packet *sftp_msg_write(struct packet *data, uint32_t from, uint32_t len,
+    const struct sftp_handle *handle, uint64_t offset);
 struct packet *sftp_msg_mkdir(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_setstat(const char *path, const struct sftp_attr *attr);
 struct packet *sftp_msg_fsetstat(const struct sftp_handle *handle, const struct sftp_attr *attr);

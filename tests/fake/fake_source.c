@@ -82,7 +82,13 @@ static void source_read(void *file, uint64_t offset, uint32_t len, bool bulk,
 	op_new(f, offset, len, bulk, arg)->read_done = done;
 }
 
-static void source_write(void *file, uint64_t offset, const void *data, uint32_t len, bool bulk,
+static void *source_data_new(uint32_t size, uint8_t **data)
+{
+	*data = malloc(size);
+	return *data;
+}
+
+static void source_write(void *file, uint64_t offset, void *buffer, uint32_t len, bool bulk,
     void (*done)(void *arg, int err), void *arg)
 {
 	struct fake_file *f = file;
@@ -102,9 +108,7 @@ static void source_write(void *file, uint64_t offset, const void *data, uint32_t
 	op = op_new(f, offset, len, bulk, arg);
 	op->is_write = true;
 	op->write_done = done;
-	op->data = malloc(len);
-	assert_non_null(op->data);
-	memcpy(op->data, data, len);
+	op->data = buffer;
 }
 
 static void source_get(void *file)
@@ -141,6 +145,8 @@ static uint32_t source_rtt_us(void *file)
 
 const struct content_source fake_source_ops = {
     .read = source_read,
+    .data_new = source_data_new,
+    .data_free = free,
     .write = source_write,
     .get = source_get,
     .put = source_put,

@@ -143,7 +143,7 @@ static void pump(struct chan *chan)
 			struct packet *whole = sftp_msg_write_data(len, &data);
 
 			session_rig_pattern(data, chan->sent, len);
-			message = sftp_msg_write(whole, &chan->handle, chan->sent, len);
+			message = sftp_msg_write(whole, 0, len, &chan->handle, chan->sent);
 			packet_free(whole);
 		} else {
 			message = sftp_msg_read(&chan->handle, chan->sent, len);

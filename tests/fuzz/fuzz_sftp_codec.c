@@ -167,7 +167,7 @@ static void messages_of(const uint8_t *data, size_t size)
 		message = sftp_msg_write_data(len, &room);
 		if (message) {
 			memset(room, 1, len);
-			check_message(sftp_msg_write(message, &handle, len, len));
+			check_message(sftp_msg_write(message, 0, len, &handle, len));
 			packet_free(message);
 		}
 	}

@@ -164,16 +164,16 @@ static void test_write_again(void **state)
 
 	data = sftp_msg_write_data(5, &room);
 	memcpy(room, "12345", 5);
-	first = sftp_msg_write(data, &handle, 1ull << 40, 5);
+	first = sftp_msg_write(data, 0, 5, &handle, 1ull << 40);
 	assert_ptr_equal(first, data);
 	/* The first one is on its way: it stays what it is. */
-	second = sftp_msg_write(data, &other, 1ull << 40, 3);
+	second = sftp_msg_write(data, 2, 3, &other, 1ull << 40);
 	assert_ptr_not_equal(second, data);
 	check_write(second, &other, "345");
 	check_write(first, &handle, "12345");
 	/* Now it is not. */
 	assert_false(packet_is_shared(data));
-	second = sftp_msg_write(data, &other, 1ull << 40, 4);
+	second = sftp_msg_write(data, 1, 4, &other, 1ull << 40);
 	assert_ptr_equal(second, data);
 	check_write(second, &other, "2345");
 	packet_free(data);
@@ -247,12 +247,12 @@ static void test_oversized(void **state)
 	free(path);
 
 	data = sftp_msg_write_data(PACKET_MAX - head + 1, &room);
-	message = sftp_msg_write(data, &longest, 0, PACKET_MAX - head);
+	message = sftp_msg_write(data, 1, PACKET_MAX - head, &longest, 0);
 	assert_int_equal(message->len, PACKET_MAX + 4);
 	assert_ptr_equal(room + (PACKET_MAX - head + 1), message->data + message->len);
 	packet_free(message);
-	assert_null(sftp_msg_write(data, &longest, 0, PACKET_MAX - head + 1));
-	assert_null(sftp_msg_write(data, &none, 0, 1));
+	assert_null(sftp_msg_write(data, 0, PACKET_MAX - head + 1, &longest, 0));
+	assert_null(sftp_msg_write(data, 0, 1, &none, 0));
 	packet_free(data);
 	assert_null(sftp_msg_write_data(UINT32_MAX, &room));
 
