@@ -101,6 +101,16 @@ void attr_made(struct attr *attr, uint32_t atime, uint32_t mtime)
 		attr->mtime = whole(mtime);
 }
 
+void attr_made_at(struct attr *attr, struct timespec now)
+{
+	struct attr_time here = attr_time(now);
+
+	if (near(attr->atime_there, here))
+		attr->atime = here;
+	if (near(attr->mtime_there, here))
+		attr->mtime = attr->ctime = here;
+}
+
 void attr_touch_content(struct attr *attr, struct timespec now)
 {
 	attr->mtime = attr->ctime = attr_time(now);

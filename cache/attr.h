@@ -62,6 +62,9 @@ void attr_update_after_write(struct attr *attr, const struct attr_report *report
 /* Takes over what the instance says of the times of what was made here: those shown stay, as above.
  */
 void attr_made(struct attr *attr, uint32_t atime, uint32_t mtime);
+/* The same for what the instance made at `now`, with what it said of it: else an empty file would
+ * be older than one written just before it in the same second. */
+void attr_made_at(struct attr *attr, struct timespec now);
 
 /* A local change: content (mtime and ctime) or attributes (ctime only) changed at `now`. */
 void attr_touch_content(struct attr *attr, struct timespec now);

@@ -42,6 +42,8 @@ static void end_create(struct create *create)
 		request_end(&create->request, inode ? -ESTALE : -ENOMEM);
 		return;
 	}
+	if (!create->existed)
+		attr_made_at(&inode->attr, request_clock());
 	if (!create->attr.flags) /* the server would not say */
 		inode->checked_ms = 0;
 	handle = handle_new(fs, inode, create->file, create->fi.flags);

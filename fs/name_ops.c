@@ -120,6 +120,8 @@ static void end_made(struct change *change)
 	struct inode *inode = names_created(
 	    fs->names, change->folder, change->name, &report, change->request.sent_ms);
 
+	if (inode)
+		attr_made_at(&inode->attr, request_clock());
 	if (inode && change->target)
 		change_note_target(fs, inode, change->target);
 	free(change->target);

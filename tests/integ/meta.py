@@ -115,6 +115,22 @@ def _():
         time.sleep(0.2)  # sleep: until the attributes have been asked for again
 
 
+@test("what is made without content is not older than what was written before it", vastfs_only=True)
+def _():
+    def lock(path):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+    kinds = {"file": lock, "folder": os.mkdir, "link": lambda path: os.symlink("target", path)}
+    for round in range(3):
+        for kind, make in kinds.items():
+            put(a(f"older-{kind}{round}"), b"x")
+            time.sleep(0.11)  # sleep: so that the next change is one of its own
+            make(a(f"newer-{kind}{round}"))
+            older, newer = os.stat(a(f"older-{kind}{round}")), os.lstat(a(f"newer-{kind}{round}"))
+            assert newer.st_mtime_ns >= older.st_mtime_ns, f"{kind}: {newer.st_mtime_ns - older.st_mtime_ns} ns"
+            assert newer.st_ctime_ns >= older.st_mtime_ns, f"{kind}: its change time is older"
+
+
 @test("UTIME_OMIT and UTIME_NOW")
 def _():
     put(a("omit"))

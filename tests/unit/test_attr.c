@@ -165,6 +165,23 @@ static void test_made_tells_the_time_there(void **state)
 	}
 }
 
+static void test_made_now_has_fractions(void **state)
+{
+	struct attr attr;
+
+	attr_init(&attr, &first); /* 60, and the change time with it */
+	attr_made_at(&attr, (struct timespec){first.mtime + 1, 5});
+	assert_int_equal(attr.mtime.tv_sec, first.mtime + 1);
+	assert_int_equal(attr.mtime.tv_nsec, 5);
+	assert_int_equal(attr.ctime.tv_nsec, 5);
+	assert_int_equal(attr.mtime_there, first.mtime);
+	attr_init(&attr, &first);
+	attr_made_at(&attr, (struct timespec){first.mtime + 3, 5});
+	assert_int_equal(attr.mtime.tv_sec, first.mtime);
+	assert_int_equal(attr.mtime.tv_nsec, 0);
+	assert_int_equal(attr.ctime.tv_nsec, 0);
+}
+
 static void test_touch(void **state)
 {
 	struct attr attr;
@@ -241,6 +258,7 @@ int main(void)
 	    cmocka_unit_test(test_nanoseconds_stay),
 	    cmocka_unit_test(test_own_write_keeps_its_time),
 	    cmocka_unit_test(test_made_tells_the_time_there),
+	    cmocka_unit_test(test_made_now_has_fractions),
 	    cmocka_unit_test(test_touch),
 	    cmocka_unit_test(test_own_name_keeps_its_time),
 	    cmocka_unit_test(test_lifetime),
