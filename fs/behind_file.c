@@ -122,7 +122,8 @@ static void on_created(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct behind *behind = arg;
 
-	/* Somebody there was faster; without O_EXCL that file is meant, emptied. */
+	/* Somebody there was faster; without O_EXCL that file is meant, with what is in it unless
+	 * the caller said O_TRUNC. */
 	if (err == -EEXIST && !behind->exclusive && !behind->existed) {
 		behind->existed = true;
 		behind_send_create(behind, false);
@@ -169,11 +170,14 @@ void behind_ended_create(struct behind *behind, int err)
 	struct fs *fs = behind->fs;
 	struct inode *inode = behind->inode;
 	struct attr_report report = fs_report(&behind->seen, 0);
+	uint64_t size = inode->attr.size;
 
 	if (err) {
 		behind_fail_file(behind, err);
 		return;
 	}
+	if (behind->existed && !behind->empties)
+		behind->handle->open->own = false;
 	if (!behind->seen.flags || inode->pending)
 		return;
 	if (!behind->existed)
@@ -188,7 +192,9 @@ void behind_ended_create(struct behind *behind, int err)
 		inode->attr.gid = report.gid;
 	} else {
 		openfile_take_own(fs, inode, &report, behind->sent_ms);
-		if (!report.size && !inode->attr.size)
+		if (report.size != size)
+			openfile_version_changed(inode);
+		else if (!report.size)
 			openfile_confirmed(fs, inode->open, behind->sent_ms, false);
 	}
 }

@@ -38,8 +38,8 @@ static void end_create(struct create *create)
 
 	if (!inode || !S_ISREG(inode->attr.mode)) {
 		rfile_put(create->file);
-		/* a folder or a link: the kernel looks again and goes by that */
-		request_end(&create->request, inode ? -ESTALE : -ENOMEM);
+		/* a folder or a link, or gone since: the kernel looks again and goes by that */
+		request_end(&create->request, inode || create->existed ? -ESTALE : -ENOMEM);
 		return;
 	}
 	if (!create->existed)
@@ -105,6 +105,7 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 			return;
 		}
 		create->existed = true;
+		turn_land(&create->turn); /* nothing was changed: what is told of the name counts */
 		request_sent(&create->request);
 		rfile_open(fs->remote, create->turn.path, openfile_sftp_flags(create->fi.flags), 0,
 		    &nobody_yet, on_created, create);

@@ -31,7 +31,8 @@ struct turn {
 
 /* Calls go, now or later. */
 void turn_take(struct turn *turn);
-/* For request.c: the request has ended, and what came of it is known. */
+/* The instance is no longer asked for the change. For request.c, when the request has ended and
+ * what came of it is known, and for who goes on with something else. */
 void turn_land(struct turn *turn);
 
 #endif

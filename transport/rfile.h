@@ -58,8 +58,9 @@ void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *
  * A file that is yet to be created, behind the caller's back: what is done with it waits for that.
  * rfile_create asks for it, exclusively, on this one channel and only once (remote_begin_ordered);
  * after done with -ENOTCONN it is called again, with doubt, on another one. exclusive false: what
- * stands there is opened instead, and truncated. After any other error the caller gives it up: what
- * waits and all that comes later fails with err. The rfile must be held until done is called.
+ * stands there is opened instead, and truncated if flags have SSH_FXF_TRUNC. After any other error
+ * the caller gives it up: what waits and all that comes later fails with err. The rfile must be
+ * held until done is called.
  */
 struct rfile *rfile_new_later(
     struct remote *remote, uint32_t flags, const struct rfile_owner *owner);

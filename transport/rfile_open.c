@@ -439,9 +439,10 @@ static void open_into(struct rfile *file, struct pool_channel *channel, bool unc
 void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, bool exclusive,
     const char *path, uint32_t mode, remote_attr_done *done, void *arg)
 {
-	uint32_t flags = (file->flags & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_CREAT |
-			 (exclusive ? SSH_FXF_EXCL : SSH_FXF_TRUNC);
+	uint32_t flags = file->flags | SSH_FXF_CREAT;
 
+	if (exclusive)
+		flags = (flags & ~(uint32_t)SSH_FXF_TRUNC) | SSH_FXF_EXCL;
 	open_into(file, channel, doubt && exclusive, path, flags, mode, done, arg);
 }
 

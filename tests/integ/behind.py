@@ -657,7 +657,41 @@ def taken_by_file(top):
     raise AssertionError("no burst lasts")
 
 
+def appears(name, flags, ours):
+    "NAME is made there while it is known not to be, and opened here."
+    put(there(name), b"theirs")
+    fd = os.open(m(name), os.O_CREAT | flags, 0o644)
+    if ours:
+        os.write(fd, ours)
+    os.close(fd)
+
+
+def keeps_theirs(top, before):
+    kinds = {"append": (os.O_WRONLY | os.O_APPEND, b"+ours", b"theirs+ours"), "touch": (os.O_WRONLY, b"", b"theirs"),
+             "update": (os.O_RDWR, b"OUR", b"OURirs"), "anew": (os.O_WRONLY | os.O_TRUNC, b"ours", b"ours")}
+    clean(top)
+    for kind, (flags, ours, want) in kinds.items():
+        before()
+        assert not os.path.exists(m(top, kind))
+        appears(os.path.join(top, kind), flags, ours)
+        synced()
+        eq(get(there(top, kind)), want, kind)
+        deadline = time.monotonic() + 3
+        while get(m(top, kind)) != want and time.monotonic() < deadline:
+            time.sleep(0.05)  # sleep: between two looks
+        eq(get(m(top, kind)), want, f"{kind}, here")
+
+
 def late():
+    @test("a file that somebody there makes just before keeps what is in it, but for O_TRUNC")
+    def _():
+        keeps_theirs("appears", synced)
+
+    @test("the same in a burst")
+    def _():
+        for top in ("appears1", "appears2", "appears3"):
+            keeps_theirs(top, lambda top=top: burst(m(top)))
+
     @test("what fails late is named, takes what depends on it along, and makes the next sync fail")
     def _():
         for n in range(8):
