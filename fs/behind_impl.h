@@ -25,7 +25,7 @@ struct behind {
 	bool give;		     /* uid and gid of attr are to be the new one's */
 	bool keeps;		     /* a rename: what stands there */
 	bool pipelined;		     /* a file: the attributes went out with the data */
-	bool existed;		     /* a create: something stood there, and was taken */
+	bool existed;		     /* a create, a mkdir: something stood there, and was taken */
 	bool opens;		     /* nothing but a file that is there: nothing is pending */
 	bool empties;		     /* a create: of a file that is there, to be written anew */
 	TAILQ_ENTRY(behind) put_off; /* while is_put_off: fs->put_off */

@@ -216,6 +216,7 @@ static void join_made(struct behind *behind)
 	/* Made there meanwhile: it does as well, with whatever is in it. */
 	if (folder && behind->err == -EEXIST && !behind->attr_err && S_ISDIR(behind->seen.mode)) {
 		behind->err = 0;
+		behind->existed = !behind->item.doubt;
 		behind->inode->folder->ours = false;
 		names_incomplete(behind->fs->names, behind->inode);
 	}
@@ -223,11 +224,12 @@ static void join_made(struct behind *behind)
 		behind_answered(behind, behind->err ? behind->err : -ENOTCONN);
 		return;
 	}
-	if (folder && !behind->attr_err && (behind->seen.mode & 07777) != want) {
+	if (folder && !behind->existed && !behind->attr_err &&
+	    (behind->seen.mode & 07777) != want) {
 		fix.flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
 		fix.mode = behind->seen.mode = want;
 	}
-	if (behind->give) {
+	if (behind->give && !behind->existed) {
 		fix.flags |= SSH_FILEXFER_ATTR_UIDGID;
 		fix.uid = behind->attr.uid;
 		fix.gid = behind->attr.gid;
@@ -342,7 +344,7 @@ void behind_ended_names(struct behind *behind, int err)
 	    behind->attr_err || inode->pending)
 		return;
 	inode->attr.mode = (inode->attr.mode & S_IFMT) | (behind->seen.mode & 07777);
-	if (!behind->give) {
+	if (!behind->give || behind->existed) {
 		inode->attr.uid = behind->seen.uid;
 		inode->attr.gid = behind->seen.gid;
 	}

@@ -2,6 +2,7 @@
 #include "cache/outbox.h"
 #include "fs/behind.h"
 #include "fs/listing.h"
+#include <ctype.h>
 #include <string.h>
 
 #define BURST_FROM 4
@@ -115,12 +116,31 @@ bool burst_unlocks(struct fs *fs, pid_t pid, const struct inode *inode)
 	return is_alive(fs, burst, pid) && burst->lock_ino == inode->ino && is_within_bounds(fs);
 }
 
+/* The word in it, as in "LOCK", "write-lock", "lock.exclusive", "lockdir", "SingletonLock"; not in
+ * "block1" or "clock.c". */
+static bool says_lock(const char *name)
+{
+	const char *at = name;
+
+	while ((at = strcasestr(at, "lock"))) {
+		const char *behind = at + strlen("lock");
+		bool begins = at == name || !isalpha((unsigned char)at[-1]) ||
+			      (islower((unsigned char)at[-1]) && *at == 'L');
+
+		if (begins && (!isalpha((unsigned char)*behind) || !strncasecmp(behind, "dir", 3) ||
+				  !strncasecmp(behind, "file", 4)))
+			return true;
+		at = behind;
+	}
+	return !strcmp(name, "wlock");
+}
+
 bool burst_is_lock(const char *name)
 {
-	static const char *const endings[] = {".lock", ".pid", ".swp", ".swx", ".lck"};
+	static const char *const endings[] = {".pid", ".swp", ".swx", ".lck"};
 	size_t len = strlen(name), i;
 
-	if (!strncmp(name, ".#", 2) || !strncmp(name, ".~lock.", 7))
+	if (!strncmp(name, ".#", 2) || says_lock(name))
 		return true;
 	for (i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
 		size_t ending = strlen(endings[i]);

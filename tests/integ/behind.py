@@ -267,16 +267,18 @@ def order():
     def _():
         clean("locks")
         burst(m("locks"))
-        for name in ("index.lock", ".#file", "prog.pid", ".file.swp"):
+        for name in ("index.lock", ".#file", "prog.pid", ".file.swp", "LOCK", "lock-dir", "wlock"):
             put(m("locks", "before-" + name.strip("."), ), b"before")
             fd = os.open(m("locks", name), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             assert os.path.exists(there("locks", name)), name
             eq(get(there("locks", "before-" + name.strip("."))), b"before")
             os.close(fd)
-            theirs = name[:2] + "theirs" + name[2:]
-            put(there("locks", theirs))
+        for name in ("theirs.lock", ".#theirs", "theirs.pid", ".theirs.swp", "LOCK.theirs", "lockdir", "TheirLock"):
+            put(there("locks", name))
             with raises(errno.EEXIST):
-                os.open(m("locks", theirs), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                os.open(m("locks", name), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with raises(errno.EEXIST):
+                os.mkdir(m("locks", name))
 
     @test("a lock is given back behind the program, and after all that was done under it")
     def _():
@@ -691,6 +693,21 @@ def late():
     def _():
         for top in ("appears1", "appears2", "appears3"):
             keeps_theirs(top, lambda top=top: burst(m(top)))
+
+    @test("a folder that somebody there makes just before keeps its mode and what is in it")
+    def _():
+        clean("taken")
+        for n in range(4):
+            burst(m("taken"))
+            os.mkdir(there("taken", f"d{n}"), 0o700)
+            put(there("taken", f"d{n}", "theirs"))
+            with contextlib.suppress(FileExistsError):  # the burst had ended
+                os.mkdir(m("taken", f"d{n}"), 0o755)
+            put(m("taken", f"d{n}", "ours"))
+            synced()
+            eq(stat.S_IMODE(os.stat(there("taken", f"d{n}")).st_mode), 0o700)
+            eq(stat.S_IMODE(os.stat(m("taken", f"d{n}")).st_mode), 0o700)
+            eq(sorted(os.listdir(m("taken", f"d{n}"))), ["ours", "theirs"])
 
     @test("what fails late is named, takes what depends on it along, and makes the next sync fail")
     def _():
