@@ -137,6 +137,8 @@ static void on_ready(void *arg, const struct ssh_error *error)
 	if (error) {
 		struct ssh_error copy = *error;
 
+		if (copy.kind == SSH_TIMEOUT && pool->told)
+			pool_hang_note(session);
 		pool_channel_kill(channel);
 		open_failed(session, lane, &copy);
 	} else {
@@ -163,6 +165,10 @@ static void on_ended(void *arg, const struct ssh_error *error)
 					   : REOPEN_MAX_MS;
 	session->reopen_fails++;
 	session->reopen_at = now + (pause < REOPEN_MAX_MS ? pause : REOPEN_MAX_MS);
+	if (session->hang.killed) {
+		copy = session->error;
+		session->reopen_at += pool_hang_pause(session);
+	}
 	session->error = copy;
 	log_info("connection %u: a channel ended: %s", session->index, copy.text);
 	pool_channel_kill(channel);
@@ -209,6 +215,7 @@ struct pool_channel *pool_channel_open(struct pool_session *session, enum lane l
 		free(channel);
 		return NULL;
 	}
+	sftp_greet_within(channel->sftp, pool_hang_patience(session));
 	session->channels[session->n_channels++] = channel;
 	return channel;
 }

@@ -5,6 +5,7 @@
  *	pool_session.c  dialling, backoff, the first connection's patience
  *	pool_channel.c  channels: opening, death, opening again
  *	pool_watch.c    dead links and clock jumps
+ *	pool_hang.c     SFTP servers that hang though the link lives
  *	pool_program.c  the program that runs beside the channels
  *
  * A session's states:
@@ -59,6 +60,7 @@ struct pool_channel {
 	enum lane lane;
 	bool ready; /* greeted */
 	uint64_t ready_at;
+	unsigned moves, proofs; /* pool_hang.c */
 };
 
 enum pool_state { POOL_WAITING, POOL_DIALLING, POOL_UP };
@@ -73,6 +75,15 @@ struct pool_watch {
 	unsigned ping_wait; /* ms since the ping that is not answered */
 	unsigned urgent;    /* ms left to answer after a clock jump; 0: no hurry */
 	bool pinged;
+};
+
+/* SFTP servers of a session that hang (pool_hang.c). */
+struct pool_hang {
+	unsigned times;	       /* in a row */
+	uint64_t last;	       /* loop ms */
+	struct stream *killer; /* runs the command that ends them; or NULL */
+	unsigned killer_left;  /* ticks until its channels are given up, if that changes nothing */
+	bool killed;	       /* as far as we know: what ends, ends for that */
 };
 
 struct pool_session {
@@ -96,6 +107,7 @@ struct pool_session {
 	struct ssh_error error;
 	uint64_t past_in, past_out; /* bytes of sessions before this one */
 	struct pool_watch watch;
+	struct pool_hang hang;
 };
 
 struct pool_waiter {
@@ -169,6 +181,18 @@ struct pool_channel *pool_channel_open(struct pool_session *session, enum lane l
 void pool_channel_kill(struct pool_channel *channel);
 unsigned pool_session_count(const struct pool_session *session, enum lane lane);
 struct pool_channel *pool_session_find(struct pool_session *session, enum lane lane);
+
+/* pool_hang.c */
+/* Each second, of a session that is up, behind its watch. */
+void pool_hang_look(struct pool_session *session);
+/* A greeting did not come in time. */
+void pool_hang_note(struct pool_session *session);
+/* How long a new channel's server may take to greet, in ms. */
+uint64_t pool_hang_patience(const struct pool_session *session);
+/* How long to wait before a channel is opened in the place of one that hung, in ms. */
+uint64_t pool_hang_pause(const struct pool_session *session);
+/* The session ends. */
+void pool_hang_stop(struct pool_session *session);
 
 /* pool_program.c: session 0 is being dropped. error NULL: nobody says why. */
 void pool_program_lost(struct pool *pool, const struct ssh_error *error);

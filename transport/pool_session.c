@@ -82,6 +82,7 @@ static void let_go(struct pool_session *session)
 	const struct pool_maker *maker = session->pool->maker;
 	struct session_figures figures = {0};
 
+	pool_hang_stop(session);
 	while (session->n_channels)
 		pool_channel_kill(session->channels[session->n_channels - 1]);
 	if (!session->index)

@@ -2,7 +2,8 @@
  * Dead links. A link that died says nothing, for ever; so a session that is silent is asked for a
  * sign of life:
  *
- *	silent for 5 s                    → a ping
+ *	silent for 5 s                    → a ping, on an SFTP channel; it may be that which
+ *	                                    hangs: after 3 s the SSH server is asked too
  *	ping unanswered for 10 s, or silent for 15 s with something asked → the session is dropped
  *	after a clock jump (suspend, SIGSTOP) → a ping at once, which has 3 s
  *
@@ -19,6 +20,7 @@
 #define TICK_MS 1000
 #define TICK_CREDIT_MS 1500
 #define ASK_MS 5000
+#define ASK_SSH_MS 3000
 #define DEAD_ASKED_MS 15000
 #define DEAD_PING_MS 10000
 #define DEAD_URGENT_MS 3000
@@ -135,6 +137,8 @@ static void watch_session(struct pool_session *session, unsigned credit, bool ju
 		watch->asked += credit;
 	if (watch->pinged)
 		watch->ping_wait += credit;
+	if (watch->pinged && watch->ping_wait >= ASK_SSH_MS)
+		session->pool->maker->ping(session->session);
 	if (watch->urgent) {
 		if (watch->urgent <= credit) {
 			drop_silent(session, DEAD_URGENT_MS / 1000);
@@ -179,6 +183,8 @@ static void on_tick(uv_timer_t *timer)
 		else if (jumped && session->state == POOL_WAITING && !session->refused &&
 			 pool->told && !pool->failed && session->next_try != POOL_NEVER)
 			session->next_try = uv_now(pool->loop);
+		if (session->state == POOL_UP && !pool->closed)
+			pool_hang_look(session);
 	}
 	if (jumped && !pool->closed)
 		pool_kick(pool);

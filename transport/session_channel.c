@@ -195,6 +195,8 @@ static bool write_some(struct channel *channel)
 		bytes_taken(channel, (size_t)n);
 		total += (size_t)n;
 	}
+	if (total && next_bytes(channel, &bytes))
+		stream_moves(&channel->stream);
 	return total > 0;
 }
 

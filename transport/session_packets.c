@@ -174,6 +174,8 @@ static ssize_t read_once(struct channel *channel, channel_reader *reader)
 	size_t room = packet ? packet->size - packet->len : 4 - channel->header_len;
 	ssize_t n = reader(channel, to, room);
 
+	if (n > 0)
+		stream_moves(&channel->stream);
 	if (n > 0 && packet)
 		packet->len += (size_t)n;
 	else if (n > 0)

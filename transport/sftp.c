@@ -20,6 +20,8 @@
 
 #define ABANDONED_MAX 1000
 
+static const struct sftp_reply lost = {.err = -ENOTCONN};
+
 enum state { OPENING, HELLO, LIMITS, READY, ENDED };
 
 struct sftp {
@@ -30,7 +32,7 @@ struct sftp {
 	struct stream *stream;
 	const struct sftp_events *events;
 	void *arg;
-	uint64_t timeout_ms;
+	uint64_t timeout_ms, greet_ms;
 	enum state state;
 	bool freed, closing;
 	struct sftp_table table;
@@ -73,13 +75,6 @@ static void complete(struct sftp *s, struct sftp_request *request, const struct 
 	if (TAILQ_EMPTY(&s->table.waiting))
 		uv_timer_stop(&s->timer);
 	done(arg, reply);
-}
-
-static void complete_lost(struct sftp *s, struct sftp_request *request)
-{
-	const struct sftp_reply reply = {.err = -ENOTCONN};
-
-	complete(s, request, &reply);
 }
 
 static void put_off(struct sftp *s, struct packet *message, sftp_done *done, void *arg, int err)
@@ -129,7 +124,7 @@ static void on_later(uv_idle_t *handle)
 	uv_idle_stop(&s->later);
 	tell_unsent(s);
 	while (s->freed && (request = TAILQ_FIRST(&s->table.waiting)))
-		complete_lost(s, request);
+		complete(s, request, &lost);
 	/* Behind the callbacks, which may have been what freed it. */
 	if (s->stream && s->state == ENDED) {
 		stream_close(s->stream);
@@ -156,7 +151,7 @@ static void end(struct sftp *s, const struct ssh_error *error)
 	uv_timer_stop(&s->timer);
 	do_later(s);
 	while (!s->freed && (request = TAILQ_FIRST(&s->table.waiting)))
-		complete_lost(s, request);
+		complete(s, request, &lost);
 	if (s->freed)
 		return;
 	if (was_ready)
@@ -275,11 +270,8 @@ static void on_reply(struct sftp *s, uint8_t type, struct sftp_reader *reader)
 	else if (request->cost)
 		sftp_rtt_data(&s->rtt, request->sent_ns, uv_hrtime());
 	err = sftp_reply_read(request, type, reader, &reply);
-	if (err) {
-		memset(&reply, 0, sizeof(reply));
-		reply.type = type;
-		reply.err = err;
-	}
+	if (err)
+		reply = (struct sftp_reply){.type = type, .err = err};
 	complete(s, request, &reply);
 	if (err)
 		protocol_error(s, "a reply that does not fit its request");
@@ -370,7 +362,7 @@ static void on_opened(void *arg, const struct ssh_error *error)
 		return;
 	}
 	s->state = HELLO;
-	uv_timer_start(&s->timer, on_timer, s->timeout_ms, 0);
+	uv_timer_start(&s->timer, on_timer, s->greet_ms, 0);
 	stream_send(s->stream, message);
 }
 
@@ -417,7 +409,7 @@ struct sftp *sftp_new_on(uv_loop_t *loop, sftp_open_stream *open, void *opener, 
 	s->loop = loop;
 	s->events = events;
 	s->arg = arg;
-	s->timeout_ms = (timeout ? timeout : 1) * UINT64_C(1000);
+	s->timeout_ms = s->greet_ms = (timeout ? timeout : 1) * UINT64_C(1000);
 	s->stream = open(opener, &stream_events, s);
 	if (!s->stream)
 		goto fail;
@@ -477,6 +469,17 @@ size_t sftp_bytes_in_flight(const struct sftp *s)
 unsigned sftp_requests_in_flight(const struct sftp *s)
 {
 	return s->requests;
+}
+
+uint64_t sftp_quiet_ms(const struct sftp *s, bool *slow, unsigned *moves)
+{
+	*moves = s->stream ? atomic_load(&s->stream->moves) : 0;
+	return sftp_table_quiet_ms(&s->table, uv_hrtime(), slow);
+}
+
+void sftp_greet_within(struct sftp *s, uint64_t ms)
+{
+	s->greet_ms = ms;
 }
 
 const struct sftp_rtt *sftp_rtt(const struct sftp *s)

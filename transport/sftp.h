@@ -84,6 +84,9 @@ typedef struct stream *sftp_open_stream(
 struct sftp *sftp_new_on(uv_loop_t *loop, sftp_open_stream *open, void *opener, unsigned timeout,
     const struct sftp_events *events, void *arg);
 
+/* The greeting may take that long, in place of timeout. Before the stream is open. */
+void sftp_greet_within(struct sftp *sftp, uint64_t ms);
+
 /* Opens a stream on the session and greets. NULL when memory is out. timeout: seconds for each
  * request and for the greeting (the session has its own for opening the channel). */
 struct sftp *sftp_new(uv_loop_t *loop, struct session *session, uint32_t window, unsigned timeout,
@@ -101,6 +104,10 @@ void sftp_send(struct sftp *sftp, struct packet *message, size_t cost, sftp_done
 const struct sftp_features *sftp_features(const struct sftp *sftp);
 size_t sftp_bytes_in_flight(const struct sftp *sftp);
 unsigned sftp_requests_in_flight(const struct sftp *sftp);
+/* For how long the server has owed answers without giving any, in ms; 0 when it owes none. *slow:
+ * it may be at something that takes its time (fsync, copy-data). *moves: the
+ * stream's. */
+uint64_t sftp_quiet_ms(const struct sftp *sftp, bool *slow, unsigned *moves);
 /* Of requests with cost 0; of the others only whether they are crowded. */
 const struct sftp_rtt *sftp_rtt(const struct sftp *sftp);
 

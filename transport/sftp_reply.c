@@ -85,6 +85,7 @@ void sftp_request_describe(struct sftp_request *request, const struct packet *me
 		request->expected = expected_of_extended(first);
 		request->one_name = request->expected == SSH_FXP_NAME;
 		request->quick = is_text(first, "limits@openssh.com");
+		request->slow = is_text(first, "fsync@openssh.com") || is_text(first, "copy-data");
 		break;
 	default:
 		break;

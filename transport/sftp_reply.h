@@ -7,7 +7,7 @@
 
 #include "transport/sftp_table.h"
 
-/* Fills in type, len, expected, one_name and quick from the message. */
+/* Fills in type, len, expected, one_name, quick and slow from the message. */
 void sftp_request_describe(struct sftp_request *request, const struct packet *message);
 
 /*

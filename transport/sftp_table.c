@@ -108,7 +108,31 @@ void sftp_table_replied(
     struct sftp_table *table, const struct sftp_request *request, uint64_t in_turn_ms)
 {
 	table->replied_sent_ns = request->sent_ns;
+	table->replied_ns = uv_hrtime();
+	table->stuck_ns = 0;
 	table->in_turn_ms = in_turn_ms;
+}
+
+/* Its time is over. */
+static void note_stuck(struct sftp_table *table, const struct sftp_request *request)
+{
+	if (!table->stuck_ns && table->replied_sent_ns <= request->sent_ns)
+		table->stuck_ns = request->sent_ns;
+}
+
+uint64_t sftp_table_quiet_ms(const struct sftp_table *table, uint64_t now_ns, bool *slow)
+{
+	const struct sftp_request *first = TAILQ_FIRST(&table->waiting);
+	uint64_t since = table->stuck_ns;
+
+	*slow = !since && first && first->slow;
+	if (!since && !first)
+		return 0;
+	if (!since)
+		since = first->sent_ns;
+	if (since < table->replied_ns)
+		since = table->replied_ns;
+	return (now_ns - since) / 1000000;
 }
 
 uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_request *request)
@@ -122,6 +146,7 @@ bool sftp_table_goes_on(struct sftp_table *table, struct sftp_request *request, 
 {
 	if (!request->patient || table->replied_sent_ns > request->sent_ns)
 		return false;
+	note_stuck(table, request);
 	TAILQ_REMOVE(&table->waiting, request, order);
 	request->deadline_ms = until_ms;
 	TAILQ_INSERT_TAIL(&table->waiting, request, order);
@@ -130,6 +155,7 @@ bool sftp_table_goes_on(struct sftp_table *table, struct sftp_request *request, 
 
 void sftp_table_abandon(struct sftp_table *table, struct sftp_request *request)
 {
+	note_stuck(table, request);
 	TAILQ_REMOVE(&table->waiting, request, order);
 	request->abandoned = true;
 	table->abandoned++;

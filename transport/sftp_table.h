@@ -31,6 +31,7 @@ struct sftp_request {
 	uint8_t expected; /* SSH_FXP_ of the answer to a success; STATUS when nothing was asked */
 	bool one_name;	  /* a NAME in answer must have one entry */
 	bool quick;	  /* the server answers at once, so that the time taken is the link's */
+	bool slow;	  /* it may take its time without anything being wrong: fsync, copy-data */
 	bool abandoned;
 	bool patient;
 };
@@ -43,6 +44,9 @@ struct sftp_table {
 
 	/* private */
 	uint64_t replied_sent_ns; /* when the request was sent that was answered last */
+	uint64_t replied_ns;	  /* and when that was; uv_hrtime */
+	uint64_t stuck_ns;	  /* when the first one was sent whose time was over with nothing
+				     answered since, or 0 */
 	uint64_t in_turn_ms;	  /* deadline of those behind it */
 	struct sftp_request_list free;
 	struct sftp_request **buckets;
@@ -72,6 +76,9 @@ uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_r
 /* Its time is over. Is it waited for all the same? Then it has until then: it is patient and was
  * not passed over. */
 bool sftp_table_goes_on(struct sftp_table *table, struct sftp_request *request, uint64_t until_ms);
+/* For how long the server has owed answers without giving any, in ms; 0 when it owes none. *slow:
+ * what it may be at takes its time. */
+uint64_t sftp_table_quiet_ms(const struct sftp_table *table, uint64_t now_ns, bool *slow);
 /* Out of the table; the caller reads what it needs and releases it. */
 void sftp_table_detach(struct sftp_table *table, struct sftp_request *request);
 void sftp_table_release(struct sftp_table *table, struct sftp_request *request);

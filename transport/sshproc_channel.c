@@ -196,6 +196,8 @@ static size_t write_once(struct channel *channel)
 		return 0;
 	}
 	channel->stuffed = (size_t)n < wanted;
+	if (channel->stuffed && n > 0)
+		stream_moves(&channel->stream);
 	channel->rest_until = ssh_now() + REST_MS;
 	taken(channel, (size_t)n);
 	return (size_t)n;

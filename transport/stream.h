@@ -15,6 +15,7 @@
 
 #include "transport/packet.h"
 #include "transport/ssh.h"
+#include <stdatomic.h>
 
 struct stream;
 
@@ -36,7 +37,16 @@ struct stream_ops {
 
 struct stream {
 	const struct stream_ops *ops;
+	/* Counts on while bytes come, and while those that wait to be sent get on; read by anyone.
+	 */
+	atomic_uint moves;
 };
+
+/* For its maker. */
+static inline void stream_moves(struct stream *stream)
+{
+	atomic_fetch_add_explicit(&stream->moves, 1, memory_order_relaxed);
+}
 
 /* Queues the packet (takes it). After closed it is dropped. Never blocks. */
 static inline void stream_send(struct stream *stream, struct packet *packet)

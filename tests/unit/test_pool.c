@@ -489,6 +489,11 @@ static void test_waiting(void **unused)
 
 /* --- dead links ------------------------------------------------------------------------ */
 
+static void keep_err(void *arg, const struct sftp_reply *reply)
+{
+	*(int *)arg = reply->err;
+}
+
 static void test_silence_is_noticed(void **unused)
 {
 	uint64_t start, took;
@@ -550,6 +555,33 @@ static void test_stop_is_noticed(void **unused)
 	teardown_pool();
 }
 
+/* An SFTP server that hangs behind a connection that answers is left, another one opened. */
+static void test_hang(void **unused)
+{
+	struct pool_channel *channel;
+	uint64_t start;
+	int err = 0;
+
+	setup_pool(1);
+	t.profile.timeout = 20;
+	UNTIL(t.readies && live_channels(0) == 2 && fake.init_count == 2);
+	fake_run(&t.loop);
+	channel = pool_channel_get(pool_channel(t.pool, LANE_NAMES, false));
+	fake.slow = true;
+	sftp_send(pool_channel_sftp(channel), sftp_msg_path(SSH_FXP_LSTAT, "/"), 0, keep_err, &err);
+	start = fake_now_ms();
+	UNTIL(!pool_channel_alive(channel));
+	assert_in_range(fake_now_ms() - start, 10000, 19000);
+	fake.slow = false;
+	UNTIL(err);
+	assert_int_equal(err, -ENOTCONN);
+	UNTIL(pool_channel(t.pool, LANE_FILES, false) != pool_channel(t.pool, LANE_NAMES, false));
+	assert_int_equal(fake.n_sessions, 1);
+	assert_int_equal(t.downs, 0);
+	pool_channel_put(channel);
+	teardown_pool();
+}
+
 /* --- groups -------------------------------------------------------------------------- */
 
 static int fast(void)
@@ -595,6 +627,13 @@ static int stop(void)
 	return cmocka_run_group_tests_name("pool, stopped process", tests, NULL, NULL);
 }
 
+static int hang(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_hang)};
+
+	return cmocka_run_group_tests_name("pool, server that hangs", tests, NULL, NULL);
+}
+
 static int hurry(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -606,17 +645,17 @@ static int hurry(void)
 /* The groups mostly wait for seconds to pass: side by side, in processes of their own. */
 int main(void)
 {
-	int (*const groups[])(void) = {fast, silence, slow, stop, hurry};
-	pid_t pids[5];
+	int (*const groups[])(void) = {fast, silence, slow, stop, hang, hurry};
+	pid_t pids[6];
 	int failed = 0, status;
 
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		pids[i] = fork();
 		if (!pids[i])
 			return groups[i]();
 		failed |= pids[i] < 0;
 	}
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < 6; i++)
 		if (pids[i] > 0 && (waitpid(pids[i], &status, 0) < 0 || status))
 			failed = 1;
 	return failed;
