@@ -33,6 +33,10 @@ enum remote_asked {
 			nothing to look at */
 };
 
+/* How often what was refused for no reason that can be seen is sent again: what stood in the way
+ * may have gone before the look, as a lock that somebody else had does. */
+#define REMOTE_RETRIES 4
+
 /* Whether a look could tell more than err already does (err as in sftp_reply.err). */
 /* What a size or a write's end beyond every file system's files was refused with: -EFBIG; else err.
  */

@@ -80,11 +80,12 @@ struct remote_op {
 	bool done;	       /* finished */
 	bool hollow;	       /* of the reserve: good only for finishing */
 	bool lost;	       /* this try met a lost link */
-	bool sent;	 /* a request that changes something went out in this or an earlier try */
-	bool patient;	 /* waits for its answers as long as the link lives */
-	bool late_too;	 /* then wants replies after the end too */
-	int err;	 /* told by the timer when starting */
-	int at_deadline; /* the error then: -ETIMEDOUT, or what is known so far */
+	bool sent;	  /* a request that changes something went out in this or an earlier try */
+	bool patient;	  /* waits for its answers as long as the link lives */
+	bool late_too;	  /* then wants replies after the end too */
+	unsigned retried; /* how often it was refused for no reason that was seen, and sent again */
+	int err;	  /* told by the timer when starting */
+	int at_deadline;  /* the error then: -ETIMEDOUT, or what is known so far */
 	enum remote_asked asked;
 	struct pool_channel *channel; /* counted; of this try */
 	struct pool_channel *only;    /* counted: there is one try, on this channel; or NULL */

@@ -281,11 +281,37 @@ void remote_finish(struct remote_op *op, int err)
 	remote_release(op);
 }
 
+/* Nothing that is there explains why it was refused: then what did may have gone before the look,
+ * as a lock that somebody else had does. In a row of changes that may not overtake each other it is
+ * too late for another try. */
+static bool stood_in_the_way(const struct remote_op *op, int err)
+{
+	if (op->done || op->retried == REMOTE_RETRIES || op->only || op->at_deadline != -EIO)
+		return false;
+	switch (op->asked) {
+	case ASKED_MKDIR:
+	case ASKED_SYMLINK:
+	case ASKED_LINK:
+	case ASKED_UNLINK:
+		return err == -EIO;
+	case ASKED_RMDIR:
+		return err == -EIO || err == -EBUSY;
+	default:
+		return false;
+	}
+}
+
 static void on_mended(void *arg, int err)
 {
 	struct remote_op *op = arg;
 
-	remote_finish(op, err);
+	if (stood_in_the_way(op, err)) {
+		op->retried++;
+		op->sent = false; /* it was not done: that is known */
+		remote_go_on(op, op->go);
+	} else {
+		remote_finish(op, err);
+	}
 	remote_release(op);
 }
 

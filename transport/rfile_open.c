@@ -41,8 +41,9 @@ struct opening {
 	void *arg;
 	uint64_t deadline;
 	unsigned replies;
-	bool uncertain; /* an exclusive create may have been done */
-	int err;	/* how it ends, when it fails from the loop */
+	bool uncertain;	  /* an exclusive create may have been done */
+	unsigned retried; /* how often refused for no reason that was seen, and sent again */
+	int err;	  /* how it ends, when it fails from the loop */
 
 	int open_err, before_err, stat_err;
 	bool opened;
@@ -173,6 +174,20 @@ static enum remote_asked opening_asked(const struct opening *opening)
 	return opening->flags & SSH_FXF_WRITE ? ASKED_OPEN_WRITE : ASKED_OPEN_READ;
 }
 
+/* Nothing explains it: what stood in the way may have gone before the look, as a lock does. */
+static void opening_explained(void *arg, int err)
+{
+	struct opening *opening = arg;
+
+	if (err == -EIO && opening->flags & SSH_FXF_EXCL && !opening->into &&
+	    opening->retried < REMOTE_RETRIES) {
+		opening->retried++;
+		opening_start(opening);
+	} else {
+		opening_failed(opening, err);
+	}
+}
+
 static void opening_refused(struct opening *opening)
 {
 	enum remote_asked asked = opening_asked(opening);
@@ -183,7 +198,7 @@ static void opening_refused(struct opening *opening)
 		opening_failed(opening, -EEXIST);
 	else if (remote_errno_is_vague(asked, err))
 		remote_true_errno(
-		    opening->remote, asked, opening->path, NULL, err, opening_failed, opening);
+		    opening->remote, asked, opening->path, NULL, err, opening_explained, opening);
 	else
 		opening_failed(opening, err);
 }

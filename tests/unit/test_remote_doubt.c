@@ -521,6 +521,53 @@ static void test_poor_rename_is_put_back(void **unused)
 	teardown();
 }
 
+/* --- what stood in the way and is gone ----------------------------------------------------------
+ */
+
+static unsigned refusals;
+
+/* Refuses changes, and has nothing there that would explain it. */
+static void refuse_changes(struct fake_channel *channel, struct fake_request *request)
+{
+	if (refusals && (request->type == SSH_FXP_MKDIR || request->type == SSH_FXP_RMDIR ||
+			    request->type == SSH_FXP_SYMLINK || request->type == SSH_FXP_REMOVE)) {
+		refusals--;
+		fake_reply_status(&channel->stream, request->id, SSH_FX_FAILURE);
+		packet_free(request->packet);
+		return;
+	}
+	serve(channel, request);
+}
+
+static void ask_change(unsigned which, unsigned refused)
+{
+	refusals = refused;
+	if (which == 0)
+		CALL(remote_mkdir(t.remote, "/new", 0700, on_done, NULL));
+	else if (which == 1)
+		CALL(remote_symlink(t.remote, "to", "/new", on_done, NULL));
+	else if (which == 2)
+		CALL(remote_rmdir(t.remote, "/folder", on_done, NULL));
+	else
+		CALL(remote_unlink(t.remote, "/file", on_done, NULL));
+}
+
+static void test_what_stood_in_the_way(void **unused)
+{
+	for (unsigned which = 0; which < 4; which++) {
+		setup_with(rich, NULL);
+		fake.serve = refuse_changes;
+		add("/folder", S_IFDIR | 0700);
+		add("/file", S_IFREG | 0600);
+		ask_change(which, 5);
+		assert_int_equal(t.err, which == 2 ? -EBUSY : -EIO);
+		ask_change(which, 3);
+		assert_int_equal(t.err, 0);
+		assert_int_equal(refusals, 0);
+		teardown();
+	}
+}
+
 /* --- whose SYMLINK ------------------------------------------------------------------------------
  */
 
@@ -679,6 +726,7 @@ int main(void)
 	    cmocka_unit_test(test_not_ours),
 	    cmocka_unit_test(test_poor_rename),
 	    cmocka_unit_test(test_poor_rename_is_put_back),
+	    cmocka_unit_test(test_what_stood_in_the_way),
 	    cmocka_unit_test(test_symlink_order),
 	    cmocka_unit_test(test_listings),
 	    cmocka_unit_test(test_late_handle),
