@@ -134,6 +134,9 @@ void target_put(struct target *target);
 /* May these attributes be those that our own changes left? base: of the record. */
 bool replay_is_ours(
     const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr);
+/* The same of a new file that may have been made. */
+bool replay_is_our_new(
+    const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr);
 /* Finds out how far the server's clock is ahead, in the folder of path; then go. */
 void replay_clock(struct job *job, const char *path, void (*go)(struct job *job, int err));
 

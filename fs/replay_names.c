@@ -138,7 +138,7 @@ static void create(struct job *job)
 
 static void on_clock(struct job *job, int err)
 {
-	if (!err && replay_is_ours(job->replay, &job->record, &job->target->there)) {
+	if (!err && replay_is_our_new(job->replay, &job->record, &job->target->there)) {
 		target_made(job->target, strdup(job->record.path), NULL);
 		replay_job_end(job, 0);
 	} else if (err) {

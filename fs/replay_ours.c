@@ -101,3 +101,42 @@ bool replay_is_ours(
 	}
 	return (int64_t)attr->mtime <= latest + replay->clock_ahead + SLACK;
 }
+
+/* Was anything sent that changed the new file's contents, or its mode? */
+static void sent_since(
+    const struct replay *replay, const struct spool_record *made, bool *contents, bool *mode)
+{
+	struct spool *spool = replay->fs->spool;
+	struct spool_buf buf = {0};
+	struct spool_record record;
+	uint64_t at = spool_next(spool, made->sequence + 1);
+
+	*contents = *mode = false;
+	for (; at && at < replay->to && !(*contents && *mode); at = spool_next(spool, at + 1)) {
+		if (spool_read(spool, at, &buf, &record) || !record.sent ||
+		    strcmp(record.path, made->path))
+			continue;
+		*contents |= record.type == SPOOL_WRITE || record.type == SPOOL_APPEND ||
+			     record.type == SPOOL_TRUNCATE;
+		*mode |= record.type == SPOOL_SETATTR && record.attr.flags & SPOOL_ATTR_MODE;
+	}
+	free(buf.at);
+}
+
+/*
+ * Nothing is written to a new file before its making was acknowledged, and it never gets more
+ * rights than were asked for: what is otherwise is somebody else's, who took the name after a
+ * rename or removal of ours that was done, but not acknowledged.
+ */
+bool replay_is_our_new(
+    const struct replay *replay, const struct spool_record *record, const struct sftp_attr *attr)
+{
+	bool contents, mode, more = attr->mode & 07777 & ~record->attr.mode;
+
+	if (attr->size || more) {
+		sent_since(replay, record, &contents, &mode);
+		if ((attr->size && !contents) || (more && !mode))
+			return false;
+	}
+	return replay_is_ours(replay, record, attr);
+}

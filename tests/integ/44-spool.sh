@@ -312,6 +312,41 @@ rotated() {
 	eq "$(status '.spool.conflicts | length')" 0
 }
 
+# A file was made and renamed there, the answers were not seen, and somebody took the old name while the mount lived.
+taken() {
+	local n
+	mkdir "$REMOTE/taken"
+	for n in {1..9}; do
+		"$PYTHON" - "$MNT/taken" "$TOOLS/delayproxy" "$W/proxy.ctl" <<-'END' && break
+			import os, subprocess, sys, time
+			top, tool, ctl = sys.argv[1:]
+			proxy = lambda order: subprocess.run([tool, "--send", ctl, order], check=True, stdout=subprocess.DEVNULL)
+			os.listdir(top)
+			for n in range(8):
+			    open(f"{top}/burst{n}", "w").close()
+			proxy("stall")
+			began = time.monotonic()
+			open(f"{top}/file", "w").close()
+			os.rename(f"{top}/file", f"{top}/file.1")
+			if time.monotonic() - began < 5:
+			    sys.exit(0)
+			sys.exit("no burst")
+		END
+		proxy resume >/dev/null
+	done
+	: >"$REMOTE/taken/file.1"
+	echo "somebody's" >"$REMOTE/taken/file"
+	wait_for 3 newer_than "$REMOTE/taken/file"
+	kill_daemon
+	proxy cut >/dev/null
+	proxy resume >/dev/null
+	mount_fs
+	eq "$(cat "$REMOTE/taken/file")" "somebody's"
+	eq "$(cat "$REMOTE/taken/file.1")" ""
+	eq "$(status .spool.changes)" 0
+}
+newer_than() { [[ $(stat -c %Y "$1") -lt $(date +%s) ]]; }
+
 # How far a sync is: a bar on a terminal, lines elsewhere.
 progress() {
 	local i out
@@ -345,6 +380,7 @@ check_vastfs "two mounts of an instance" two_mounts
 check_vastfs "many changes are sent at once by the next mount" many
 check_vastfs "the link is lost while they are sent: the mount waits for it" cut_again
 check_vastfs "a rename that was done is not done again to what has the old name since" rotated
+check_vastfs "a file that somebody made at the old name of a new one is not ours" taken
 check_vastfs "unmounted without a link: the next mount sends it" unmounted_without_link
 proxy refuse off >/dev/null
 check "unmounts" umount_fs
