@@ -259,6 +259,8 @@ bool content_dirty(const struct content *content);
 bool content_is_sent(const struct content *content, const void *file);
 /* All that is not acknowledged (and something is) has been sent, through that file. */
 bool content_is_sent_through(const struct content *content, const void *file);
+/* Does the flush that was asked for with this arg still wait, for all that was accepted so far? */
+bool content_flush_covers(const struct content *content, const void *arg);
 /*
  * Sends what is left and waits for every write accepted before. err: the first error since the last
  * flush that reported one (W5), 0 when all is on the instance. (Without memory for the waiting,

@@ -369,15 +369,32 @@ void writer_wait_failed(struct content_pool *pool, struct content *content, uint
 		pool->writer.lost_error = err;
 }
 
-bool content_leave(struct content *content, const void *arg)
+static struct flush_wait *flush_of(const struct content *content, const void *arg)
 {
-	struct writer *w = &content->writer;
 	struct flush_wait *wait;
 
-	TAILQ_FOREACH (wait, &w->flushes, link) {
+	TAILQ_FOREACH (wait, &content->writer.flushes, link) {
 		if (wait->arg == arg)
 			break;
 	}
+	return wait;
+}
+
+/* What is pending may still grow. */
+bool content_flush_covers(const struct content *content, const void *arg)
+{
+	const struct writer *w = &content->writer;
+	const struct flush_wait *wait = flush_of(content, arg);
+	const struct extent *last = TAILQ_LAST(&w->unacked, writer_unacked);
+
+	return wait && last && last->id < wait->upto && !w->pending.n && TAILQ_EMPTY(&w->waiting);
+}
+
+bool content_leave(struct content *content, const void *arg)
+{
+	struct writer *w = &content->writer;
+	struct flush_wait *wait = flush_of(content, arg);
+
 	if (!wait)
 		return false;
 	TAILQ_REMOVE(&w->flushes, wait, link);

@@ -12,7 +12,7 @@
 	    FUSE_SET_ATTR_MTIME_NOW)
 
 /* R1: attributes may be that old. */
-#define OWNER_KNOWN_MS 1000
+#define KNOWN_MS 1000
 
 /*
  * Bytes still on their way are sent first when size or times are set: they would change both
@@ -310,9 +310,20 @@ static bool may_set_behind(const struct setattr *setattr)
 			   fs_login_may(fs, folder, 1));
 }
 
-/* The owner is to be who it is, as the instance said just now (sqlite gives its journal to whom the
- * database belongs to). */
-static bool has_owner(const struct setattr *setattr)
+/* Does it have the mode already, as has been seen through a file of ours that is open? (git gives
+ * its new configuration the mode of the old one.) Who else asks for a mode shall hear what the
+ * instance says. */
+static bool has_mode(const struct setattr *setattr)
+{
+	const struct openfile *open = setattr->inode->open;
+
+	return open && open->own && !LIST_EMPTY(&open->handles) &&
+	       !((setattr->wanted.st_mode ^ setattr->inode->attr.mode) & 07777);
+}
+
+/* The owner, or mode, is to be what it is, as the instance said just now (sqlite gives its journal
+ * to whom the database belongs to). */
+static bool has_already(const struct setattr *setattr)
 {
 	struct fs *fs = setattr->request.fs;
 	const struct inode *inode = setattr->inode;
@@ -321,12 +332,13 @@ static bool has_owner(const struct setattr *setattr)
 	int to_set = setattr->to_set;
 	uint32_t login = remote_uid(fs->remote);
 
-	return (to_set & OWNER_BITS) &&
-	       !(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_SIZE | TIME_BITS)) &&
-	       inode->checked_ms && fs_now_ms(fs) - inode->checked_ms <= OWNER_KNOWN_MS &&
+	return (to_set & (OWNER_BITS | FUSE_SET_ATTR_MODE)) &&
+	       !(to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && inode->checked_ms &&
+	       fs_now_ms(fs) - inode->checked_ms <= KNOWN_MS &&
 	       !(attr->mode & (S_ISUID | S_ISGID)) && (!login || login == attr->uid) &&
 	       (!(to_set & FUSE_SET_ATTR_UID) || fs_uid_there(fs, st->st_uid) == attr->uid) &&
-	       (!(to_set & FUSE_SET_ATTR_GID) || fs_gid_there(fs, st->st_gid) == attr->gid);
+	       (!(to_set & FUSE_SET_ATTR_GID) || fs_gid_there(fs, st->st_gid) == attr->gid) &&
+	       (!(to_set & FUSE_SET_ATTR_MODE) || has_mode(setattr));
 }
 
 static bool sets_size_alone(const struct setattr *setattr)
@@ -465,13 +477,13 @@ void fs_setattr(
 		burst_note(fs, setattr->request.pid, false);
 	else
 		burst_sets(fs, setattr->request.pid, setattr->inode);
-	if (may_set_behind(setattr)) {
-		set_behind(setattr);
-		return;
-	}
-	if (has_owner(setattr)) {
+	if (has_already(setattr)) {
 		attr_touch_change(&setattr->inode->attr, request_clock());
 		end_setattr(setattr, 0);
+		return;
+	}
+	if (may_set_behind(setattr)) {
+		set_behind(setattr);
 		return;
 	}
 	if (keeps_size(setattr)) {

@@ -43,7 +43,8 @@ int behind_create(struct request *request, struct inode *folder, const char *nam
 /* The handle is the caller's. The file that is there is opened for writing (without O_TRUNC). */
 bool behind_may_open(struct fs *fs, const struct inode *inode, int flags);
 int behind_open(struct request *request, struct inode *inode, int flags, struct handle **out);
-/* What was written through the handle's file so far is sent, then attr is set (NULL: nothing). */
+/* What was written through the handle's file so far is sent, if it is not on its way already, then
+ * attr is set (NULL: nothing). */
 int behind_file(struct handle *handle, const struct sftp_attr *attr);
 /* More was written, up to end: times and size that were set before are out of date. */
 void behind_wrote(struct openfile *open, uint64_t end);

@@ -222,6 +222,8 @@ int behind_file(struct handle *handle, const struct sftp_attr *attr)
 		merge(&behind->attr, attr);
 		return behind_spool_attr(behind, attr);
 	}
+	if (!attr && open->sending && content_flush_covers(open->content, open->sending))
+		return 0;
 	err = names_path(fs->names, open->inode, path, sizeof(path));
 	if (err)
 		return err;

@@ -307,6 +307,22 @@ def order():
             eq(wrong, [])
             assert waits < 6, waits  # a look at a folder now and then
 
+    @test("a file that takes another's place by a lock, with its mode, is two changes")
+    def _():
+        clean("placed")
+        put(m("placed", "config"), b"old")
+        with far_away(300):
+            burst(m("placed"))
+            fd = os.open(m("placed", "config.lock"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.chmod(m("placed", "config.lock"), os.fstat(fd).st_mode & 0o7777)  # as it is
+            os.write(fd, b"new")
+            os.close(fd)
+            os.rename(m("placed", "config.lock"), m("placed", "config"))
+            made = status()["changes"]
+            assert made <= 2, f"{made} changes: more than data and rename"
+            synced()
+        eq(get(there("placed", "config")), b"new")
+
     @test("a lock that was taken and given back at once, as by git status, waits once")
     def _():
         clean("status")
