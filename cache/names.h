@@ -124,8 +124,9 @@ struct names_events {
 	/* A name came or went, or leads to another inode, in a folder that is `held` or complete.
 	 * May be NULL. */
 	void (*listing_changed)(void *arg, struct inode *folder);
-	/* A change made here, before names follows it: the name goes away, or gets another place.
-	 * May be NULL. */
+	/* A change made here, before names follows it: something new gets the name; the name goes
+	 * away, or gets another place. May be NULL. */
+	void (*made)(void *arg, struct inode *parent, const char *name);
 	void (*removed)(void *arg, struct inode *parent, const char *name);
 	void (*renamed)(void *arg, struct inode *parent, const char *name, struct inode *to_parent,
 	    const char *to_name);

@@ -36,12 +36,19 @@ static void note_same_disk(struct names *names, struct inode *folder, struct ino
 	other->folder->disk = folder->folder->disk;
 }
 
+static void tell_made(struct names *names, struct inode *folder, const char *name)
+{
+	if (names->events.made)
+		names->events.made(names->arg, folder, name);
+}
+
 struct inode *names_created(struct names *names, struct inode *folder, const char *name,
     const struct attr_report *report, uint64_t now_ms)
 {
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 	struct inode *inode;
 
+	tell_made(names, folder, name);
 	if (!dentry) {
 		make_room(names, folder);
 		dentry = dentry_new(names, folder, name);
@@ -75,6 +82,7 @@ void names_linked(struct names *names, struct inode *inode, struct inode *folder
 	struct dentry *dentry = table_find_dentry(names, folder, name);
 	struct inode *parent = names_parent(inode);
 
+	tell_made(names, folder, name);
 	if (parent)
 		note_same_disk(names, folder, parent);
 	if (!dentry)

@@ -170,6 +170,10 @@ unsigned spool_discard(struct spool *spool, const char *path);
 /* The same of its contents alone: all of them were overwritten. */
 void spool_discard_data(struct spool *spool, const char *path);
 
+/* The name was made, given to something else, or removed since: what failed and was to make it, or
+ * was about what had it then, is not to be done any more. */
+void spool_supersede(struct spool *spool, const char *path);
+bool spool_any_failed(const struct spool *spool);
 bool spool_has_failed(const struct spool *spool, uint64_t sequence);
 /* What it is about was found as it was left, and is being changed: only its next failing counts. */
 void spool_failed_anew(struct spool *spool, uint64_t sequence);

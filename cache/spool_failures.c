@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 static struct failure *failure_of(struct spool *spool, const char *path)
 {
@@ -26,23 +27,23 @@ static void failure_free(struct spool *spool, struct failure *failure)
 {
 	TAILQ_REMOVE(&spool->failures, failure, link);
 	spool->n_failures--;
-	free(failure->sequences);
+	free(failure->changes);
 	free(failure);
 }
 
 static bool reserve(struct failure *failure, size_t n)
 {
 	size_t room = failure->room ? failure->room : 16;
-	uint64_t *grown;
+	struct failed *grown;
 
 	if (failure->n + n <= failure->room)
 		return true;
 	while (room < failure->n + n)
 		room *= 2;
-	grown = realloc(failure->sequences, room * sizeof(*grown));
+	grown = realloc(failure->changes, room * sizeof(*grown));
 	if (!grown)
 		return false;
-	failure->sequences = grown;
+	failure->changes = grown;
 	failure->room = room;
 	return true;
 }
@@ -59,7 +60,9 @@ void spool_failed(struct spool *spool, uint64_t first, uint32_t n, int err, cons
 	failure->err = err;
 	while (n--) {
 		spool_mark(spool, first, (uint32_t)time(NULL), true);
-		failure->sequences[failure->n++] = first++;
+		failure->changes[failure->n++] =
+		    (struct failed){first, spool_name_hash(spool, first)};
+		first++;
 	}
 }
 
@@ -74,7 +77,7 @@ unsigned spool_forget_failures(struct spool *spool, const char *path, bool done)
 		if (path && strcmp(failure->path, path))
 			continue;
 		for (i = 0; done && i < failure->n; i++)
-			spool_done(spool, failure->sequences[i], 1);
+			spool_done(spool, failure->changes[i].sequence, 1);
 		failure_free(spool, failure);
 		files++;
 	}
@@ -84,6 +87,14 @@ unsigned spool_forget_failures(struct spool *spool, const char *path, bool done)
 unsigned spool_discard(struct spool *spool, const char *path)
 {
 	return spool_forget_failures(spool, path, true);
+}
+
+/* Some of its changes are not wanted any more. */
+static void keep_first(struct spool *spool, struct failure *failure, size_t kept)
+{
+	failure->n = kept;
+	if (!kept)
+		failure_free(spool, failure);
 }
 
 static bool is_data(enum spool_type type)
@@ -101,15 +112,42 @@ void spool_discard_data(struct spool *spool, const char *path)
 			break;
 	}
 	for (i = 0; failure && i < failure->n; i++) {
-		if (is_data(spool_type_of(spool, failure->sequences[i])))
-			spool_done(spool, failure->sequences[i], 1);
+		if (is_data(spool_type_of(spool, failure->changes[i].sequence)))
+			spool_done(spool, failure->changes[i].sequence, 1);
 		else
-			failure->sequences[kept++] = failure->sequences[i];
+			failure->changes[kept++] = failure->changes[i];
 	}
 	if (failure)
-		failure->n = kept;
-	if (failure && !kept)
-		failure_free(spool, failure);
+		keep_first(spool, failure, kept);
+}
+
+static void supersede(struct spool *spool, struct failure *failure, uint64_t name)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < failure->n; i++) {
+		if (failure->changes[i].name == name)
+			spool_drop(spool, failure->changes[i].sequence);
+		else
+			failure->changes[kept++] = failure->changes[i];
+	}
+	keep_first(spool, failure, kept);
+}
+
+void spool_supersede(struct spool *spool, const char *path)
+{
+	uint64_t name = XXH3_64bits(path, strlen(path));
+	struct failure *failure, *next;
+
+	for (failure = TAILQ_FIRST(&spool->failures); failure; failure = next) {
+		next = TAILQ_NEXT(failure, link);
+		supersede(spool, failure, name);
+	}
+}
+
+bool spool_any_failed(const struct spool *spool)
+{
+	return !TAILQ_EMPTY(&spool->failures);
 }
 
 void spool_failures(const struct spool *spool,
@@ -139,7 +177,7 @@ bool spool_has_failed(const struct spool *spool, uint64_t sequence)
 
 	TAILQ_FOREACH (failure, &spool->failures, link) {
 		for (i = 0; i < failure->n; i++) {
-			if (failure->sequences[i] == sequence)
+			if (failure->changes[i].sequence == sequence)
 				return true;
 		}
 	}
@@ -155,10 +193,10 @@ bool spool_failed_range(const struct spool *spool, uint64_t *from, uint64_t *to)
 	*to = 0;
 	TAILQ_FOREACH (failure, &spool->failures, link) {
 		for (i = 0; i < failure->n; i++) {
-			if (failure->sequences[i] < *from)
-				*from = failure->sequences[i];
-			if (failure->sequences[i] >= *to)
-				*to = failure->sequences[i] + 1;
+			if (failure->changes[i].sequence < *from)
+				*from = failure->changes[i].sequence;
+			if (failure->changes[i].sequence >= *to)
+				*to = failure->changes[i].sequence + 1;
 		}
 	}
 	return *to > 0;

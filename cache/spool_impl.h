@@ -73,10 +73,15 @@ struct spool {
 	unsigned n_failures, broken;
 };
 
+struct failed {
+	uint64_t sequence;
+	uint64_t name; /* spool_name_hash */
+};
+
 struct failure {
 	TAILQ_ENTRY(failure) link;
 	int err;
-	uint64_t *sequences;
+	struct failed *changes;
 	size_t n, room;
 	char path[];
 };
@@ -132,6 +137,10 @@ void segment_save(
 
 /* --- spool.c --- */
 void spool_mark(struct spool *spool, uint64_t sequence, uint32_t mark, bool first);
+
+/* --- spool_paths.c --- */
+/* Of the name that the change makes, or is about; 0: it can't be read. */
+uint64_t spool_name_hash(struct spool *spool, uint64_t sequence);
 
 /* --- spool_recover.c --- */
 /* Finds a journal for us, and takes over what lies in it and in others. */

@@ -49,21 +49,53 @@ static void add(struct naming *naming, const char *path)
 	naming->hashes[naming->n++] = hash;
 }
 
+/* What the record says of paths; they point into meta (SPOOL_META_MAX). */
+static bool read_paths(struct spool *spool, struct segment *segment, uint32_t i, uint8_t *meta,
+    struct spool_record *record)
+{
+	uint32_t len = segment_length(segment, i);
+	int fd = segment_fd(spool, segment);
+	ssize_t got;
+
+	if (fd < 0)
+		return false;
+	got = pread(
+	    fd, meta, len < SPOOL_META_MAX ? len : SPOOL_META_MAX, segment->at[i] & SEGMENT_AT);
+	return got > 0 && spool_decode_paths(meta, (size_t)got, record);
+}
+
 static void add_record(
     struct spool *spool, struct segment *segment, uint32_t i, struct naming *naming)
 {
 	uint8_t meta[SPOOL_META_MAX];
-	uint32_t len = segment_length(segment, i);
 	struct spool_record record = {0};
-	int fd = segment_fd(spool, segment);
-	ssize_t got;
 
-	if (SEGMENT_TYPE(segment->at[i]) == SPOOL_CHECKED || fd < 0)
-		return;
-	got = pread(fd, meta, len < sizeof(meta) ? len : sizeof(meta), segment->at[i] & SEGMENT_AT);
-	if (got <= 0 || !spool_decode_paths(meta, (size_t)got, &record) || record.renamed)
+	if (SEGMENT_TYPE(segment->at[i]) == SPOOL_CHECKED ||
+	    !read_paths(spool, segment, i, meta, &record) || record.renamed)
 		return;
 	add(naming, SEGMENT_TYPE(segment->at[i]) == SPOOL_RENAME ? record.to : record.path);
+}
+
+uint64_t spool_name_hash(struct spool *spool, uint64_t sequence)
+{
+	uint8_t meta[SPOOL_META_MAX];
+	struct spool_record record = {0};
+	struct segment *segment;
+	enum spool_type type;
+	const char *name;
+	uint32_t i;
+
+	TAILQ_FOREACH (segment, &spool->segments, link) {
+		if (sequence < segment->first || sequence >= segment->first + segment->n)
+			continue;
+		i = (uint32_t)(sequence - segment->first);
+		type = SEGMENT_TYPE(segment->at[i]);
+		if (!read_paths(spool, segment, i, meta, &record))
+			return 0;
+		name = type == SPOOL_RENAME || type == SPOOL_LINK ? record.to : record.path;
+		return XXH3_64bits(name, strlen(name));
+	}
+	return 0;
 }
 
 uint64_t spool_paths(struct spool *spool, void (*each)(void *arg, const char *path), void *arg)

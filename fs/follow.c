@@ -1,4 +1,5 @@
 #include "fs/follow.h"
+#include "cache/spool.h"
 #include "fs/disk.h"
 #include "fs/held.h"
 #include "fs/notify.h"
@@ -9,6 +10,7 @@
 #include "fs/targets.h"
 #include "fs/walk.h"
 #include "fs/watched.h"
+#include <limits.h>
 
 static void on_version_changed(void *arg, struct inode *inode)
 {
@@ -40,8 +42,21 @@ static void on_listing_changed(void *arg, struct inode *folder)
 	disk_listing_changed(fs, folder);
 }
 
+/* What failed before, and would make the name, or be done to what had it, is not to be done again:
+ * the program has gone on with another one since. */
+static void on_made(void *arg, struct inode *parent, const char *name)
+{
+	struct fs *fs = arg;
+	char path[PATH_MAX];
+
+	if (fs->spool && spool_any_failed(fs->spool) &&
+	    !names_child_path(fs->names, parent, name, path, sizeof(path)))
+		spool_supersede(fs->spool, path);
+}
+
 static void on_removed(void *arg, struct inode *parent, const char *name)
 {
+	on_made(arg, parent, name);
 	openfile_name_goes(arg, parent, name);
 	disk_removed(arg, parent, name);
 }
@@ -49,6 +64,7 @@ static void on_removed(void *arg, struct inode *parent, const char *name)
 static void on_renamed(
     void *arg, struct inode *parent, const char *name, struct inode *to_parent, const char *to_name)
 {
+	on_made(arg, to_parent, to_name);
 	openfile_name_goes(arg, to_parent, to_name);
 	disk_renamed(arg, parent, name, to_parent, to_name);
 	owed_anew(arg, parent, name);
@@ -77,6 +93,7 @@ const struct names_events fs_names_events = {
     .version_changed = on_version_changed,
     .name_gone = on_name_gone,
     .listing_changed = on_listing_changed,
+    .made = on_made,
     .removed = on_removed,
     .renamed = on_renamed,
     .crowded = on_crowded,

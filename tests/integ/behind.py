@@ -817,6 +817,33 @@ def late():
             return
         raise AssertionError("no burst lasts")
 
+    @test("a rename that failed is not done again once its new name was made anew and removed")
+    def _():
+        for top in ("redone0", "redone1", "redone2", "redone3"):
+            clean(top)
+            os.mkdir(m(top, "d"))
+            burst(m(top, "d"))
+            put(m(top, "d", "tmp"), b"first")
+            os.mkdir(there(top, "d", "name"))
+            try:
+                os.rename(m(top, "d", "tmp"), m(top, "d", "name"))
+            except OSError:  # the burst had ended
+                continue
+            with raises(errno.EISDIR, errno.EEXIST, errno.EIO):
+                synced()
+            os.rmdir(there(top, "d", "name"))
+            assert any(there(top, "d") in failed["path"] for failed in status("spool")["failed"])
+            put(m(top, "d", "name"), b"second")
+            os.unlink(m(top, "d", "name"))
+            synced()
+            assert not any(there(top, "d") in failed["path"] for failed in status("spool")["failed"])
+            subprocess.run([os.environ["BUILD"] + "/vastfs", "spool", MNT, "retry"], stdout=subprocess.DEVNULL, check=False)
+            assert not os.path.exists(there(top, "d", "name"))
+            eq(get(there(top, "d", "tmp")), b"first")
+            assert there(top, "d", "tmp") in [failure["path"] for failure in status()["failures"]]
+            return
+        raise AssertionError("no burst lasts")
+
     @test("a file that gets no second name keeps its first one")
     def _():
         for top in ("kept0", "kept1", "kept2"):

@@ -657,6 +657,35 @@ static void test_discard_data(void **state)
 	spool_close(spool);
 }
 
+/* Something else has got the name since, or it was removed: what would make it is not wanted. */
+static void test_supersede(void **state)
+{
+	struct spool *spool = spool_open(root, "gpu", 64 * MIB);
+	struct spool_record rename = {
+	    .type = SPOOL_RENAME, .path = "/workspace/a", .to = "/workspace/file 1"};
+	uint64_t first = (uint64_t)append(spool, 1, 10);
+	struct spool_figures figures;
+	char text[200] = "";
+
+	assert_false(spool_any_failed(spool));
+	assert_int_equal(spool_append(spool, &rename), first + 1);
+	append(spool, 2, 10);
+	append(spool, 1, 10); /* has not failed */
+	spool_failed(spool, first, 1, -ENOSPC, "/workspace/file 1");
+	spool_failed(spool, first + 1, 2, -EISDIR, "/workspace/a");
+	assert_true(spool_any_failed(spool));
+	spool_supersede(spool, "/workspace/a");
+	assert_int_equal(count(spool), 4);
+	spool_supersede(spool, "/workspace/file 1");
+	assert_int_equal(count(spool), 2);
+	assert_false(spool_has_failed(spool, first + 1));
+	spool_figures(spool, &figures);
+	assert_int_equal(figures.failed_files, 1);
+	spool_failures(spool, note, text);
+	assert_string_equal(text, "/workspace/a -21 1");
+	spool_close(spool);
+}
+
 static void test_refuses_what_is_too_long(void **state)
 {
 	struct spool *spool = spool_open(root, "gpu", 64 * MIB);
@@ -693,6 +722,7 @@ int main(void)
 	    TEST(test_gap),
 	    TEST(test_names_what_waits),
 	    TEST(test_failures),
+	    TEST(test_supersede),
 	    TEST(test_time_of_failing),
 	    TEST(test_discard_data),
 	    TEST(test_refuses_what_is_too_long),
