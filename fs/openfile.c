@@ -301,22 +301,50 @@ static void on_placing_open(void *arg, int err, struct rfile *file, const struct
 	free(placing);
 }
 
+static void on_placing_turn(void *arg, int err);
+
+/* The file may have been made, or renamed, by what the instance does not have yet. 0: one of the
+ * completions comes. */
+static int open_placing(struct placing *placing)
+{
+	struct openfile *open = placing->handle->open;
+	struct fs *fs = open->fs;
+	struct rfile_owner owner = openfile_owner(fs, open->inode);
+	char path[PATH_MAX];
+	int err = names_path(fs->names, open->inode, path, sizeof(path));
+
+	if (!err)
+		err = behind_wait(fs, OUTBOX_READ, open->inode, NULL, on_placing_turn, placing);
+	if (err <= 0)
+		return err;
+	rfile_open(fs->remote, path, SSH_FXF_WRITE, 0, &owner, on_placing_open, placing);
+	return 0;
+}
+
+static void on_placing_turn(void *arg, int err)
+{
+	struct placing *placing = arg;
+
+	if (!err)
+		err = open_placing(placing);
+	if (!err)
+		return;
+	placing->done(placing->arg, err);
+	free(placing);
+}
+
 int handle_open_placing(struct handle *handle, void (*done)(void *arg, int err), void *arg)
 {
-	struct openfile *open = handle->open;
-	struct rfile_owner owner = openfile_owner(open->fs, open->inode);
-	struct placing *placing;
-	char path[PATH_MAX];
-	int err = names_path(open->fs->names, open->inode, path, sizeof(path));
+	struct placing *placing = malloc(sizeof(*placing));
+	int err;
 
-	if (err)
-		return err;
-	placing = malloc(sizeof(*placing));
 	if (!placing)
 		return -ENOMEM;
 	*placing = (struct placing){.handle = handle, .done = done, .arg = arg};
-	rfile_open(open->fs->remote, path, SSH_FXF_WRITE, 0, &owner, on_placing_open, placing);
-	return 0;
+	err = open_placing(placing);
+	if (err)
+		free(placing);
+	return err;
 }
 
 /* --- what is cached of it --- */

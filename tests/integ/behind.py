@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import json
+import mmap
 import os
 import random
 import shutil
@@ -262,6 +263,22 @@ def order():
             synced()
             eq(os.stat(there("times", str(n), "f")).st_mtime, 1e9)
             os.close(fd)
+
+    @test("mapped pages of a file that was made in a burst, to be appended to, are written when it is there")
+    def _():
+        clean("mapped")
+        burst(m("mapped"))
+        with far_away():
+            for n in range(8):
+                path = m("mapped", f"f{n}")
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+                os.write(fd, b"x" * 5000)
+                with mmap.mmap(fd, 5000) as area:
+                    area[:4096] = b"y" * 4096
+                os.fsync(fd)
+                os.close(fd)
+                eq(get(there("mapped", f"f{n}")), b"y" * 4096 + b"x" * 904)
+                burst(m("mapped"))
 
     @test("names that look like locks are answered by the server")
     def _():
