@@ -37,10 +37,10 @@ enum remote_asked {
  * may have gone before the look, as a lock that somebody else had does. */
 #define REMOTE_RETRIES 4
 
-/* Whether a look could tell more than err already does (err as in sftp_reply.err). */
 /* What a size or a write's end beyond every file system's files was refused with: -EFBIG; else err.
  */
 int remote_errno_of_size(int err, uint64_t end);
+/* Whether a look could tell more than err already does (err as in sftp_reply.err). */
 bool remote_errno_is_vague(enum remote_asked asked, int err);
 
 /*
