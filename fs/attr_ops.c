@@ -56,18 +56,6 @@ static void keep_times(struct setattr *setattr)
 	}
 }
 
-/* What was set counts, even when bytes written here since made the rest of the report out of date.
- */
-static void take_mode_and_owner(struct attr *attr, const struct sftp_attr *seen)
-{
-	if (seen->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
-		attr->mode = (attr->mode & S_IFMT) | (seen->mode & 07777);
-	if (seen->flags & SSH_FILEXFER_ATTR_UIDGID) {
-		attr->uid = seen->uid;
-		attr->gid = seen->gid;
-	}
-}
-
 static void take_over(struct setattr *setattr)
 {
 	struct fs *fs = setattr->request.fs;
@@ -87,7 +75,7 @@ static void take_over(struct setattr *setattr)
 		fs_take_report(
 		    fs, inode, &setattr->seen, setattr->request.tick, setattr->request.sent_ms);
 	}
-	take_mode_and_owner(&inode->attr, &setattr->seen);
+	fs_take_mode_and_owner(inode, &setattr->seen);
 	keep_times(setattr);
 	openfile_identity_changed(inode, &setattr->attr);
 	attr_touch_change(&inode->attr, request_clock());
@@ -373,7 +361,7 @@ static void set_here(struct setattr *setattr)
 	struct attr *attr = &setattr->inode->attr;
 	const struct sftp_attr *set = &setattr->attr;
 
-	take_mode_and_owner(attr, set);
+	fs_take_mode_and_owner(setattr->inode, set);
 	if (set->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
 		attr->mtime_there = set->mtime;
 		attr->atime_there = set->atime;

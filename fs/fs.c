@@ -169,6 +169,18 @@ struct attr_report fs_report(const struct sftp_attr *attr, uint32_t links)
 	return report;
 }
 
+void fs_take_mode_and_owner(struct inode *inode, const struct sftp_attr *seen)
+{
+	struct attr *attr = &inode->attr;
+
+	if (seen->flags & SSH_FILEXFER_ATTR_PERMISSIONS)
+		attr->mode = (attr->mode & S_IFMT) | (seen->mode & 07777);
+	if (seen->flags & SSH_FILEXFER_ATTR_UIDGID) {
+		attr->uid = seen->uid;
+		attr->gid = seen->gid;
+	}
+}
+
 void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st)
 {
 	const struct attr *attr = &inode->attr;

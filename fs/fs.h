@@ -172,6 +172,9 @@ fuse_ino_t fs_node(struct fs *fs, const struct inode *inode);
 
 /* Attributes of SFTP and of the cache: missing ones (flags) count as 0. */
 struct attr_report fs_report(const struct sftp_attr *attr, uint32_t links);
+/* What was set counts, even when bytes written here since made the rest of the report out of date.
+ */
+void fs_take_mode_and_owner(struct inode *inode, const struct sftp_attr *seen);
 void fs_stat(struct fs *fs, const struct inode *inode, struct stat *st);
 /* For how many seconds the kernel may believe the inode's attributes and name from now on. */
 double fs_lifetime(struct fs *fs, const struct inode *inode);
