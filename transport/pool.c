@@ -235,7 +235,7 @@ static void on_due(uv_timer_t *timer)
 		struct pool_session *session = &pool->sessions[i];
 
 		if (session->state == POOL_WAITING && may_dial(pool, i) &&
-		    session->next_try <= uv_now(pool->loop))
+		    pool_session_is_due(session))
 			pool_session_dial(session);
 		else if (session->state == POOL_UP)
 			pool_session_fill(session);

@@ -104,6 +104,7 @@ struct pool_session {
 	unsigned reopen_fails;
 	unsigned failures; /* dials in a row without success, or that did not last */
 	unsigned ups;	   /* times it came up */
+	unsigned put_off;  /* times it was not dialled for a transfer's sake */
 	struct ssh_error error;
 	uint64_t past_in, past_out; /* bytes of sessions before this one */
 	struct pool_watch watch;
@@ -159,6 +160,8 @@ void pool_schedule(struct pool *pool); /* sets the due timer to what comes next 
 void pool_link_changed(struct pool *pool, const struct ssh_error *error);
 
 /* pool_session.c */
+/* Is it to be dialled now? Else next_try says when to ask again. */
+bool pool_session_is_due(struct pool_session *session);
 void pool_session_dial(struct pool_session *session);
 /* Ends it, in any state, and plans the next try. error NULL: keeps what was said before. */
 void pool_session_drop(struct pool_session *session, const struct ssh_error *error);

@@ -16,6 +16,10 @@
 #define WAIT_DENIED_MS 10000
 #define STAGGER_MS 200
 #define STAGGER_NEAR_MS 1500
+/* Of a bulk transfer, in flight; and how often the others' first dials are put off for it: a long
+ * one may gain from them. */
+#define BUSY_BYTES (256u * 1024)
+#define PUT_OFF_MAX 6
 #define BACKOFF_MAX_MS 30000
 #define REFUSED_PAUSE_MS 60000
 /* While a program waits for the link: where nobody answers nobody minds; an sshd that turns us away
@@ -386,11 +390,37 @@ void pool_session_dial(struct pool_session *session)
 	session->next_try = uv_now(pool->loop) + backoff(session);
 }
 
-/* Near the instance the processor is what bounds. A copy often begins right after the mount: its
- * connection comes at once, and no other login takes from it meanwhile. */
+/* Near the instance the processor is what bounds, and a login takes a tenth of a second of it. A
+ * copy often begins right after the mount: its connection comes at once, and no other login takes
+ * from it meanwhile. */
 static uint64_t stagger(const struct pool *pool, unsigned index)
 {
 	return pool_near(pool) ? (index - 1) * STAGGER_NEAR_MS : index * STAGGER_MS;
+}
+
+static bool is_busy(const struct pool *pool)
+{
+	const struct pool_session *session = &pool->sessions[1];
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < session->n_channels; i++)
+		bytes += sftp_bytes_in_flight(session->channels[i]->sftp);
+	return bytes >= BUSY_BYTES;
+}
+
+bool pool_session_is_due(struct pool_session *session)
+{
+	struct pool *pool = session->pool;
+	uint64_t now = uv_now(pool->loop);
+
+	if (session->next_try > now)
+		return false;
+	if (session->index < 2 || session->put_off >= PUT_OFF_MAX || !pool_near(pool) ||
+	    !is_busy(pool))
+		return true;
+	session->put_off++;
+	session->next_try = now + STAGGER_NEAR_MS;
+	return false;
 }
 
 void pool_dial_others(struct pool *pool)

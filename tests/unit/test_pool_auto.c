@@ -112,6 +112,42 @@ static void near_bulk_goes_by_processes(void **unused)
 	teardown_pool();
 }
 
+static struct {
+	struct fake_channel *channel;
+	uint32_t id;
+} held;
+
+static void hold(struct fake_channel *channel, struct fake_request *request)
+{
+	if (request->type == SSH_FXP_READ) {
+		held.channel = channel;
+		held.id = request->id;
+	} else {
+		fake_reply_status(&channel->stream, request->id, SSH_FX_OP_UNSUPPORTED);
+	}
+	packet_free(request->packet);
+}
+
+static void ignore(void *arg, const struct sftp_reply *reply)
+{
+}
+
+static void others_wait_for_a_transfer(void **unused)
+{
+	static const struct sftp_handle handle = {.len = 1, .data = "h"};
+
+	setup_pool(TRANSPORT_AUTO, NULL);
+	fake.serve = hold;
+	UNTIL(t.readies && is_up(1) && pool_near(t.pool));
+	sftp_send(pool_channel_sftp(pool_channel(t.pool, LANE_BULK, false)),
+	    sftp_msg_read(&handle, 0, 32768), 1u << 20, ignore, NULL);
+	UNTIL(held.channel && t.pool->sessions[2].put_off);
+	assert_int_equal(fake.n_sessions, 2);
+	fake_reply_status(&held.channel->stream, held.id, SSH_FX_EOF);
+	UNTIL(is_up(2));
+	teardown_pool();
+}
+
 static int processes_fail(unsigned nth)
 {
 	return by_process(nth) ? SSH_DENIED : SSH_OK;
@@ -197,6 +233,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(told_what_to_use),
 	    cmocka_unit_test(near_bulk_goes_by_processes),
+	    cmocka_unit_test(others_wait_for_a_transfer),
 	    cmocka_unit_test(far_bulk_goes_by_the_library),
 	    cmocka_unit_test(falls_back_to_the_library),
 	    cmocka_unit_test(what_the_library_cannot_do),
