@@ -43,6 +43,7 @@ struct folder {
 	uint64_t misses_ms;  /* when the present burst of look-ups began */
 	uint32_t misses;     /* look-ups in it that had to ask the instance */
 	uint64_t opened_ms;  /* when a program last opened it; 0: never */
+	uint64_t locked_ms;  /* fs/openfile_trust.c: when one last took a lock in it */
 	uint64_t lost_tick;  /* the latest local change of a name that was forgotten */
 	uint64_t names_tick; /* the latest local change of any name in it */
 	uint64_t before_ms;  /* the folder's checked_ms before that */

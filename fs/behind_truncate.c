@@ -107,8 +107,7 @@ static bool is_known(struct fs *fs, const struct inode *inode, int flags)
 {
 	if ((flags & O_ACCMODE) == O_WRONLY)
 		return fs_attr_believed(fs, inode);
-	return inode->checked_ms && (fs_now_ms(fs) - inode->checked_ms < OPENFILE_CHECKED_MS ||
-					watched_now(fs, inode, OPENFILE_CHECKED_MS));
+	return openfile_is_known(fs, inode, OPENFILE_CHECKED_MS);
 }
 
 static bool is_written_to(const struct openfile *open)

@@ -58,6 +58,8 @@ static void end_create(struct create *create)
 	handle->open->own = !create->existed;
 	if (handle->open->own && burst_is_lock(create->name))
 		burst_locked(fs, create->request.pid, inode);
+	if (handle->open->own)
+		openfile_note_lock(fs, create->folder, create->name);
 	create->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_create(&create->request, inode, &create->fi))
 		handle_put(handle);

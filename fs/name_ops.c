@@ -122,6 +122,7 @@ static void end_made(struct change *change)
 
 	if (inode)
 		attr_made_at(&inode->attr, request_clock());
+	openfile_note_lock(fs, change->folder, change->name);
 	if (inode && change->target)
 		change_note_target(fs, inode, change->target);
 	free(change->target);

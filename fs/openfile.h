@@ -168,9 +168,15 @@ void openfile_drop_suspect(struct openfile *open);
 /* Is all of a small file here that an open for reading would bring: permitted, of the version that
  * is known, and trusted? */
 bool openfile_is_whole(const struct inode *inode);
-/* And is that version known to be the instance's, not longer than that ago? R2 allows a second. */
+/* And is that version known to be the instance's, not longer than that ago? R2 allows a second.
+ * Nothing counts that was seen before a lock was taken in the folder. */
 #define OPENFILE_CHECKED_MS 1000
 bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms);
+/* The same of what is known of it alone. */
+bool openfile_is_known(struct fs *fs, const struct inode *inode, uint64_t checked_ms);
+/* A program made the name in the folder, which nobody else has made: when it is a lock, whoever had
+ * it before may have changed the files beside it just before that. */
+void openfile_note_lock(struct fs *fs, struct inode *folder, const char *name);
 /*
  * The same of a file that was written here: what the instance does not have yet nobody there can
  * have changed. When it has it, its content is known without a look at its version, but only that

@@ -1,5 +1,6 @@
 /* Which files can be opened for reading without asking the instance. */
 #include "fs/ahead.h"
+#include "fs/burst.h"
 #include "fs/openfile.h"
 #include "fs/watched.h"
 
@@ -26,11 +27,30 @@ bool openfile_is_whole(const struct inode *inode)
 	       content_whole(open->content);
 }
 
-bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
+void openfile_note_lock(struct fs *fs, struct inode *folder, const char *name)
 {
-	return inode->checked_ms && !LIST_EMPTY(&inode->names) && openfile_is_whole(inode) &&
+	if (folder->folder && burst_is_lock(name))
+		folder->folder->locked_ms = fs_now_ms(fs);
+}
+
+static bool is_behind_lock(const struct inode *inode, uint64_t seen_ms)
+{
+	const struct inode *folder = names_parent(inode);
+
+	return !folder || seen_ms > folder->folder->locked_ms;
+}
+
+bool openfile_is_known(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
+{
+	return inode->checked_ms && is_behind_lock(inode, inode->checked_ms) &&
 	       (fs_now_ms(fs) - inode->checked_ms < checked_ms ||
 		   watched_now(fs, inode, checked_ms));
+}
+
+bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
+{
+	return !LIST_EMPTY(&inode->names) && openfile_is_whole(inode) &&
+	       openfile_is_known(fs, inode, checked_ms);
 }
 
 /* May the login user read it, without asking? (Root may. The folders above have to let others
@@ -53,7 +73,8 @@ bool openfile_is_ours(struct fs *fs, const struct inode *inode, bool in_burst)
 	if (!open || !open->own || open->error || LIST_EMPTY(&inode->names))
 		return false;
 	if (open->own_ms)
-		sure = in_burst && fs_now_ms(fs) - open->own_ms < OPENFILE_CHECKED_MS;
+		sure = in_burst && fs_now_ms(fs) - open->own_ms < OPENFILE_CHECKED_MS &&
+		       is_behind_lock(inode, open->own_ms);
 	else
 		sure = inode->pending || content_dirty(open->content);
 	return sure && inode->attr.size <= OWN_MOST && may_read(fs, inode) &&

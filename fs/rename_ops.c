@@ -41,6 +41,7 @@ static void on_linked(void *arg, int err)
 	}
 	names_linked(fs->names, change->inode, change->folder, change->name);
 	attr_touch_change(&change->inode->attr, request_clock());
+	openfile_note_lock(fs, change->folder, change->name);
 	request_end_entry(&change->request, change->inode);
 }
 

@@ -34,6 +34,43 @@ replaced() { # WATCH
 	"$PYTHON" "$TESTS/integ/replaced.py" "$MNT/replaced" "$REMOTE/replaced" 40
 	umount_fs
 }
+# What a program reads under a lock is what the one that had it before has written, be that on the instance.
+locked() {
+	local ended=0
+	mount_fs -o watch=no
+	"$PYTHON" - "$MNT" "$REMOTE" <<-'END' || ended=1
+		import os, sys
+		here, there = sys.argv[1:]
+		def put(name, value):
+		    with open(f"{there}/{name}", "w") as file:
+		        file.write(value)
+		def get(name):
+		    with open(f"{here}/{name}") as file:
+		        return file.read()
+		def exclusive(name):
+		    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+		take = {"open": exclusive, "mkdir": os.mkdir, "symlink": lambda name: os.symlink("me", name),
+		        "link": lambda name: os.link(f"{here}/other", name)}
+		put("other", "")
+		for how in take:
+		    put(f"count-{how}", "1")
+		    os.utime(f"{there}/count-{how}", (1000, 1000))
+		wrong = []
+		for how, lock in take.items():
+		    name = f"count-{how}"
+		    before = [get(name), get(name)]
+		    put(name, "2")
+		    lock(f"{here}/count.lock")
+		    now = get(name)
+		    (os.rmdir if how == "mkdir" else os.unlink)(f"{here}/count.lock")
+		    if before != ["1", "1"] or now != "2":
+		        wrong.append((how, before, now))
+		assert not wrong, wrong
+	END
+	umount_fs
+	return "$ended"
+}
+check_vastfs "a lock taken here lets nothing be read that is older than it" locked
 proxy_start --delay 20
 write_profile
 mkdir "$REMOTE/replaced"
