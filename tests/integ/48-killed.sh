@@ -50,8 +50,8 @@ waits_for_page() {
 reader_is_let_go() {
 	local reader daemon
 	proxy delay 0 >/dev/null
-	proxy rate 300K >/dev/null
-	head -c 8000000 /dev/zero >"$REMOTE/large"
+	proxy rate 2M >/dev/null # what is told waits behind the data under way, some MB
+	head -c 50000000 /dev/zero >"$REMOTE/large"
 	mount_fs "$@" || return
 	daemon=$(daemon_pid)
 	: >"$W/large"
