@@ -99,27 +99,20 @@ static void ask(struct asking *asking, struct handle *handle)
 bool nameless_ask(struct inode *inode, void (*go)(void *arg), void *arg)
 {
 	struct openfile *open = inode->open;
-	struct asking *asking = NULL;
+	struct asking *asking = open && !names_shared(inode) ? malloc(sizeof(*asking)) : NULL;
 	struct handle *handle;
 
-	if (!open || names_shared(inode))
+	if (!asking)
 		return false;
+	*asking = (struct asking){1, go, arg}; /* one until all are asked */
 	LIST_FOREACH (handle, &open->handles, link) {
-		if (!is_unseen(handle))
-			continue;
-		if (!asking)
-			asking = calloc(1, sizeof(*asking));
-		if (!asking)
-			return false;
-		ask(asking, handle);
+		if (is_unseen(handle))
+			ask(asking, handle);
 	}
-	if (asking && !asking->handles) {
-		free(asking);
-		asking = NULL;
-	}
-	if (asking)
-		*asking = (struct asking){asking->handles, go, arg};
-	return asking;
+	if (--asking->handles)
+		return true;
+	free(asking);
+	return false;
 }
 
 void nameless_open(struct inode *inode, struct pool_channel *channel, const char *path)
