@@ -266,6 +266,29 @@ cut_again() {
 	all_there again 300
 }
 
+# Makes the changes, PYTHON on the folder `top`, in a burst on a link that stalls meanwhile, so that their answers are not
+# seen.
+unanswered() { # FOLDER PYTHON
+	local n
+	for n in {1..9}; do
+		"$PYTHON" - "$MNT/$1" "$TOOLS/delayproxy" "$W/proxy.ctl" "$2" <<-'END' && break
+			import os, subprocess, sys, time
+			top, tool, ctl, changes = sys.argv[1:]
+			proxy = lambda order: subprocess.run([tool, "--send", ctl, order], check=True, stdout=subprocess.DEVNULL)
+			os.listdir(top)
+			for n in range(8):
+			    open(f"{top}/burst{n}", "w").close()
+			proxy("stall")
+			began = time.monotonic()
+			exec(changes)
+			if time.monotonic() - began < 5:
+			    sys.exit(0)
+			sys.exit("no burst")
+		END
+		proxy resume >/dev/null
+	done
+}
+
 # A rename was done there, its answer was not seen, and the old name was given to something new since: a log that is
 # rotated from here.
 rotated() {
@@ -274,24 +297,7 @@ rotated() {
 	for n in {1..3}; do echo "first $n" >"$REMOTE/rotated/log$n"; done
 	echo "older" >"$REMOTE/rotated/log3.1"
 	touch -d "@1000000000" "$REMOTE"/rotated/log*
-	for n in {1..9}; do
-		"$PYTHON" - "$MNT/rotated" "$TOOLS/delayproxy" "$W/proxy.ctl" <<-'END' && break
-			import os, subprocess, sys, time
-			top, tool, ctl = sys.argv[1:]
-			proxy = lambda order: subprocess.run([tool, "--send", ctl, order], check=True, stdout=subprocess.DEVNULL)
-			os.listdir(top)
-			for n in range(8):
-			    open(f"{top}/burst{n}", "w").close()
-			proxy("stall")
-			began = time.monotonic()
-			for n in range(1, 4):
-			    os.rename(f"{top}/log{n}", f"{top}/log{n}.1")
-			if time.monotonic() - began < 5:
-			    sys.exit(0)
-			sys.exit("no burst")
-		END
-		proxy resume >/dev/null
-	done
+	unanswered rotated 'for n in range(1, 4): os.rename(f"{top}/log{n}", f"{top}/log{n}.1")'
 	kill_daemon
 	proxy cut >/dev/null
 	proxy resume >/dev/null
@@ -314,26 +320,8 @@ rotated() {
 
 # A file was made and renamed there, the answers were not seen, and somebody took the old name while the mount lived.
 taken() {
-	local n
 	mkdir "$REMOTE/taken"
-	for n in {1..9}; do
-		"$PYTHON" - "$MNT/taken" "$TOOLS/delayproxy" "$W/proxy.ctl" <<-'END' && break
-			import os, subprocess, sys, time
-			top, tool, ctl = sys.argv[1:]
-			proxy = lambda order: subprocess.run([tool, "--send", ctl, order], check=True, stdout=subprocess.DEVNULL)
-			os.listdir(top)
-			for n in range(8):
-			    open(f"{top}/burst{n}", "w").close()
-			proxy("stall")
-			began = time.monotonic()
-			open(f"{top}/file", "w").close()
-			os.rename(f"{top}/file", f"{top}/file.1")
-			if time.monotonic() - began < 5:
-			    sys.exit(0)
-			sys.exit("no burst")
-		END
-		proxy resume >/dev/null
-	done
+	unanswered taken 'open(f"{top}/file", "w").close(); os.rename(f"{top}/file", f"{top}/file.1")'
 	: >"$REMOTE/taken/file.1"
 	echo "somebody's" >"$REMOTE/taken/file"
 	wait_for 3 newer_than "$REMOTE/taken/file"
