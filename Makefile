@@ -82,6 +82,11 @@ $B/unit/%: $B/obj/tests/unit/%.o $(FAKE_OBJ) $B/libvastfs.a
 
 $B/tools/delayproxy: $B/obj/tests/tools/delayproxy_link.o
 
+# what ssh-keygen and ssh-agent load as the driver of a security key
+$B/tools/sk_provider.so: tests/tools/sk_provider.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fPIC -shared $(ALL_LDFLAGS) -o $@ $< $(shell $(PKG_CONFIG) --libs libcrypto)
+
 $B/tools/%: $B/obj/tests/tools/%.o
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
@@ -91,7 +96,7 @@ unit: $(UNIT)
 
 unit-build: $(UNIT)
 
-tools: $(TOOLS)
+tools: $(TOOLS) $B/tools/sk_provider.so
 
 fuzz:
 	$(MAKE) -f tests/fuzz/Makefile

@@ -46,7 +46,7 @@ struct profile {
 	 * empty. */
 	char **keys;
 	size_t n_keys;
-	bool keys_given; /* false: keys are the defaults, ~/.ssh/id_ed25519, id_ecdsa and id_rsa */
+	bool keys_given; /* false: keys are the defaults, ~/.ssh/id_ed25519 and its like */
 	bool putty_keys; /* one of them is PuTTY's, which only libssh2 gets to use */
 	char *path;	 /* remote folder; NULL: /workspace if it exists, else the login folder */
 	struct forward_spec *forwards;

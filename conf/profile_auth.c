@@ -55,8 +55,8 @@ int draft_check_keys(struct draft *draft, bool unattended, struct conf_error *er
 
 int draft_add_default_keys(struct draft *draft, struct conf_error *error)
 {
-	static const char *const names[] = {
-	    "~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"};
+	static const char *const names[] = {"~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa",
+	    "~/.ssh/id_ed25519_sk", "~/.ssh/id_ecdsa_sk"};
 	const struct origin origin = {"default key", NULL};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -67,14 +67,11 @@ int draft_add_default_keys(struct draft *draft, struct conf_error *error)
 
 		draft->profile->putty_keys |= state == KEYFILE_PUTTY;
 		if (state == KEYFILE_USABLE || state == KEYFILE_ENCRYPTED ||
-		    state == KEYFILE_PUTTY) {
+		    state == KEYFILE_HARDWARE || state == KEYFILE_PUTTY) {
 			rc = profile_key_set(draft, profile_key_find("key"), path, &origin, error);
 		} else if (state != KEYFILE_MISSING) {
 			keyfile_explain(state, path, "default key passed over", &why);
-			if (state == KEYFILE_HARDWARE)
-				log_info("%s", why.text);
-			else
-				log_warning("%s", why.text);
+			log_warning("%s", why.text);
 		}
 		free(path);
 		if (rc)

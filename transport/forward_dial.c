@@ -83,6 +83,7 @@ static void back_off(struct forwards *forwards, enum ssh_failure kind)
 	case SSH_HOST_KEY_CHANGED:
 	case SSH_NO_KEY:
 	case SSH_KEY_UNUSABLE:
+	case SSH_KEY_BEYOND:
 	case SSH_DENIED:
 	case SSH_NO_ALGORITHM:
 		max = 10 * FORWARD_BACKOFF_MAX;

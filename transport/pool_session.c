@@ -287,10 +287,11 @@ static bool other_way(struct pool_session *session, const struct ssh_error *erro
 	return pool->process_failures >= PROCESS_TRIES;
 }
 
-/* Both ways failed: the library's words say more about keys. */
+/* Both ways failed: the library's words say more about keys, unless these are ssh's. */
 static const struct ssh_error *choose_error(const struct pool *pool, const struct ssh_error *error)
 {
 	if (!pool->library_error.kind || pool->library_error.kind == SSH_NO_ALGORITHM ||
+	    pool->library_error.kind == SSH_KEY_BEYOND ||
 	    (error->kind != SSH_DENIED && error->kind != SSH_NO_KEY &&
 		error->kind != SSH_KEY_UNUSABLE && error->kind != SSH_CONFIG))
 		return error;

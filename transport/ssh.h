@@ -31,6 +31,8 @@ enum ssh_failure {
 	SSH_NO_KEY,	      /* no usable private key and no agent: nothing was tried */
 	SSH_KEY_UNUSABLE,     /* encrypted, unreadable by others' right, unknown format, RSA on
 				 libssh2 1.10 */
+	SSH_KEY_BEYOND,	      /* of a kind that libssh2 can't use, and ssh(1) can: on a security
+				 key, a certificate */
 	SSH_DENIED,	      /* each key was refused */
 	SSH_DENIED_TRANSIENT, /* refused, and the server's banner says to try again in a few seconds
 			       */
@@ -92,7 +94,8 @@ static inline bool ssh_needs_process(const struct profile *profile)
 /* Such a failure is none of ssh(1)'s. */
 static inline bool ssh_is_beyond_library(enum ssh_failure kind)
 {
-	return kind == SSH_NO_ALGORITHM || kind == SSH_KEY_UNUSABLE || kind == SSH_NO_KEY;
+	return kind == SSH_NO_ALGORITHM || kind == SSH_KEY_UNUSABLE || kind == SSH_KEY_BEYOND ||
+	       kind == SSH_NO_KEY;
 }
 
 /* 0, or a negative errno with *error filled in. The connection is owned by the caller. */

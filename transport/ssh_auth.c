@@ -27,6 +27,7 @@ struct auth {
 	unsigned tried, rsa;	   /* keys that it refused, and how many of these are RSA */
 	char refused[360];	   /* their names */
 	char unusable[400];	   /* what is wrong with the files that were not tried */
+	char beyond[300];	   /* keys that ssh(1) could use, and libssh2 can't */
 	bool agent_empty;	   /* there is an agent, without keys */
 	char why[PRIVKEY_WHY_MAX]; /* what is wrong with the file at hand, behind its name; or "" */
 };
@@ -89,6 +90,15 @@ static int fail_rsa(struct auth *auth, struct ssh_error *error)
 	    auth->c->where, auth->refused, libssh2_version(0));
 }
 
+static int fail_beyond(struct auth *auth, struct ssh_error *error)
+{
+	return ssh_fail(error, SSH_KEY_BEYOND, EACCES,
+	    "%s: libssh2 %s can't use %s. Let ssh(1) log in with it: -o transport=ssh, or "
+	    "transport = ssh in the profile.%s%s",
+	    auth->c->where, libssh2_version(0), auth->beyond,
+	    auth->tried ? " The server does not accept " : "", auth->refused);
+}
+
 static int fail_denied(struct auth *auth, struct ssh_error *error)
 {
 	struct ssh_connection *c = auth->c;
@@ -100,9 +110,11 @@ static int fail_denied(struct auth *auth, struct ssh_error *error)
 	transient = strcasestr(c->banner, "try again") != NULL;
 	if (c->banner[0])
 		log_info("%s: the server says: %s", c->where, banner_line(c, says, sizeof(says)));
+	if (auth->beyond[0])
+		return fail_beyond(auth, error);
 	if (!auth->tried)
 		return fail_nothing(auth, error);
-	if (SSH_RSA_IS_OLD && auth->rsa == auth->tried)
+	if (SSH_LIBRARY_IS_OLD && auth->rsa == auth->tried)
 		return fail_rsa(auth, error);
 	return ssh_fail(error, transient ? SSH_DENIED_TRANSIENT : SSH_DENIED, EACCES,
 	    "%s: Permission denied (%s): %s does not accept %s.%s%s%s Add the public key (the .pub "
@@ -175,7 +187,7 @@ static int try_library(struct auth *auth, const char *path, const char *secret, 
 static bool wants_own(const struct auth *auth, const struct keyfile *key)
 {
 	/* of a PEM key nothing is known before it is opened */
-	return key->putty || (SSH_RSA_IS_OLD && (key->rsa || !key->word[0]) &&
+	return key->putty || (SSH_LIBRARY_IS_OLD && (key->rsa || !key->word[0]) &&
 				 ssh_sign_suits(auth->c, "ssh-rsa"));
 }
 
@@ -240,7 +252,9 @@ static enum outcome try_file(
 		return AUTH_REFUSED;
 	if (key.state != KEYFILE_USABLE && !encrypted) {
 		log_verbose("%s: not tried: %s", c->where, what);
-		if (key.state != KEYFILE_MISSING || asked_for)
+		if (key.state == KEYFILE_TOKEN)
+			append(auth->beyond, sizeof(auth->beyond), ", ", what);
+		else if (key.state != KEYFILE_MISSING || asked_for)
 			append(auth->unusable, sizeof(auth->unusable), "; ", what);
 		return AUTH_REFUSED;
 	}
@@ -290,6 +304,16 @@ static enum outcome try_files(struct auth *auth, bool encrypted, int *err)
 
 /* --- the agent ------------------------------------------------------------------------ */
 
+/*
+ * A security key's signature has more than bytes behind its algorithm (PROTOCOL.u2f), a
+ * certificate's has another algorithm than the key: libssh2 before 1.11 puts neither together, and
+ * a person would touch the key for nothing.
+ */
+static bool is_beyond(const char *type)
+{
+	return SSH_LIBRARY_IS_OLD && (!strncmp(type, "sk-", 3) || strstr(type, "-cert-v0"));
+}
+
 /* As ssh_sign_with_agent. */
 static int ask_agent(struct auth *auth, LIBSSH2_AGENT *agent,
     struct libssh2_agent_publickey *identity, const char *type, int *err)
@@ -300,7 +324,7 @@ static int ask_agent(struct auth *auth, LIBSSH2_AGENT *agent,
 
 	*err = 0;
 	c->deadline = ssh_now() + AGENT_MS;
-	if (SSH_RSA_IS_OLD && !strcmp(type, "ssh-rsa") && ssh_sign_suits(c, type))
+	if (SSH_LIBRARY_IS_OLD && !strcmp(type, "ssh-rsa") && ssh_sign_suits(c, type))
 		return ssh_sign_with_agent(c, identity->blob, identity->blob_len, deadline, err);
 	while (!*err && (rc = libssh2_agent_userauth(agent, c->target->profile->user, identity)) ==
 			    LIBSSH2_ERROR_EAGAIN)
@@ -323,6 +347,11 @@ static enum outcome try_identity(
 	    identity->comment ? strlen(identity->comment) : 0);
 	snprintf(what, sizeof(what), "the agent's key %s (%s %s)", comment, ssh_key_type_word(type),
 	    fingerprint);
+	if (is_beyond(type)) {
+		log_verbose("%s: not tried, as libssh2 can't: %s", c->where, what);
+		append(auth->beyond, sizeof(auth->beyond), ", ", what);
+		return AUTH_REFUSED;
+	}
 	log_verbose("%s: trying %s", c->where, what);
 	rc = ask_agent(auth, agent, identity, type, err);
 	if (*err)

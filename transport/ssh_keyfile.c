@@ -164,11 +164,7 @@ void ssh_keyfile_advice(const char *path, const struct keyfile *key, char *buf, 
 		snprintf(buf, size, "%s is a public key: name the private one, without .pub", path);
 		break;
 	case KEYFILE_TOKEN:
-		snprintf(buf, size,
-		    "%s lies on a security key, which is not supported: make a key with: "
-		    "ssh-keygen -t "
-		    "ed25519",
-		    path);
+		snprintf(buf, size, "%s, which lies on a security key", path);
 		break;
 	case KEYFILE_OTHER:
 		snprintf(buf, size, "%s is not a private key that can be understood", path);

@@ -31,7 +31,8 @@ bool ssh_sign_suits(const struct ssh_connection *c, const char *type)
 {
 	const char *banner = libssh2_session_banner_get(c->session);
 
-	return strcmp(type, "ssh-rsa") || !SSH_RSA_IS_OLD || (banner && strstr(banner, "OpenSSH"));
+	return strcmp(type, "ssh-rsa") || !SSH_LIBRARY_IS_OLD ||
+	       (banner && strstr(banner, "OpenSSH"));
 }
 
 /*
@@ -203,7 +204,7 @@ static bool dress(struct span blob, struct wire *wire)
 
 	if (!wire_get_string(&rest, &type))
 		return false;
-	if (SSH_RSA_IS_OLD && span_is(type, "ssh-rsa")) {
+	if (SSH_LIBRARY_IS_OLD && span_is(type, "ssh-rsa")) {
 		wire_put_string(wire, OLD_RSA, strlen(OLD_RSA));
 		wire_put(wire, rest.data, rest.len);
 	} else {

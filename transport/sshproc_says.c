@@ -208,6 +208,14 @@ static void fail_denied(const struct sshproc *process, struct ssh_error *error)
 		    process->view.where, says->text);
 		return;
 	}
+	if (strstr(says->text, "signing failed for")) {
+		ssh_fail(error, SSH_DENIED, EACCES,
+		    "%s: Permission denied: the server asks for a signature, and there was none. A "
+		    "security key has to be plugged in, and touched when it blinks; one in the "
+		    "agent may need its PIN (ssh-add). ssh says: %.500s",
+		    process->view.where, says->text);
+		return;
+	}
 	ssh_fail(error, says->transient ? SSH_DENIED_TRANSIENT : SSH_DENIED, EACCES,
 	    "%s: Permission denied: %s does not accept %s.%s Add the public key (the .pub file) to "
 	    "the instance: keys of the account reach new instances only, for this one use its own "

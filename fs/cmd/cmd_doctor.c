@@ -108,7 +108,7 @@ static bool is_host_key(enum ssh_failure kind)
 static bool is_about_keys(enum ssh_failure kind)
 {
 	return kind == SSH_DENIED || kind == SSH_DENIED_TRANSIENT || kind == SSH_NO_KEY ||
-	       kind == SSH_KEY_UNUSABLE;
+	       kind == SSH_KEY_UNUSABLE || kind == SSH_KEY_BEYOND;
 }
 
 /* What is known once it came to keys. */
@@ -159,7 +159,8 @@ static bool connect_instance(struct doctor *doctor)
 		return connect_by_ssh(doctor, &(struct ssh_error){.kind = SSH_OK});
 	err = ssh_connect(&doctor->target, &doctor->cancel, &doctor->way.connection, &error);
 	if (err && doctor->profile->transport == TRANSPORT_AUTO &&
-	    (error.kind == SSH_NO_ALGORITHM || error.kind == SSH_KEY_UNUSABLE))
+	    (error.kind == SSH_NO_ALGORITHM || error.kind == SSH_KEY_UNUSABLE ||
+		error.kind == SSH_KEY_BEYOND))
 		return connect_by_ssh(doctor, &error);
 	if (err) {
 		fail_connection(doctor, &error);

@@ -62,9 +62,9 @@ static inline int setup(void **state)
 
 static inline int teardown(void **state)
 {
-	static const char *const names[] = {".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa", "k1",
-	    "k2", "k3", "agent", "other.ini", ".config/vastfs/config.ini", ".config/vastfs",
-	    ".config", ".ssh", ""};
+	static const char *const names[] = {".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa",
+	    ".ssh/id_ecdsa_sk", "k1", "k2", "k3", "agent", "other.ini", ".config/vastfs/config.ini",
+	    ".config/vastfs", ".config", ".ssh", ""};
 
 	log_set_level(LOG_LEVEL_WARNING);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)

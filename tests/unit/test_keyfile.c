@@ -127,6 +127,12 @@ static void test_default_keys(void **state)
 	assert_string_equal(p->keys[0], in_home(".ssh/id_ed25519"));
 	assert_string_equal(p->keys[1], in_home(".ssh/id_ecdsa"));
 	profile_free(p);
+	/* last, as it wants a touch */
+	put_file(".ssh/id_ecdsa_sk", key_hardware, 0600);
+	p = good("", "r@h", "");
+	assert_int_equal(p->n_keys, 4);
+	assert_string_equal(p->keys[3], in_home(".ssh/id_ecdsa_sk"));
+	profile_free(p);
 }
 
 int main(void)
