@@ -303,6 +303,11 @@ static int set_defaults(
 		if (!p->fsname)
 			return no_memory(error);
 	}
+	/* Two names of one file can be kept in step by the instance alone. */
+	if (p->symlinks == SYMLINKS_FOLLOW) {
+		p->lag = 0;
+		p->watch = WATCH_NO;
+	}
 	return 0;
 }
 

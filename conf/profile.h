@@ -21,7 +21,8 @@
 enum host_key_policy { HOST_KEY_ASK, HOST_KEY_ACCEPT_NEW, HOST_KEY_STRICT };
 /* Who speaks SSH: the library, or processes of ssh(1). */
 enum transport_kind { TRANSPORT_AUTO, TRANSPORT_LIBSSH2, TRANSPORT_SSH };
-enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW };
+/* SYMLINKS_FOLLOW: the instance follows them; here are no links, but what they lead to. */
+enum symlink_policy { SYMLINKS_INSIDE, SYMLINKS_RAW, SYMLINKS_FOLLOW };
 
 /* Whose files are whose. IDMAP_USER: the login user's files appear as the mounting
  * user's and the other way round; IDMAP_NONE: numbers as the server sends them. */

@@ -20,8 +20,8 @@ static const char *const renamed[][2] = {{"IdentityFile", "key"},
     {"cache_timeout", "attr_timeout"}, {"cache_stat_timeout", "attr_timeout"},
     {"entry_timeout", "attr_timeout"}};
 
-static const char *const flags[][2] = {
-    {"sshfs_sync", "sync"}, {"dirsync", "lag=0"}, {"no_contain_symlinks", "symlinks=raw"}};
+static const char *const flags[][2] = {{"sshfs_sync", "sync"}, {"dirsync", "lag=0"},
+    {"no_contain_symlinks", "symlinks=raw"}, {"follow_symlinks", "symlinks=follow"}};
 
 static const char *const for_ssh[] = {"AddressFamily", "BindAddress", "BindInterface",
     "CASignatureAlgorithms", "CertificateFile", "Ciphers", "Compression", "ConnectTimeout",
@@ -53,7 +53,6 @@ static const char *const passed_over[] = {"reconnect", "delay_connect", "no_read
 static const char *const noted[][2] = {
     {"ServerAliveInterval", "a dead link is noticed within 15 seconds in any case"},
     {"ServerAliveCountMax", "a dead link is noticed within 15 seconds in any case"},
-    {"follow_symlinks", "links are shown as links; those that stay inside the mount work"},
     {"direct_io", "contents are cached, and checked at each open"},
     {"cache", "names and attributes are cached; attr_timeout says for how long"},
     {"disable_hardlink", "hard links work where the server has them"},

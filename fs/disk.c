@@ -79,7 +79,7 @@ bool disk_noted_mount(const struct fs *fs, struct disk_mount *out)
 	int at = 0;
 
 	memset(out, 0, sizeof(*out));
-	if (!text ||
+	if (!text || fs->profile->symlinks == SYMLINKS_FOLLOW ||
 	    sscanf(text, "%u %u %u %u %u %u %u %n", &path, &out->uid, &out->gid, &attr->mode,
 		&attr->uid, &attr->gid, &attr->mtime, &at) != 7 ||
 	    path != asked(fs) || text[at] != '/' || strlen(text + at) >= sizeof(out->root) ||
@@ -92,9 +92,16 @@ bool disk_noted_mount(const struct fs *fs, struct disk_mount *out)
 	return true;
 }
 
+/* Those that lead through links would pass for files of a mount that shows links, and the other way
+ * round. */
+static bool keeps_names(const struct fs *fs)
+{
+	return !remote_follows_links(fs->remote);
+}
+
 bool disk_answers(const struct fs *fs)
 {
-	return fs->store && fs_offline(fs);
+	return fs->store && keeps_names(fs) && fs_offline(fs);
 }
 
 void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries *entries)
@@ -102,7 +109,7 @@ void disk_save_folder(struct fs *fs, struct inode *folder, struct store_entries 
 	uint64_t sum = store_entries_seal(entries);
 	char path[PATH_MAX];
 
-	if (!sum || sum == folder->folder->saved ||
+	if (!sum || !keeps_names(fs) || sum == folder->folder->saved ||
 	    names_path(fs->names, folder, path, sizeof(path))) {
 		free(entries->bytes);
 		return;
@@ -136,7 +143,7 @@ void disk_save_name(
 	struct store_entries entries = {NULL, 0, 0};
 	char path[PATH_MAX];
 
-	if (!fs->store || name_key(fs, folder, name, path, sizeof(path)))
+	if (!fs->store || !keeps_names(fs) || name_key(fs, folder, name, path, sizeof(path)))
 		return;
 	if (store_entries_add(&entries, name, report) || !store_entries_seal(&entries))
 		free(entries.bytes);

@@ -151,6 +151,10 @@ struct attr_report fs_report(const struct sftp_attr *attr, uint32_t links)
 {
 	struct attr_report report = {.nlink = links};
 
+	/* it has a name elsewhere, too */
+	if (attr->flags & SFTP_ATTR_FOLLOWED)
+		report.nlink = 2;
+
 	if (attr->flags & SSH_FILEXFER_ATTR_SIZE)
 		report.size = attr->size > INT64_MAX ? INT64_MAX : attr->size;
 	if (attr->flags & SSH_FILEXFER_ATTR_UIDGID) {

@@ -208,8 +208,13 @@ static void on_made_attr(void *arg, int err, const struct sftp_attr *attr)
 
 static void look_at_made(struct change *change)
 {
+	struct remote *remote = change->request.fs->remote;
+
 	change->pending = 2;
-	remote_lstat(change->request.fs->remote, change->turn.path, on_made_attr, change);
+	if (change->target) /* the kernel asked for a link, whatever is seen of it later */
+		remote_lstat_itself(remote, change->turn.path, on_made_attr, change);
+	else
+		remote_lstat(remote, change->turn.path, on_made_attr, change);
 }
 
 static void go_mkdir(struct change *change)

@@ -398,7 +398,9 @@ static void on_pins(void *arg, int err, char *const *paths, size_t n)
 
 void pinned_tick(struct fs *fs)
 {
-	struct pinned *pinned = fs->store && !fs->frozen ? pinned_of(fs) : NULL;
+	/* a tree whose links are followed may have no end */
+	bool may = fs->store && !fs->frozen && !remote_follows_links(fs->remote);
+	struct pinned *pinned = may ? pinned_of(fs) : NULL;
 
 	if (!pinned || pinned->running || pinned->stopped || fs_offline(fs) ||
 	    fs_now_ms(fs) < pinned->next_ms)

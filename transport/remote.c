@@ -326,6 +326,11 @@ const char *remote_root(const struct remote *remote)
 	return remote->root ? remote->root : "/";
 }
 
+bool remote_follows_links(const struct remote *remote)
+{
+	return remote->target->profile->symlinks == SYMLINKS_FOLLOW;
+}
+
 uint32_t remote_uid(const struct remote *remote)
 {
 	return remote->uid;

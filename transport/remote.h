@@ -52,6 +52,7 @@ struct pool *remote_pool(struct remote *remote);
  * the login folder). */
 const char *remote_root(const struct remote *remote);
 uint32_t remote_uid(const struct remote *remote);
+bool remote_follows_links(const struct remote *remote); /* symlinks=follow */
 uint32_t remote_gid(const struct remote *remote);
 /* Bits that the server's umask was seen to clear at creates are mended by who creates; this is the
  * features of the first session. */
@@ -71,7 +72,15 @@ typedef void remote_done(void *arg, int err);
 typedef void remote_attr_done(void *arg, int err, const struct sftp_attr *attr);
 typedef void remote_text_done(void *arg, int err, const char *text);
 
-/* The small-operations lane answers these in the order sent, as far as one connection lives. */
+/*
+ * The small-operations lane answers these in the order sent, as far as one connection lives.
+ *
+ * With symlinks=follow remote_lstat and listings tell of what a symlink leads to
+ * (SFTP_ATTR_FOLLOWED), and of the link only where that leads nowhere; remote_lstat_itself and the
+ * looks behind changes of names never do.
+ */
+void remote_lstat_itself(
+    struct remote *remote, const char *path, remote_attr_done *done, void *arg);
 void remote_lstat(struct remote *remote, const char *path, remote_attr_done *done, void *arg);
 void remote_stat(struct remote *remote, const char *path, remote_attr_done *done, void *arg);
 void remote_readlink(struct remote *remote, const char *path, remote_text_done *done, void *arg);

@@ -4,6 +4,8 @@
  *	OPENDIR → HANDLE     READDIR READDIR …  → NAME NAME … EOF      CLOSE
  *	                     (a window: two, more while full replies come)
  *
+ * With symlinks=follow then the links among them, a window at a time: STAT STAT … → ATTRS ATTRS …
+ *
  * Names are gathered and handed over at the end, so that a lost link just starts again. CLOSE goes
  * out behind the end of file without being waited for; whatever ends the listing early closes the
  * handle too, as soon as there is one.
@@ -13,6 +15,7 @@
  */
 #include "transport/remote_internal.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +49,8 @@ struct list_op {
 	bool open, has_self, expected;
 	uint64_t look_up;
 	unsigned window, in_flight, replies, empty;
+	bool following; /* the names are all there */
+	size_t next;	/* then: the entry to look at */
 	struct sftp_attr self;
 	struct entry *entries;
 	size_t n_entries, room_entries;
@@ -225,9 +230,68 @@ static void complete_list(struct remote_op *op, int err)
 		forget(list);
 }
 
+/* --- what links lead to ------------------------------------------------------ */
+
+static void follow(struct remote_op *op);
+
+/* One that leads nowhere stays a link. */
+static void take_followed(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
+{
+	struct list_op *list = list_of(op);
+	struct sftp_attr attr;
+
+	list->in_flight--;
+	if (op->done)
+		return;
+	if (!sftp_take_attr(reply, &attr)) {
+		attr.flags |= SFTP_ATTR_FOLLOWED;
+		list->entries[tag].attr = attr;
+		list->entries[tag].links = 0;
+	}
+	follow(op);
+}
+
+static void follow_one(struct remote_op *op, size_t index)
+{
+	struct list_op *list = list_of(op);
+	char path[PATH_MAX];
+	int len = snprintf(path, sizeof(path), "%s/%s", strcmp(op->path, "/") ? op->path : "",
+	    list->text + list->entries[index].text);
+
+	if (len < 0 || (size_t)len >= sizeof(path))
+		return;
+	list->in_flight++;
+	remote_ask(op, sftp_msg_path(SSH_FXP_STAT, path), take_followed, (unsigned)index);
+}
+
+static void follow(struct remote_op *op)
+{
+	struct list_op *list = list_of(op);
+
+	while (list->next < list->n_entries && list->in_flight < WINDOW_MAX && !op->lost) {
+		const struct entry *entry = &list->entries[list->next];
+
+		if (entry->text != UINT64_MAX && S_ISLNK(entry->attr.mode))
+			follow_one(op, list->next);
+		list->next++;
+	}
+	if (!list->in_flight && !op->lost)
+		remote_finish(op, 0);
+}
+
 static void end(struct remote_op *op, int err)
 {
-	remote_finish(op, err ? err : drop_duplicates(list_of(op)));
+	struct list_op *list = list_of(op);
+
+	if (!err)
+		err = drop_duplicates(list);
+	if (err || !remote_follows_links(op->remote)) {
+		remote_finish(op, err);
+		return;
+	}
+	list->following = true;
+	if (!list->in_flight) /* the READDIRs behind the end have their answers first */
+		follow(op);
 }
 
 static void take_names(struct remote_op *op, unsigned tag, const struct sftp_reply *reply);
@@ -251,6 +315,11 @@ static void take_names(struct remote_op *op, unsigned tag, const struct sftp_rep
 	list->in_flight--;
 	if (op->done)
 		return;
+	if (list->following) {
+		if (!list->in_flight)
+			follow(op);
+		return;
+	}
 	if (reply->err) {
 		end(op, reply->status == SSH_FX_EOF ? 0 : reply->err);
 		return;
@@ -302,6 +371,8 @@ static void go_list(struct remote_op *op)
 	forget(list);
 	list->open = list->has_self = false;
 	list->in_flight = list->replies = list->empty = 0;
+	list->following = false;
+	list->next = 0;
 	remote_ask(op, sftp_msg_path(SSH_FXP_OPENDIR, op->path), opened, 0);
 }
 

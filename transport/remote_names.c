@@ -31,8 +31,8 @@ static void go_attr(struct remote_op *op)
 	remote_ask(op, sftp_msg_path(op->type, op->path), take_attr, 0);
 }
 
-static void look_up(
-    struct remote *remote, uint8_t type, const char *path, remote_attr_done *done, void *arg)
+static void look_up(struct remote *remote, uint8_t type, const char *path,
+    void (*go)(struct remote_op *op), remote_attr_done *done, void *arg)
 {
 	struct remote_op *op = remote_op_new(remote, sizeof(*op), complete_attr, arg);
 
@@ -42,17 +42,43 @@ static void look_up(
 	}
 	op->user.attr = done;
 	op->type = type;
-	remote_submit(op, path, NULL, go_attr);
+	remote_submit(op, path, NULL, go);
+}
+
+void remote_lstat_itself(struct remote *remote, const char *path, remote_attr_done *done, void *arg)
+{
+	look_up(remote, SSH_FXP_LSTAT, path, go_attr, done, arg);
+}
+
+static void take_both(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
+{
+	op->errs[tag] = sftp_take_attr(reply, &op->looks[tag]);
+	if (--op->left)
+		return;
+	op->attr = op->looks[0];
+	if (!op->errs[0] && !op->errs[1] && S_ISLNK(op->attr.mode)) {
+		op->attr = op->looks[1];
+		op->attr.flags |= SFTP_ATTR_FOLLOWED;
+	}
+	remote_finish(op, op->errs[0]);
+}
+
+static void go_both(struct remote_op *op)
+{
+	op->left = 2;
+	remote_ask(op, sftp_msg_path(SSH_FXP_LSTAT, op->path), take_both, 0);
+	remote_ask(op, sftp_msg_path(SSH_FXP_STAT, op->path), take_both, 1);
 }
 
 void remote_lstat(struct remote *remote, const char *path, remote_attr_done *done, void *arg)
 {
-	look_up(remote, SSH_FXP_LSTAT, path, done, arg);
+	look_up(remote, SSH_FXP_LSTAT, path, remote_follows_links(remote) ? go_both : go_attr, done,
+	    arg);
 }
 
 void remote_stat(struct remote *remote, const char *path, remote_attr_done *done, void *arg)
 {
-	look_up(remote, SSH_FXP_STAT, path, done, arg);
+	look_up(remote, SSH_FXP_STAT, path, go_attr, done, arg);
 }
 
 static void complete_text(struct remote_op *op, int err)

@@ -314,7 +314,8 @@ static void opening_looked_up(void *arg, const struct sftp_reply *reply)
 
 static void opening_send(struct opening *opening, struct sftp *sftp)
 {
-	struct packet *message = sftp_msg_path(SSH_FXP_LSTAT, opening->path);
+	const uint8_t look = remote_follows_links(opening->remote) ? SSH_FXP_STAT : SSH_FXP_LSTAT;
+	struct packet *message = sftp_msg_path(look, opening->path);
 	if (!message) {
 		opening_fail_later(opening, -ENOMEM);
 		return;
@@ -331,7 +332,7 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 	}
 	struct packet *open_message = sftp_msg_open(opening->path, opening->flags, &attr);
 	bool looks_before = !(opening->flags & (SSH_FXF_EXCL | SSH_FXF_TRUNC));
-	struct packet *before = looks_before ? sftp_msg_path(SSH_FXP_LSTAT, opening->path) : NULL;
+	struct packet *before = looks_before ? sftp_msg_path(look, opening->path) : NULL;
 	if (!open_message || (looks_before && !before)) {
 		packet_free(message);
 		packet_free(open_message);

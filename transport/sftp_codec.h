@@ -72,6 +72,9 @@ enum { /* section 5 */
 	SSH_FILEXFER_ATTR_ACMODTIME = 8,
 };
 #define SFTP_ATTR_KNOWN 15u /* the four of them */
+/* Never sent nor received: they are not those of the symlink that was asked for, but of what it
+ * leads to. */
+#define SFTP_ATTR_FOLLOWED 16u
 
 #define SFTP_VERSION 3
 #define SFTP_HANDLE_MAX 256

@@ -305,13 +305,13 @@ static enum outcome try_files(struct auth *auth, bool encrypted, int *err)
 /* --- the agent ------------------------------------------------------------------------ */
 
 /*
- * A security key's signature has more than bytes behind its algorithm (PROTOCOL.u2f), a
- * certificate's has another algorithm than the key: libssh2 before 1.11 puts neither together, and
- * a person would touch the key for nothing.
+ * A security key's signature has more than bytes behind its algorithm (PROTOCOL.u2f), which libssh2
+ * leaves out of what the agent says, and a person would touch the key for nothing. A certificate's
+ * has another algorithm than the key, which libssh2 knows since 1.11.
  */
 static bool is_beyond(const char *type)
 {
-	return SSH_LIBRARY_IS_OLD && (!strncmp(type, "sk-", 3) || strstr(type, "-cert-v0"));
+	return !strncmp(type, "sk-", 3) || (SSH_LIBRARY_IS_OLD && strstr(type, "-cert-v0"));
 }
 
 /* As ssh_sign_with_agent. */

@@ -17,7 +17,7 @@
 #include "transport/ssh_internal.h"
 
 /* Up to 1.10 libssh2 signs with RSA and SHA-1 only, which OpenSSH 8.8 and later refuse; and knows
- * neither security keys nor certificates in the agent. */
+ * no certificates in the agent. */
 #define SSH_LIBRARY_IS_OLD (LIBSSH2_VERSION_NUM < 0x010b00)
 
 /* Can a key of that type be used by way of this file? (All can but RSA's, where the server is not

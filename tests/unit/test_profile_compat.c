@@ -31,6 +31,10 @@ static void a_usual_line(void **state)
 	assert_int_equal(p->port, 2222);
 	assert_int_equal(p->connections, 16);
 	assert_int_equal(p->attr_timeout, 20);
+	/* the instance alone keeps two names of a file in step */
+	assert_int_equal(p->symlinks, SYMLINKS_FOLLOW);
+	assert_int_equal(p->lag, 0);
+	assert_int_equal(p->watch, WATCH_NO);
 	assert_int_equal(p->host_key, HOST_KEY_ACCEPT_NEW);
 	assert_string_equal(p->known_hosts, "/tmp/known");
 	assert_int_equal(p->n_ssh_options, 0);
