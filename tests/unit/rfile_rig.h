@@ -152,6 +152,12 @@ struct pool *remote_pool(struct remote *remote)
 	return &remote->pool;
 }
 
+bool remote_follows_links(const struct remote *remote)
+{
+	(void)remote;
+	return false;
+}
+
 struct remote *remote_get(struct remote *remote)
 {
 	remote->pool.remote_refs++;
