@@ -190,7 +190,41 @@ static void on_copied(void *arg, int copied)
 		openfile_wrote(fs, to, end);
 		openfile_refresh_after_write(to, copy->to->file);
 	}
+	names_land_inode(fs->names, to->inode);
 	end_copy(copy, copied);
+}
+
+static void go_copy(struct copy *copy)
+{
+	copy->began_ms = fs_now_ms(copy->request.fs);
+	names_fly_inode(copy->to->open->inode);
+	rfile_copy(copy->from->file, copy->from_offset, copy->to->file, copy->to_offset, copy->len,
+	    on_copied, copy);
+}
+
+static void when_open(struct copy *copy);
+
+static void on_open(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct copy *copy = arg;
+
+	(void)attr;
+	if (err)
+		end_copy(copy, err);
+	else
+		when_open(copy);
+}
+
+/* What was opened in a burst is known there only when that is answered: till then the copying
+ * channel has nothing to know the file by. An FSTAT waits for it. */
+static void when_open(struct copy *copy)
+{
+	if (rfile_is_later(copy->from->file))
+		rfile_fstat(copy->from->file, on_open, copy);
+	else if (rfile_is_later(copy->to->file))
+		rfile_fstat(copy->to->file, on_open, copy);
+	else
+		go_copy(copy);
 }
 
 static void on_target_flushed(void *arg, int err)
@@ -202,9 +236,7 @@ static void on_target_flushed(void *arg, int err)
 		end_copy(copy, err);
 		return;
 	}
-	copy->began_ms = fs_now_ms(copy->request.fs);
-	rfile_copy(copy->from->file, copy->from_offset, copy->to->file, copy->to_offset, copy->len,
-	    on_copied, copy);
+	when_open(copy);
 }
 
 static void on_source_flushed(void *arg, int err)

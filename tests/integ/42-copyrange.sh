@@ -58,6 +58,26 @@ copy_unsent() { # data that is written but not sent yet is copied too, and the t
 	END
 	eq "$(sha256sum <"$REMOTE/target")" "$(sha256sum <"$REMOTE/unsent")"
 }
+copy_in_a_burst() { # to files that were opened without waiting for the instance
+	head -c 100000 /dev/urandom >"$REMOTE/source"
+	mkdir "$REMOTE/many"
+	for i in {1..30}; do echo old >"$REMOTE/many/$i"; done
+	touch -d '1 hour ago' "$REMOTE/source" "$REMOTE"/many/*
+	"$PYTHON" - "$MNT" <<-'END'
+		import os, sys
+		os.chdir(sys.argv[1])
+		os.listdir("many")
+		source = os.open("source", os.O_RDONLY)
+		for n in range(1, 31):
+		    fd = os.open(f"many/{n}", os.O_WRONLY | (os.O_TRUNC if n % 3 == 0 else 0))
+		    done = 0
+		    while done < 100000:
+		        done += os.copy_file_range(source, fd, 100000 - done, done, done)
+		    os.close(fd)
+	END
+	synced
+	for i in {1..30}; do same_file "$REMOTE/source" "$REMOTE/many/$i"; done
+}
 within_one_file() {
 	"$PYTHON" - "$MNT/one" <<-'END'
 		import os, sys
@@ -124,6 +144,7 @@ check_vastfs "cp inside the mount moves no data over the link" cp_inside
 check "copy_file_range of a part, to an offset, and past the end" copy_part
 check "copy_file_range of data that is not sent yet" copy_unsent
 check "copy_file_range within one file" within_one_file
+check "copy_file_range to files opened in a burst" copy_in_a_burst
 check_vastfs "Ctrl-C in the middle of a copy of 100 GB" ctrl_c
 check_vastfs "a file read twice crosses the link once" read_once
 check_vastfs "a file written crosses the link once" written_then_read
