@@ -222,7 +222,7 @@ static bool digest(const struct inode *folder, uint64_t *n, uint64_t *sum)
 		    .gid = attr->gid,
 		    .mode = attr->mode,
 		    .mtime = attr->mtime_there};
-		*sum += watcher_digest(dentry->name, &there);
+		*sum += watcher_digest(dentry->name, &there, attr->nlink);
 		++*n;
 	}
 	return true;

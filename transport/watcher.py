@@ -55,7 +55,10 @@ def digest(path):
             text = attributes(s)[:24]
             if stat.S_ISDIR(s.st_mode):
                 text = text[:12] + bytes(8) + text[20:]
-            total += struct.unpack('>Q', hashlib.sha256(text + entry.name).digest()[:8])[0]
+            text += entry.name
+            if s.st_nlink > 1 and not stat.S_ISDIR(s.st_mode):
+                text += b'/' + attributes(s)[24:]
+            total += struct.unpack('>Q', hashlib.sha256(text).digest()[:8])[0]
             stamp += stamp_of(entry.name, s)
     return count + 1, total & 0xFFFFFFFFFFFFFFFF, stamp
 

@@ -155,9 +155,9 @@ struct packet *watcher_msg_add(uint32_t number, bool digest, const char *path)
 	return packet;
 }
 
-uint64_t watcher_digest(const char *name, const struct sftp_attr *attr)
+uint64_t watcher_digest(const char *name, const struct sftp_attr *attr, uint32_t links)
 {
-	uint8_t text[24 + 256], hash[EVP_MAX_MD_SIZE];
+	uint8_t text[24 + 255 + 5], hash[EVP_MAX_MD_SIZE];
 	size_t len = strnlen(name, 255);
 	uint64_t out = 0, size = S_ISDIR(attr->mode) ? 0 : attr->size;
 
@@ -168,7 +168,13 @@ uint64_t watcher_digest(const char *name, const struct sftp_attr *attr)
 	put_u32(text + 16, (uint32_t)size);
 	put_u32(text + 20, attr->mtime);
 	memcpy(text + 24, name, len);
-	if (!EVP_Digest(text, 24 + len, hash, NULL, EVP_sha256(), NULL))
+	len += 24;
+	if (links > 1 && !S_ISDIR(attr->mode)) {
+		text[len] = '/';
+		put_u32(text + len + 1, links);
+		len += 5;
+	}
+	if (!EVP_Digest(text, len, hash, NULL, EVP_sha256(), NULL))
 		return 0;
 	for (int i = 0; i < 8; i++)
 		out = out << 8 | hash[i];

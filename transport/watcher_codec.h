@@ -64,8 +64,8 @@ struct packet *watcher_line(char order, uint32_t number, const char *path);
 struct packet *watcher_msg(enum watcher_type type, uint32_t number);
 struct packet *watcher_msg_add(uint32_t number, bool digest, const char *path);
 
-/* What a name with these attributes adds to the digest of its folder. The size of a
- * folder does not count. */
-uint64_t watcher_digest(const char *name, const struct sftp_attr *attr);
+/* What a name with these attributes adds to the digest of its folder. The size of a folder, and the
+ * count of its links, do not count; of others a count that is not known (0) is one. */
+uint64_t watcher_digest(const char *name, const struct sftp_attr *attr, uint32_t links);
 
 #endif

@@ -258,6 +258,21 @@ links_too() {
 	within 6000 contains "$MNT/t/l3" 2
 }
 check "a file with two names is not taken on trust" links_too
+links_are() { # COUNT FILE
+	ls -l "${2%/*}" >/dev/null # only listings carry link counts
+	[[ $(stat -c %h "$2") == "$1" ]]
+}
+counted() { # by what the folder holds when it is watched again
+	ls -lR "$MNT/t" >/dev/null
+	settle 4
+	links_are 1 "$MNT/t/a/f3"
+	ln "$REMOTE/t/a/f3" "$REMOTE/t/a/g3"
+	seen "$MNT/t/a/g3"
+	wait_for 10 watches 4
+	wait_for 10 proven "$(watch pings)"
+	within 6000 links_are 2 "$MNT/t/a/f3"
+}
+check "a link made there is counted" counted
 
 # --- when it goes -----------------------------------------------------------------
 

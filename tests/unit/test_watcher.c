@@ -170,8 +170,10 @@ static void test_digest(void **unused)
 	const struct sftp_attr folder = {.mode = 0040755, .size = 4096, .mtime = 1700000000},
 			       larger = {.mode = 0040755, .size = 8192, .mtime = 1700000000};
 
-	assert_true(watcher_digest("model.bin", &attr) == 0x695f84a1aa7d0b10u);
-	assert_true(watcher_digest("d", &folder) == watcher_digest("d", &larger));
+	assert_true(watcher_digest("model.bin", &attr, 1) == 0x695f84a1aa7d0b10u);
+	assert_true(watcher_digest("model.bin", &attr, 0) == 0x695f84a1aa7d0b10u);
+	assert_true(watcher_digest("model.bin", &attr, 2) == 0x2ab4f3a84cbf58a6u);
+	assert_true(watcher_digest("d", &folder, 2) == watcher_digest("d", &larger, 3));
 }
 
 static void assert_line(char order, const char *path, const char *want)
