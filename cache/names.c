@@ -100,7 +100,8 @@ void dentry_bind(struct names *names, struct dentry *dentry, struct inode *inode
 	table_add_name(inode, dentry);
 }
 
-/* Takes the inode away from the name, which becomes negative. */
+/* Takes the inode away from the name, which becomes negative. Of a file whose last known name it is
+ * there is one link less: others may be there by which nobody here has looked. */
 void dentry_unbind(struct names *names, struct dentry *dentry)
 {
 	struct inode *inode = dentry->inode;
@@ -112,7 +113,10 @@ void dentry_unbind(struct names *names, struct dentry *dentry)
 	dentry->inode = NULL;
 	dentry->parent->folder->n_folders -= inode->folder != NULL;
 	if (LIST_EMPTY(&inode->names)) {
-		inode->attr.nlink = 0;
+		if (inode->folder)
+			inode->attr.nlink = 0;
+		else if (inode->attr.nlink)
+			inode->attr.nlink--;
 		if (inode->folder)
 			drop_children(names, inode);
 	}

@@ -102,14 +102,14 @@ void names_linked(struct names *names, struct inode *inode, struct inode *folder
 	names_unpin(names, inode);
 }
 
-/* It loses its name in the folder. */
+/* It loses its name in the folder. (dentry_unbind counts a file's last one.) */
 static void note_lost(struct inode *inode, struct inode *folder)
 {
 	if (inode->folder) {
 		inode->folder->removed = true;
 		if (folder->attr.nlink > 2)
 			folder->attr.nlink--;
-	} else if (inode->attr.nlink > 1) {
+	} else if (names_shared(inode) && inode->attr.nlink > 1) {
 		inode->attr.nlink--;
 	}
 }

@@ -52,6 +52,12 @@ static bool links_count(const struct inode *inode, uint64_t sent_tick)
 						 folder->names_tick <= sent_tick));
 }
 
+/* The instance is being asked for a change of it, and says what that has made already. */
+static bool is_half_way(const struct inode *inode, const struct attr_report *report)
+{
+	return inode->flying && attr_is_other(&inode->attr, report);
+}
+
 /* Has the content changed? by_name: the report is of the name, not of an open file, so it may be
  * left aside. */
 static bool take_report(struct names *names, struct inode *inode, const struct attr_report *told,
@@ -66,7 +72,7 @@ static bool take_report(struct names *names, struct inode *inode, const struct a
 	if (!links_count(inode, sent_tick))
 		counted.nlink = 0;
 	crossed = names_crossed(inode, report, sent_tick);
-	if (crossed && by_name) {
+	if (by_name && (crossed || is_half_way(inode, report))) {
 		inode->checked_ms = 0;
 		return false;
 	}
@@ -94,28 +100,21 @@ bool names_shared(const struct inode *inode)
 	return dentry && LIST_NEXT(dentry, same);
 }
 
-/* They are to be asked for again. */
-static void forget_names(struct names *names, struct inode *inode, bool but_first)
+/* What the first name leads to is not what was known: whether the others still lead to the same,
+ * nobody knows. They stay what they are until each has been asked for: most often the file has
+ * changed, that is all, and two inodes for it would be taken for two files. */
+static void doubt_others(struct names *names, struct inode *inode)
 {
-	struct dentry *dentry = LIST_FIRST(&inode->names), *next;
+	struct dentry *dentry = LIST_FIRST(&inode->names);
 
-	if (dentry && but_first)
-		dentry = LIST_NEXT(dentry, same);
-	for (; dentry; dentry = next) {
-		struct inode *folder = dentry->parent;
-
-		next = LIST_NEXT(dentry, same);
+	while ((dentry = LIST_NEXT(dentry, same))) {
 		if (dentry->pending || dentry->flying)
 			continue;
-		names->events.name_gone(names->arg, folder, dentry->name, inode);
-		folder->folder->complete = false;
-		folder->folder->lossy = true;
-		dentry_free(names, dentry);
+		dentry->checked_ms = 0;
+		names->events.name_gone(names->arg, dentry->parent, dentry->name, inode);
 	}
 }
 
-/* What the first name leads to is not what was known: whether the others still lead to the same,
- * nobody knows. */
 void names_report_inode(struct names *names, struct inode *inode, const struct attr_report *report,
     uint64_t sent_tick, uint64_t sent_ms)
 {
@@ -125,7 +124,7 @@ void names_report_inode(struct names *names, struct inode *inode, const struct a
 		names_replaced(names, inode);
 	else if (take_report(names, inode, report, sent_tick, sent_ms, false) && known &&
 		 names_shared(inode))
-		forget_names(names, inode, true);
+		doubt_others(names, inode);
 }
 
 /* NULL: memory is out, and the name is forgotten. */
@@ -178,7 +177,8 @@ bool names_leads_elsewhere(
 		return true;
 	/* what was changed here, or was seen by this very name, has changed */
 	return dentry != LIST_FIRST(&inode->names) && inode->checked_ms && !inode->pending &&
-	       inode->changed_tick <= sent_tick && attr_is_other(&inode->attr, report);
+	       inode->changed_tick <= sent_tick && attr_is_other(&inode->attr, report) &&
+	       !is_half_way(inode, report) && !names_crossed(inode, report, sent_tick);
 }
 
 struct inode *names_report(struct names *names, struct inode *folder, const char *name,
@@ -228,8 +228,20 @@ void names_report_missing(struct names *names, struct inode *folder, const char 
 
 void names_replaced(struct names *names, struct inode *inode)
 {
+	struct dentry *dentry, *next;
+
 	names_pin(inode);
-	forget_names(names, inode, false);
+	for (dentry = LIST_FIRST(&inode->names); dentry; dentry = next) {
+		struct inode *folder = dentry->parent;
+
+		next = LIST_NEXT(dentry, same);
+		if (dentry->pending || dentry->flying)
+			continue;
+		names->events.name_gone(names->arg, folder, dentry->name, inode);
+		folder->folder->complete = false;
+		folder->folder->lossy = true;
+		dentry_free(names, dentry);
+	}
 	names_unpin(names, inode);
 }
 

@@ -285,8 +285,9 @@ static bool may_set_behind(const struct setattr *setattr)
 	bool link = S_ISLNK(inode->attr.mode);
 	bool root = remote_uid(fs->remote) == 0;
 
+	/* The outbox goes by names: what is done by another one of the file would not wait. */
 	if (!burst_on(fs, setattr->request.pid) || LIST_EMPTY(&inode->names) ||
-	    (to_set & FUSE_SET_ATTR_SIZE) ||
+	    names_shared(inode) || (to_set & FUSE_SET_ATTR_SIZE) ||
 	    !(to_set & (FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS)))
 		return false;
 	if (link && ((to_set & FUSE_SET_ATTR_MODE) || !remote_features(fs->remote)->lsetstat))

@@ -65,12 +65,21 @@ void behind_free(struct behind *behind)
 	free(behind);
 }
 
+/* What a rename takes the place of. It may have other names, by which the instance tells a count of
+ * links that is too high until that is done. */
+static struct inode *replaced(const struct behind *behind)
+{
+	return behind->there != behind->inode ? behind->there : NULL;
+}
+
 static void pend(struct behind *behind)
 {
 	struct names *names = behind->fs->names;
 
 	if (behind->opens)
 		return;
+	if (replaced(behind))
+		names_fly_inode(behind->there);
 	if (behind->to_folder)
 		names_pend(names, behind->to_folder, behind->to_name, NULL);
 	if (behind->folder)
@@ -91,6 +100,10 @@ static void settle(struct behind *behind)
 		names_settle(names, behind->folder, behind->name, behind->inode);
 	else if (behind->inode)
 		names_settle_inode(names, behind->inode);
+	if (replaced(behind)) {
+		names_changed(names, behind->there);
+		names_land_inode(names, behind->there);
+	}
 }
 
 int behind_add(struct behind *behind, enum outbox_kind kind, const char *path, const char *to)

@@ -327,6 +327,13 @@ static void ended_link(struct behind *behind, int err)
 		behind->inode->attr.nlink--;
 }
 
+/* A file with other names that did not lose this one. */
+static void kept_name(struct inode *there)
+{
+	if (!LIST_EMPTY(&there->names) && there->attr.nlink)
+		there->attr.nlink++;
+}
+
 /* Done: what was guessed of a new one gives way to what it is. */
 void behind_ended_names(struct behind *behind, int err)
 {
@@ -334,6 +341,8 @@ void behind_ended_names(struct behind *behind, int err)
 
 	if (behind->item.kind == OUTBOX_LINK)
 		ended_link(behind, err);
+	if (err && behind->there)
+		kept_name(behind->there);
 	if (err)
 		return;
 	if (behind->item.kind == OUTBOX_SETATTR) {

@@ -33,6 +33,16 @@ random_calls() { # SEED…
 	for seed in "${pids[@]}"; do wait "$seed"; done
 }
 check_vastfs "random calls by several processes" random_calls 1 2
+random_links() { # SEED…
+	local seed pids=()
+	for seed; do
+		mkdir "$MNT/l$seed"
+		"$PYTHON" "$TESTS/integ/linkx.py" "$MNT/l$seed" "$REMOTE/l$seed" "$seed" 500 &
+		pids+=($!)
+	done
+	for seed in "${pids[@]}"; do wait "$seed"; done
+}
+check_vastfs "files with several names show the same by each" random_links 1 2 3
 
 # What several users make through root's mount is theirs, as on a local disk.
 others_mount() {

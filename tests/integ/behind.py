@@ -33,18 +33,29 @@ def status(part="behind"):
     return json.loads(out)[part]
 
 
+def proxy(*words):
+    subprocess.run([os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl"), *map(str, words)],
+                   stdout=subprocess.DEVNULL, check=True)
+
+
 @contextlib.contextmanager
 def far_away(round_trip_ms=60):
     "A link that is slow enough to see what waits for it; yields a function that counts what did."
-    def delay(ms):
-        subprocess.run([os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl"), "delay", str(ms)],
-                       stdout=subprocess.DEVNULL, check=True)
-    delay(round_trip_ms / 2)
+    proxy("delay", round_trip_ms / 2)
     before = status("requests")["waited"]
     try:
         yield lambda: status("requests")["waited"] - before
     finally:
-        delay(0)
+        proxy("delay", 0)
+
+
+@contextlib.contextmanager
+def narrow(rate):
+    proxy("rate", rate)
+    try:
+        yield
+    finally:
+        proxy("rate", 0)
 
 
 def le_waits(waited, most):
@@ -742,6 +753,23 @@ def late():
             eq(stat.S_IMODE(os.stat(m("taken", f"d{n}")).st_mode), 0o700)
             eq(sorted(os.listdir(m("taken", f"d{n}"))), ["ours", "theirs"])
 
+    @test("a name that is replaced is not counted any more, whatever a listing tells before that is done")
+    def _():
+        clean("counted")
+        os.mkdir(m("counted", "x"))
+        put(m("counted", "x", "a"), b"old")
+        os.link(m("counted", "x", "a"), m("counted", "b"))
+        burst(m("counted"))
+        with narrow("300K"):
+            put(m("counted", "tmp"), os.urandom(900_000))
+            os.rename(m("counted", "tmp"), m("counted", "b"))
+            put(there("counted", "x", "new"))
+            while "new" not in os.listdir(m("counted", "x")):
+                time.sleep(0.02)  # sleep: polls
+            eq(os.stat(m("counted", "x", "a")).st_nlink, 1)
+        synced()
+        eq(os.stat(there("counted", "x", "a")).st_nlink, 1)
+
     @test("what fails late is named, takes what depends on it along, and makes the next sync fail")
     def _():
         for n in range(8):
@@ -981,16 +1009,15 @@ def broken():
     @test("a burst goes on over a connection that is lost")
     def _():
         clean("broken")
-        proxy = [os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl")]
         name = "burst"
         local = os.path.join(LOCAL, "broken")
         shutil.rmtree(local, ignore_errors=True)
         os.mkdir(local)
         rnd = random.Random(5)
-        subprocess.run(proxy + ["delay", "10"], check=True, stdout=subprocess.DEVNULL)
+        proxy("delay", 10)
         for n in range(400):
             if n % 100 == 50:
-                subprocess.run(proxy + ["cut"], check=True, stdout=subprocess.DEVNULL)
+                proxy("cut")
             data = rnd.randbytes(rnd.randrange(3000))
             for top in (local, m("broken")):
                 folder = os.path.join(top, f"d{n // 20}")
@@ -1001,7 +1028,7 @@ def broken():
                     os.rename(os.path.join(folder, f"t{n}"), os.path.join(folder, f"f{n}"))
                 if n % 7 == 3:
                     os.unlink(os.path.join(folder, f"f{n}" if n % 2 else f"t{n}"))
-        subprocess.run(proxy + ["delay", "0"], check=True, stdout=subprocess.DEVNULL)
+        proxy("delay", 0)
         try:
             synced()
         except OSError as e:
@@ -1013,9 +1040,6 @@ def broken():
 def stalled():
     @test("what was answered is waited for beyond the timeout while the link may still live")
     def _():
-        def proxy(order):
-            subprocess.run([os.environ["TOOLS"] + "/delayproxy", "--send", os.path.join(W, "proxy.ctl"), order], stdout=subprocess.DEVNULL, check=True)
-
         for n in range(5):
             clean("stalled")
             os.mkdir(m("stalled", "d"))

@@ -1,123 +1,6 @@
 /* Names and inodes: what reports, listings and local changes leave behind, and who is freed when.
  */
-#include "cache/names.h"
-#include <errno.h>
-#include <limits.h>
-#include <malloc.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define FREED_MAX 4096
-
-struct rig {
-	struct names *names;
-	struct inode *root;
-	unsigned versions, gone, freed, crowded;
-	struct inode *last_gone;
-	char gone_name[256], crowded_name[256];
-	uint64_t freed_ino[FREED_MAX];
-	bool old_stays;
-};
-
-static bool on_stays_old(void *arg, struct inode *inode, const struct attr_report *report)
-{
-	assert_non_null(inode->open);
-	assert_true(attr_is_other(&inode->attr, report));
-	return ((struct rig *)arg)->old_stays;
-}
-
-static void on_version(void *arg, struct inode *inode)
-{
-	((struct rig *)arg)->versions++;
-}
-
-static void on_gone(void *arg, struct inode *parent, const char *name, struct inode *inode)
-{
-	struct rig *rig = arg;
-
-	assert_non_null(parent->folder);
-	rig->gone++;
-	rig->last_gone = inode;
-	snprintf(rig->gone_name, sizeof(rig->gone_name), "%s", name);
-}
-
-static void on_freed(void *arg, struct inode *inode)
-{
-	struct rig *rig = arg;
-
-	if (rig->freed < FREED_MAX)
-		rig->freed_ino[rig->freed] = inode->ino;
-	rig->freed++;
-}
-
-static void on_crowded(void *arg, const struct inode *parent, const char *name)
-{
-	struct rig *rig = arg;
-
-	assert_non_null(parent->folder);
-	rig->crowded++;
-	snprintf(rig->crowded_name, sizeof(rig->crowded_name), "%s", name);
-}
-
-static const struct names_events events = {.stays_old = on_stays_old,
-    .version_changed = on_version,
-    .name_gone = on_gone,
-    .crowded = on_crowded,
-    .freed = on_freed};
-
-static struct attr_report report_of(mode_t mode, uint64_t size, uint32_t mtime)
-{
-	return (struct attr_report){.mode = mode, .size = size, .mtime = mtime, .nlink = 1};
-}
-
-static const struct attr_report file = {.mode = S_IFREG | 0644, .size = 5, .mtime = 100};
-static const struct attr_report folder = {.mode = S_IFDIR | 0755, .size = 4096, .mtime = 100};
-
-static void rig_make(struct rig *rig, const char *root, uint64_t max)
-{
-	memset(rig, 0, sizeof(*rig));
-	rig->names = names_new(root, &folder, max, &events, rig);
-	assert_non_null(rig->names);
-	rig->root = names_root(rig->names);
-}
-
-static int setup(void **state)
-{
-	struct rig *rig = malloc(sizeof(*rig));
-
-	*state = rig;
-	rig_make(rig, "/workspace", 1000000);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct rig *rig = *state;
-
-	names_free(rig->names);
-	free(rig);
-	return 0;
-}
-
-static struct inode *seen(struct rig *rig, struct inode *in, const char *name,
-    const struct attr_report *report, uint64_t ms)
-{
-	return names_report(rig->names, in, name, report, names_tick(rig->names), ms);
-}
-
-static struct inode *inode_at(struct rig *rig, struct inode *in, const char *name)
-{
-	struct dentry *dentry = names_find(rig->names, in, name);
-
-	return dentry ? dentry->inode : NULL;
-}
+#include "tests/unit/names_rig.h"
 
 static bool is_negative(struct rig *rig, struct inode *in, const char *name)
 {
@@ -516,29 +399,6 @@ static void test_look_up_before_an_older_listing(void **state)
 	assert_int_equal(rig->gone, gone + 1);
 }
 
-/* Made here, one of them then replaced there. */
-static void test_names_of_one_inode_part(void **state)
-{
-	struct rig *rig = *state;
-	struct attr_report other = file;
-	struct inode *inode = seen(rig, rig->root, "a", &file, 10);
-
-	names_linked(rig->names, inode, rig->root, "b");
-	inode->checked_ms = 0; /* as after every change made here */
-	assert_true(names_shared(inode));
-	/* it has changed, that is all */
-	other.size++;
-	assert_ptr_equal(seen(rig, rig->root, "b", &other, 20), inode);
-	assert_ptr_equal(seen(rig, rig->root, "a", &other, 21), inode);
-	other.size++;
-	assert_ptr_equal(seen(rig, rig->root, "a", &other, 22), inode);
-	assert_ptr_not_equal(seen(rig, rig->root, "b", &file, 23), inode);
-	assert_string_equal(rig->gone_name, "b");
-	assert_int_equal(inode->attr.size, other.size);
-	assert_false(names_shared(inode));
-	assert_ptr_equal(inode_at(rig, rig->root, "a"), inode);
-}
-
 static void test_fresh(void **state)
 {
 	struct rig *rig = *state;
@@ -593,39 +453,6 @@ static void test_created(void **state)
 	assert_non_null(names_created(rig->names, rig->root, "d", &file, 50));
 	assert_int_equal(rig->freed, 3);
 	assert_int_equal(names_count(rig->names), 3);
-}
-
-static void test_links(void **state)
-{
-	struct rig *rig = *state;
-	struct inode *inode = names_created(rig->names, rig->root, "a", &file, 10);
-	struct inode *dir = names_created(rig->names, rig->root, "d", &folder, 10);
-
-	names_linked(rig->names, inode, dir, "b");
-	assert_int_equal(inode->attr.nlink, 2);
-	assert_ptr_equal(inode_at(rig, dir, "b"), inode);
-	names_removed(rig->names, rig->root, "a", 20);
-	assert_int_equal(inode->attr.nlink, 1);
-	assert_int_equal(rig->freed, 0);
-	assert_ptr_equal(inode_at(rig, dir, "b"), inode);
-	names_linked(rig->names, inode, rig->root, "a");
-	assert_int_equal(inode->attr.nlink, 2);
-	names_renamed(
-	    rig->names, rig->root, "a", dir, "b", 30); /* the same file: nothing happens */
-	assert_ptr_equal(inode_at(rig, rig->root, "a"), inode);
-	assert_ptr_equal(inode_at(rig, dir, "b"), inode);
-	inode->lookups++;
-	names_removed(rig->names, rig->root, "a", 40);
-	names_removed(rig->names, dir, "b", 40);
-	assert_int_equal(inode->attr.nlink, 0);
-	assert_int_equal(rig->freed, 0);
-	names_forget(rig->names, inode, 1);
-	assert_int_equal(rig->freed, 1);
-
-	inode = seen(rig, rig->root, "unheard", &file, 10); /* LSTAT tells no count */
-	assert_int_equal(inode->attr.nlink, 0);
-	names_linked(rig->names, inode, rig->root, "again");
-	assert_int_equal(inode->attr.nlink, 2);
 }
 
 static void test_renamed(void **state)
@@ -1158,10 +985,8 @@ int main(void)
 	    TEST(test_listing_and_later_changes),
 	    TEST(test_look_up_during_a_listing),
 	    TEST(test_look_up_before_an_older_listing),
-	    TEST(test_names_of_one_inode_part),
 	    TEST(test_fresh),
 	    TEST(test_created),
-	    TEST(test_links),
 	    TEST(test_renamed),
 	    TEST(test_renamed_over),
 	    TEST(test_rename_of_the_unknown),
