@@ -70,8 +70,8 @@ zsh_completion() {
 		fpath=($1 $fpath)
 		autoload -Uz compinit && compinit -D -u
 		zpty_out() { zmodload zsh/zpty; zpty z "zsh -f"; zpty -w z "PS1=''; fpath=($1 \$fpath); autoload -Uz compinit; compinit -D -u; bindkey '^I' complete-word"
-			zpty -w -n z "$2"$'\t'; local line; repeat 40; do sleep 0.1; zpty -rt z line && print -rn -- $line; done; zpty -d z; } # sleep: zsh draws
-		zpty_out "$1" "vastfs doc"
+			zpty -w -n z "$2"$'\t'; local line all; repeat 300; do sleep 0.1; zpty -rt z line && all+=$line; [[ $all != *$3* ]] || break; done; zpty -d z; print -r -- $all; } # sleep: zsh draws
+		zpty_out "$1" "vastfs doc" doctor
 	END
 	zsh -f "$W/complete.zsh" "$W/dest/usr/share/zsh/vendor-completions" 2>&1 | grep -q "doctor"
 }
