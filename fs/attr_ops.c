@@ -176,7 +176,9 @@ static void fill_in(struct setattr *setattr)
 
 	if (to_set & FUSE_SET_ATTR_MODE) {
 		attr->flags |= SSH_FILEXFER_ATTR_PERMISSIONS;
+		/* The kernel clears setuid with the owner, and knows of no sticky files. */
 		attr->mode = st->st_mode & 07777;
+		attr->mode |= to_set & OWNER_BITS ? now->mode & S_ISVTX : 0;
 	}
 	if (to_set & OWNER_BITS) {
 		attr->flags |= SSH_FILEXFER_ATTR_UIDGID;

@@ -621,7 +621,7 @@ def _():
     if os.geteuid():
         raise Skip("needs root")
     put(a("cs"))
-    for bits, left in ((0o6755, 0o755), (0o2745, 0o2745), (0o4700, 0o700)):
+    for bits, left in ((0o6755, 0o755), (0o2745, 0o2745), (0o4700, 0o700), (0o7755, 0o1755)):
         os.chmod(a("cs"), bits)
         os.chown(a("cs"), 12, 13)
         eq(oct(mode("cs")), oct(left), f"{bits:o}")
