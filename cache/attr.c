@@ -1,8 +1,5 @@
 #include "cache/attr.h"
 
-/* How far apart the clocks here and there are assumed to be at most, in seconds (both run NTP). */
-#define CLOCKS_APART 10
-
 uint32_t attr_clamp_time(int64_t seconds)
 {
 	if (seconds < 0)
@@ -136,7 +133,7 @@ uint32_t attr_lifetime_ms(int64_t age, uint32_t max_ms)
 	return ms > max_ms ? max_ms : (uint32_t)ms;
 }
 
-bool attr_settled(const struct attr *attr, int64_t wall, uint64_t known_ms)
+bool attr_settled(const struct attr *attr, int64_t clock, uint64_t known_ms)
 {
-	return known_ms > 2000 || wall - (int64_t)attr->mtime_there > 2 + CLOCKS_APART;
+	return known_ms > 2000 || clock - (int64_t)attr->mtime_there > 2;
 }

@@ -82,9 +82,9 @@ uint32_t attr_lifetime_ms(int64_t age, uint32_t max_ms);
 
 /*
  * May content read now be kept for this version? Not when the file changed within two seconds: a
- * second change would not show in a whole-second mtime. wall: local time in seconds; known_ms: for
- * how long this version has been seen.
+ * second change would not show in a whole-second mtime. clock: the second that the instance's clock
+ * has reached at least; known_ms: for how long this version has been seen.
  */
-bool attr_settled(const struct attr *attr, int64_t wall, uint64_t known_ms);
+bool attr_settled(const struct attr *attr, int64_t clock, uint64_t known_ms);
 
 #endif

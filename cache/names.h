@@ -257,10 +257,11 @@ void names_pin(struct inode *inode);
 void names_unpin(struct names *names, struct inode *inode);
 void names_forget(struct names *names, struct inode *inode, uint64_t lookups);
 
-/* Loop time in ms until which attributes and listings may be believed; wall in seconds. */
-uint32_t names_lifetime_ms(const struct inode *inode, int64_t wall, uint32_t max_ms);
-bool names_attr_fresh(const struct inode *inode, uint64_t now_ms, int64_t wall, uint32_t max_ms);
+/* Loop time in ms until which attributes and listings may be believed; clock: the instance's, in
+ * seconds. */
+uint32_t names_lifetime_ms(const struct inode *inode, int64_t clock, uint32_t max_ms);
+bool names_attr_fresh(const struct inode *inode, uint64_t now_ms, int64_t clock, uint32_t max_ms);
 bool names_listing_fresh(
-    const struct inode *folder, uint64_t now_ms, int64_t wall, uint32_t max_ms);
+    const struct inode *folder, uint64_t now_ms, int64_t clock, uint32_t max_ms);
 
 #endif

@@ -88,19 +88,20 @@ struct inode *names_parent(const struct inode *inode)
 	return dentry ? dentry->parent : NULL;
 }
 
-uint32_t names_lifetime_ms(const struct inode *inode, int64_t wall, uint32_t max_ms)
+uint32_t names_lifetime_ms(const struct inode *inode, int64_t clock, uint32_t max_ms)
 {
-	return attr_lifetime_ms(wall - (int64_t)inode->attr.mtime_there, max_ms);
+	return attr_lifetime_ms(clock - (int64_t)inode->attr.mtime_there, max_ms);
 }
 
-bool names_attr_fresh(const struct inode *inode, uint64_t now_ms, int64_t wall, uint32_t max_ms)
+bool names_attr_fresh(const struct inode *inode, uint64_t now_ms, int64_t clock, uint32_t max_ms)
 {
 	return inode->checked_ms &&
-	       now_ms - inode->checked_ms < names_lifetime_ms(inode, wall, max_ms);
+	       now_ms - inode->checked_ms < names_lifetime_ms(inode, clock, max_ms);
 }
 
-bool names_listing_fresh(const struct inode *folder, uint64_t now_ms, int64_t wall, uint32_t max_ms)
+bool names_listing_fresh(
+    const struct inode *folder, uint64_t now_ms, int64_t clock, uint32_t max_ms)
 {
 	return folder->folder->complete &&
-	       now_ms - folder->folder->listed_ms < names_lifetime_ms(folder, wall, max_ms);
+	       now_ms - folder->folder->listed_ms < names_lifetime_ms(folder, clock, max_ms);
 }

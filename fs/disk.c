@@ -227,7 +227,7 @@ void disk_keep(struct fs *fs, struct inode *inode)
 	    content_keeps(open->content, inode->attr.mtime_there) ||
 	    names_path(fs->names, inode, path, sizeof(path)))
 		return;
-	if (!attr_settled(&inode->attr, fs_wall(), known))
+	if (!fs_settled(fs, inode))
 		settled = uv_hrtime() + (2001 - known) * 1000000;
 	content_keep(open->content, path, inode->attr.mtime_there, settled);
 }

@@ -13,9 +13,14 @@ uint64_t fs_now_ms(const struct fs *fs)
 	return uv_now(fs->loop) + 1; /* 0 stands for never */
 }
 
-int64_t fs_wall(void)
+/* How far the instance's clock may be behind ours as long as nobody has seen it. */
+#define CLOCKS_APART 10
+
+int64_t fs_clock_there(const struct fs *fs)
 {
-	return (int64_t)time(NULL);
+	if (!fs->clock_ms)
+		return (int64_t)time(NULL) - CLOCKS_APART;
+	return fs->clock_there + (int64_t)(fs_now_ms(fs) - fs->clock_ms) / 1000;
 }
 
 uint32_t fs_attr_max_ms(const struct fs *fs)
@@ -61,9 +66,9 @@ bool fs_attr_believed(struct fs *fs, const struct inode *inode)
 	/* What is not there yet, or is on its way, is known here best. */
 	return inode->pending || (inode->folder && inode->folder->changing) ||
 	       openfile_dirty(inode) || fs_offline(fs) ||
-	       (inode->checked_ms > fs->doubt_ms &&
-		   (names_attr_fresh(inode, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs)) ||
-		       watched_attr(fs, inode)));
+	       (inode->checked_ms > fs->doubt_ms && (names_attr_fresh(inode, fs_now_ms(fs),
+							 fs_clock_there(fs), fs_attr_max_ms(fs)) ||
+							watched_attr(fs, inode)));
 }
 
 bool fs_name_believed(struct fs *fs, const struct dentry *dentry)
@@ -84,6 +89,7 @@ static void on_clock(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct fs *fs = arg;
 
+	fs->clock_ms = 0;
 	if (err || !(attr->flags & SSH_FILEXFER_ATTR_ACMODTIME) || !attr->mtime)
 		return;
 	fs->clock_there = attr->mtime;
@@ -92,17 +98,12 @@ static void on_clock(void *arg, int err, const struct sftp_attr *attr)
 
 void fs_learn_clock(struct fs *fs)
 {
-	fs->clock_ms = 0;
 	remote_lstat(fs->remote, CLOCK_FILE, on_clock, fs);
 }
 
 bool fs_settled(const struct fs *fs, const struct inode *inode)
 {
-	uint64_t now = fs_now_ms(fs);
-	int64_t there = fs->clock_there + (int64_t)(now - fs->clock_ms) / 1000;
-
-	return attr_settled(&inode->attr, fs_wall(), now - inode->version_ms) ||
-	       (fs->clock_ms && there - (int64_t)inode->attr.mtime_there > 2);
+	return attr_settled(&inode->attr, fs_clock_there(fs), fs_now_ms(fs) - inode->version_ms);
 }
 
 /* --- numbers of users and groups --- */
@@ -230,7 +231,7 @@ void fs_mend(const struct request *request, const struct inode *folder, uint32_t
 
 double fs_lifetime(struct fs *fs, const struct inode *inode)
 {
-	uint64_t age, life = names_lifetime_ms(inode, fs_wall(), fs_attr_max_ms(fs));
+	uint64_t age, life = names_lifetime_ms(inode, fs_clock_there(fs), fs_attr_max_ms(fs));
 
 	if (openfile_dirty(inode) || inode->pending)
 		return 1.0;

@@ -144,14 +144,16 @@ struct fs {
 	bool frozen; /* mounted without the instance, which has not answered yet: fs/frozen.c */
 };
 
-/* The loop's clock in ms, and the wall clock in seconds. */
+/* The loop's clock in ms. */
 uint64_t fs_now_ms(const struct fs *fs);
-int64_t fs_wall(void);
 uint32_t fs_attr_max_ms(const struct fs *fs);
 /* Asks for the instance's clock (a file of /proc is as old as the first look at it). */
 void fs_learn_clock(struct fs *fs);
+/* The second that the instance's clock has reached at least: how old files are is counted by that
+ * one, as ours may be hours ahead of it. */
+int64_t fs_clock_there(const struct fs *fs);
 /* Can another version of the file be told from the one that is known, by its whole-second mtime?
- * attr_settled, or by the instance's clock where that is known. */
+ */
 bool fs_settled(const struct fs *fs, const struct inode *inode);
 
 /* Is there no link to the instance? What is cached is then believed whatever its age (R5). */

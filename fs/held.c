@@ -65,7 +65,8 @@ static void enter(struct held *held, struct folder *folder, uint64_t until_ms)
 
 static uint64_t fresh_until(const struct fs *fs, const struct inode *folder)
 {
-	return folder->folder->listed_ms + names_lifetime_ms(folder, fs_wall(), fs_attr_max_ms(fs));
+	return folder->folder->listed_ms +
+	       names_lifetime_ms(folder, fs_clock_there(fs), fs_attr_max_ms(fs));
 }
 
 void held_given(struct held *held, struct inode *folder)
@@ -115,7 +116,8 @@ void held_forget(struct held *held, struct inode *inode)
 /* Do the attributes that the kernel was given with the names last? */
 static bool lasts(const struct fs *fs, const struct folder *dir, uint64_t now)
 {
-	return now - dir->held_ms < names_lifetime_ms(dir->inode, fs_wall(), fs_attr_max_ms(fs));
+	return now - dir->held_ms <
+	       names_lifetime_ms(dir->inode, fs_clock_there(fs), fs_attr_max_ms(fs));
 }
 
 static void look_at(struct held *held, struct folder *dir)

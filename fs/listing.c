@@ -475,7 +475,7 @@ bool listing_is_fresh(struct fs *fs, const struct inode *folder)
 	 * changed here is asked again when that is over. */
 	if (dir->complete && (fs_offline(fs) || folder->pending || (dir->changing && dir->ours)))
 		return true;
-	return dir->listed_ms > fs->doubt_ms &&
-	       (names_listing_fresh(folder, fs_now_ms(fs), fs_wall(), fs_attr_max_ms(fs)) ||
-		   watched_names(fs, folder));
+	return dir->listed_ms > fs->doubt_ms && (names_listing_fresh(folder, fs_now_ms(fs),
+						     fs_clock_there(fs), fs_attr_max_ms(fs)) ||
+						    watched_names(fs, folder));
 }

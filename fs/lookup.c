@@ -35,10 +35,11 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 	if (fs->absent_ms && fs_offline(fs) && folder->folder->complete)
 		return true;
 	if (dentry && dentry->checked_ms > fs->doubt_ms &&
-	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_wall(), max))
+	    now - dentry->checked_ms < names_lifetime_ms(folder, fs_clock_there(fs), max))
 		return true;
 	return folder->folder->listed_ms > fs->doubt_ms &&
-	       (names_listing_fresh(folder, now, fs_wall(), max) || watched_names(fs, folder));
+	       (names_listing_fresh(folder, now, fs_clock_there(fs), max) ||
+		   watched_names(fs, folder));
 }
 
 /* No such name: said with a lifetime (an entry with node 0), so that the kernel need not ask again.
@@ -46,7 +47,7 @@ static bool known(struct fs *fs, struct inode *folder, const char *name, struct 
 static void reply_missing(struct fs *fs, struct inode *folder, fuse_req_t req)
 {
 	struct fuse_entry_param entry = {0};
-	uint64_t life = names_lifetime_ms(folder, fs_wall(), fs_attr_max_ms(fs));
+	uint64_t life = names_lifetime_ms(folder, fs_clock_there(fs), fs_attr_max_ms(fs));
 
 	/* At most a second: programs wait for files of others by asking again and again. */
 	entry.entry_timeout = (double)(life < 1000 ? life : 1000) / 1000.0;

@@ -291,7 +291,7 @@ static void nobody(void *arg, int err)
 void refresh_soon(struct fs *fs, struct inode *inode)
 {
 	uint64_t now = fs_now_ms(fs), age = now - inode->checked_ms;
-	uint32_t life = names_lifetime_ms(inode, fs_wall(), fs_attr_max_ms(fs));
+	uint32_t life = names_lifetime_ms(inode, fs_clock_there(fs), fs_attr_max_ms(fs));
 
 	if (life > REFRESH_LIFE_MS || age < life / 2 || age >= life || !inode->checked_ms ||
 	    inode->pending || openfile_dirty(inode) || fs_offline(fs) ||
