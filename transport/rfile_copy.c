@@ -2,7 +2,9 @@
  * copy-data between two open files. The COPY lane is one channel, and a handle belongs to one
  * channel: both files get a handle there, kept for the next piece. The server says nothing of how
  * much it copied, so an FSTAT of the source in front of the request, without waiting, tells where
- * it ends.
+ * it ends, and one of the target behind it whether that much can have arrived. What fails for no
+ * reason that is seen ends with EOPNOTSUPP: the bytes can still be read and written, which has the
+ * true error if there is one.
  */
 #include "transport/rfile_internal.h"
 
@@ -24,7 +26,7 @@ struct rfile_copy {
 	struct rfile_handle *from_handle, *to_handle; /* while sent; counted */
 	unsigned replies;
 	bool sized, lost;
-	uint64_t from_size;
+	uint64_t from_size, to_size;
 	int err;
 };
 
@@ -43,7 +45,7 @@ static void copy_finish(struct rfile_copy *copy, int err)
 
 static void copy_true_errno(void *arg, int err)
 {
-	copy_finish(arg, err);
+	copy_finish(arg, err == -EIO ? -EOPNOTSUPP : err);
 }
 
 static void copy_fail_later_done(void *arg, int err)
@@ -90,6 +92,10 @@ static void copy_judge(struct rfile_copy *copy)
 	    copy->from_size > copy->from_offset ? copy->from_size - copy->from_offset : 0;
 	uint64_t copied = left < copy->len ? left : copy->len;
 	struct rfile *to = copy->to;
+	if (copied && copy->to_size < copy->to_offset + copied) {
+		copy_finish(copy, -EOPNOTSUPP);
+		return;
+	}
 	if (to->changed && copied && copy->to_offset + copied > to->end)
 		to->end = copy->to_offset + copied;
 	copy_finish(copy, (int)copied);
@@ -117,6 +123,16 @@ static void copy_sized(void *arg, const struct sftp_reply *reply)
 	copy_reply(copy, reply);
 }
 
+static void copy_arrived(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile_copy *copy = arg;
+
+	if (!reply->err && reply->type == SSH_FXP_ATTRS &&
+	    (reply->attr.flags & SSH_FILEXFER_ATTR_SIZE))
+		copy->to_size = reply->attr.size;
+	copy_reply(copy, reply);
+}
+
 static void copy_replied(void *arg, const struct sftp_reply *reply)
 {
 	struct sftp_reply done = {0};
@@ -130,20 +146,24 @@ static void copy_send(struct rfile_copy *copy, struct rfile_handle *from, struct
 	struct packet *stat = sftp_msg_handle(SSH_FXP_FSTAT, &from->name);
 	struct packet *message = sftp_msg_copy_data(
 	    &from->name, copy->from_offset, copy->len, &to->name, copy->to_offset);
-	if (!stat || !message) {
+	struct packet *look = sftp_msg_handle(SSH_FXP_FSTAT, &to->name);
+	if (!stat || !message || !look) {
 		packet_free(stat);
 		packet_free(message);
+		packet_free(look);
 		copy_fail_later(copy, -ENOMEM);
 		return;
 	}
 	rfile_changes(copy->to, false);
 	copy->sized = copy->lost = false;
 	copy->err = 0;
-	copy->replies = 2;
+	copy->to_size = 0;
+	copy->replies = 3;
 	copy->from_handle = rfile_handle_get(from);
 	copy->to_handle = rfile_handle_get(to);
 	sftp_send(rfile_handle_sftp(from), stat, 0, copy_sized, copy);
 	sftp_send(rfile_handle_sftp(to), message, 0, copy_replied, copy);
+	sftp_send(rfile_handle_sftp(to), look, 0, copy_arrived, copy);
 }
 
 /* --- the handles --- */

@@ -322,6 +322,10 @@ static void do_copy_data(struct job *job)
 		status(job, SSH_FX_FAILURE);
 		return;
 	}
+	if (job->server->instance->copy_fails || job->server->instance->copy_lies) {
+		status(job, job->server->instance->copy_fails);
+		return;
+	}
 	struct fake_file *source = job->server->handles[from].file;
 	struct fake_file *target = job->server->handles[to].file;
 	bool whole = offset + len <= source->len;

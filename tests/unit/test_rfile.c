@@ -460,6 +460,16 @@ static void test_copy(void **state)
 	assert_memory_equal(made->data, data, MIB);
 	assert_int_equal(rig.pool.instance.opens, 4);
 
+	/* The kernel shall read and write instead. */
+	rig.pool.instance.copy_fails = SSH_FX_FAILURE;
+	assert_int_equal(copy(from, 0, to, 0, 600000), -EOPNOTSUPP);
+	rig.pool.instance.copy_fails = SSH_FX_PERMISSION_DENIED;
+	assert_int_equal(copy(from, 0, to, 0, 600000), -EACCES);
+	rig.pool.instance.copy_fails = 0;
+	rig.pool.instance.copy_lies = true;
+	assert_int_equal(copy(from, 0, to, MIB, 600000), -EOPNOTSUPP);
+	rig.pool.instance.copy_lies = false;
+
 	rig.pool.instance.files[0].mtime++;
 	rig.pool.channels[1]->held = true;
 	rig_kill(rig.pool.channels[1], 0);
