@@ -15,6 +15,10 @@
 #define LIMIT_SECONDS 2
 /* Bytes for each microsecond of the round trip: all of WRITER_LIMIT_MOST from 20 ms on. */
 #define LIMIT_US 2940
+/* Up to this, the round trip is mostly what a busy machine makes of a short one; what may be under
+ * way for each microsecond of it is a link of 5 Gbit/s. */
+#define NEAR_US 2000
+#define SENT_NEAR_US 640
 #define RATE_NS UINT64_C(200000000)
 /* The first look at the rate comes early, so that a fast link is filled from the start. */
 #define FIRST_RATE_NS UINT64_C(20000000)
@@ -27,6 +31,21 @@
 static uint64_t limit_most(uint32_t rtt_us)
 {
 	uint64_t most = WRITER_LIMIT_NEAR + (uint64_t)rtt_us * LIMIT_US;
+
+	return most < WRITER_LIMIT_MOST ? most : WRITER_LIMIT_MOST;
+}
+
+/*
+ * So many bytes are under way at once. Near the instance a few WRITEs keep the server busy, and
+ * what is behind them costs its processor: sshd keeps it in a buffer that grows by one packet at a
+ * time, copied each time to new memory. 1 GiB over loopback took its sshd 2.6 s of processor time
+ * with 1 MiB under way, 4.2 s with 2 MiB and 6 s with all that may be dirty (sshfs's: 4.6 s).
+ */
+static uint64_t sent_most(const struct extent *extent)
+{
+	uint64_t rtt_us = extent->pool->source->rtt_us(extent->file);
+	uint64_t near_us = rtt_us < NEAR_US ? rtt_us : NEAR_US;
+	uint64_t most = WRITER_SENT_NEAR + near_us * SENT_NEAR_US + (rtt_us - near_us) * LIMIT_US;
 
 	return most < WRITER_LIMIT_MOST ? most : WRITER_LIMIT_MOST;
 }
@@ -78,13 +97,16 @@ static bool can_send(const struct writer *w, uint64_t from, uint64_t to)
 	return !extents_overlap(&w->sent, from, to);
 }
 
+static bool is_bulk(const struct extent *extent)
+{
+	return extent->len > SMALL_WRITE || extent->content->writer.dirty > SMALL_DIRTY;
+}
+
 static void acked(void *arg, int err);
 
 static void go(struct extent *extent)
 {
 	struct content_pool *pool = extent->pool;
-	struct writer *w = &extent->content->writer;
-	bool bulk = extent->len > SMALL_WRITE || w->dirty > SMALL_DIRTY;
 
 	if (!pool->writer.in_flight++)
 		begin_rate(&pool->writer, pool->now(), pool->source->rtt_us(extent->file));
@@ -94,7 +116,7 @@ static void go(struct extent *extent)
 	writer_spool_sent(extent);
 	pool_hold(pool);
 	pool->source->write(extent->file, extent->offset, extent_give_data(extent), extent->len,
-	    bulk, acked, extent);
+	    is_bulk(extent), acked, extent);
 }
 
 /* Into sent, where there is room for it, and out. */
@@ -115,7 +137,8 @@ static bool may_go(struct writer_pool *wp, const struct extent *extent)
 {
 	if (extent->content->writer.held || (wp->down && writer_spool_has(extent)))
 		return false;
-	if (wp->in_flight && wp->sent + extent->len > WRITER_LIMIT_MOST) {
+	if (wp->in_flight &&
+	    wp->sent + extent->len > (is_bulk(extent) ? sent_most(extent) : WRITER_LIMIT_MOST)) {
 		wp->throttled = true;
 		return false;
 	}
@@ -223,24 +246,37 @@ static void send_stalled(struct content *content)
 	}
 }
 
-void writer_push(struct content *content)
+static void push(struct content *content, bool force)
 {
 	if (content->writer.stalled)
 		send_stalled(content);
-	send_pending(content, 0, UINT64_MAX, true);
+	send_pending(content, 0, UINT64_MAX, force);
+}
+
+/* Contents in turn, so that what is written to one file does not wait for all of another. Bulk data
+ * may find that enough is under way; small data behind it may go all the same. */
+static void pool_push(struct content_pool *pool, bool force)
+{
+	struct writer_pool *wp = &pool->writer;
+	struct content *last = TAILQ_LAST(&wp->dirty_contents, writer_contents), *content = NULL;
+
+	wp->throttled = false;
+	while ((force || !wp->throttled) && content != last) {
+		content = TAILQ_FIRST(&wp->dirty_contents);
+		TAILQ_REMOVE(&wp->dirty_contents, content, writer.dirty_link);
+		TAILQ_INSERT_TAIL(&wp->dirty_contents, content, writer.dirty_link);
+		push(content, force);
+	}
+}
+
+void writer_push(struct content *content)
+{
+	push(content, true);
 }
 
 void writer_pool_push(struct content_pool *pool)
 {
-	struct content *content, *next;
-
-	pool->writer.throttled = false;
-	for (content = TAILQ_FIRST(&pool->writer.dirty_contents); content; content = next) {
-		next = TAILQ_NEXT(content, writer.dirty_link);
-		writer_push(content);
-		if (pool->writer.throttled)
-			break;
-	}
+	pool_push(pool, true);
 }
 
 void writer_pool_link(struct content_pool *pool, bool up)
@@ -269,7 +305,7 @@ static void acked(void *arg, int err)
 	struct content_pool *pool = extent->pool;
 	struct content *content = extent->content;
 	struct writer_pool *wp = &pool->writer;
-	uint64_t from = extent->offset, to = extent_end(extent);
+	uint64_t from = extent->offset, to = extent_end(extent), most = sent_most(extent);
 
 	wp->in_flight--;
 	wp->sent -= extent->len;
@@ -290,8 +326,8 @@ static void acked(void *arg, int err)
 			send_pending(content, from, to, false);
 		pool_release(pool);
 	}
-	if (wp->throttled && wp->sent < WRITER_LIMIT_MOST / 4 * 3)
-		writer_pool_push(pool);
+	if (wp->throttled && wp->sent < most / 4 * 3)
+		pool_push(pool, false);
 	writer_pool_admit(pool);
 	pool_settle(pool);
 	pool_release(pool);

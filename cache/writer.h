@@ -50,6 +50,7 @@ struct sync_wait;
 #define WRITER_LIMIT_LEAST (2u << 20)
 #define WRITER_LIMIT_NEAR (8u << 20)  /* at most, over loopback */
 #define WRITER_LIMIT_MOST (64u << 20) /* at most, at 20 ms and more */
+#define WRITER_SENT_NEAR (768u << 10) /* under way at once, over loopback */
 
 struct writer {
 	struct extents pending;
@@ -79,7 +80,7 @@ struct writer {
 struct writer_pool {
 	TAILQ_HEAD(, extent) unacked;
 	TAILQ_HEAD(, content) ring;
-	TAILQ_HEAD(, content) dirty_contents;
+	TAILQ_HEAD(writer_contents, content) dirty_contents; /* the next to send first */
 	TAILQ_HEAD(, sync_wait) syncs;
 	uint64_t next_id;
 	uint64_t dirty, sent; /* bytes */

@@ -100,7 +100,8 @@ static void unstall(struct content_pool *pool)
 {
 	struct writer_pool *w = &pool->writer;
 
-	if (!TAILQ_EMPTY(&w->ring) && (!w->in_flight || w->dirty - w->sent > w->limit / 2))
+	if (!TAILQ_EMPTY(&w->ring) &&
+	    (!w->in_flight || (!w->throttled && w->dirty - w->sent > w->limit / 2)))
 		writer_pool_push(pool);
 }
 

@@ -736,6 +736,60 @@ static void test_back_pressure(void **state)
 	finish();
 }
 
+/* What is under way over loopback. */
+static uint64_t under_way(void)
+{
+	struct fake_op *op;
+	uint64_t sum = 0;
+
+	TAILQ_FOREACH (op, &source.ops, link)
+		sum += op->len;
+	return sum;
+}
+
+/* Near the instance little is under way at once, of each content in turn, and what is small goes
+ * beside it. */
+static void test_near_little_is_under_way(void **state)
+{
+	struct fake_store other = {0}, third = {0};
+	struct fake_file second, small;
+	struct content *one, *two, *three;
+	bool seen = false;
+	int i, result;
+
+	start(0, 64 * MIB);
+	source.rtt_us = 100;
+	fake_file_init(&second, &source, &other, false);
+	fake_file_init(&small, &source, &third, false);
+	one = content;
+	for (i = 0; i < 32; i++)
+		assert_accepted(&file, (unsigned)i * 131072, 131072, 1);
+	assert_in_range(under_way(), WRITER_SENT_NEAR / 2, MIB);
+	two = content = content_new(pool, 0);
+	for (i = 0; i < 8; i++)
+		assert_accepted(&second, (unsigned)i * 131072, 131072, 2);
+	three = content = content_new(pool, 0);
+	assert_accepted(&small, 0, 100, 3);
+	flush(&result);
+	assert_ptr_equal(fake_op(&source, source.n - 1)->file, &small);
+	for (i = 0; i < 8; i++) {
+		fake_deliver(&source, fake_op(&source, 0));
+		assert_in_range(under_way(), WRITER_SENT_NEAR / 2, MIB);
+		seen |= fake_op(&source, source.n - 1)->file == &second;
+	}
+	assert_true(seen);
+	content_free(two);
+	content_free(three);
+	content = one;
+	writer_push(content);
+	fake_deliver_all(&source);
+	assert_int_equal(store.size, 4 * MIB);
+	assert_pattern(store.data, 0, 4 * MIB, 1);
+	finish();
+	fake_store_fini(&other);
+	fake_store_fini(&third);
+}
+
 /* A write that waits can be taken back; those behind it go on in order, and nothing of it is sent.
  */
 static void test_withdraw(void **state)
@@ -1000,6 +1054,7 @@ int main(void)
 	    cmocka_unit_test(test_read_appended),
 	    cmocka_unit_test(test_read_misplaced_append),
 	    cmocka_unit_test(test_back_pressure),
+	    cmocka_unit_test(test_near_little_is_under_way),
 	    cmocka_unit_test(test_withdraw),
 	    cmocka_unit_test(test_waiting_sends_the_unsent),
 	    cmocka_unit_test(test_fair),
