@@ -10,7 +10,11 @@
 #include "fs/replaced.h"
 #include "fs/turn.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* Read together with the open: at most what a program's first read would ask for. */
+#define EARLY_MOST (64u << 10)
 
 struct open {
 	struct request request;
@@ -43,6 +47,8 @@ static void take_opened(struct open *open, const struct sftp_attr *attr)
 	if (!attr->flags)
 		return;
 	if (!(open->fi.flags & O_TRUNC)) {
+		if (attr->flags == SFTP_ATTR_KNOWN)
+			openfile_seen(fs, inode, attr, open->request.tick, open->request.sent_ms);
 		fs_take_report(fs, inode, attr, open->request.tick, open->request.sent_ms);
 		if (!is_crossed(open, attr))
 			return;
@@ -74,6 +80,20 @@ static void answer(struct open *open, struct handle *handle)
 		on_told(open);
 }
 
+/* Its bytes may have come with it. */
+static void take_early(struct open *open)
+{
+	struct inode *inode = open->inode;
+	uint32_t len;
+	uint8_t *early = rfile_take_early(open->file, &len);
+
+	if (early && (open->attr.flags & SSH_FILEXFER_ATTR_SIZE) && open->attr.size == len &&
+	    !is_crossed(open, &open->attr))
+		openfile_came(open->request.fs, inode, early, &open->attr, open->request.tick,
+		    open->request.sent_ms);
+	free(early);
+}
+
 static void end_open(struct open *open)
 {
 	struct fs *fs = open->request.fs;
@@ -95,8 +115,10 @@ static void end_open(struct open *open)
 	if (open->attr.flags && rfile_readable(open->file))
 		openfile_opened(open->inode);
 	open->fi.keep_cache = openfile_keeps_cache(fs, open->inode);
-	if (!handle->writable)
+	if (!handle->writable) {
 		disk_keep(fs, open->inode);
+		take_early(open);
+	}
 	answer(open, handle);
 }
 
@@ -161,9 +183,21 @@ static void take_turn(struct open *open)
 	turn_take(&open->turn);
 }
 
+/* How much to read together with the open: all of a small file that is surely read from there. */
+static uint32_t early_bytes(const struct open *open)
+{
+	const struct inode *inode = open->inode;
+	bool cached = open->request.fs->store || openfile_is_whole(inode);
+
+	return inode->attr.size <= EARLY_MOST && (!cached || !fs_settled(open->request.fs, inode))
+		   ? (uint32_t)inode->attr.size
+		   : 0;
+}
+
 static void send_open(struct open *open)
 {
 	struct fs *fs = open->request.fs;
+	uint32_t flags = openfile_sftp_flags(open->fi.flags);
 	struct rfile_owner owner = openfile_owner(fs, open->inode);
 
 	if (!owner.arg) {
@@ -171,8 +205,12 @@ static void send_open(struct open *open)
 		return;
 	}
 	request_sent(&open->request);
-	rfile_open(fs->remote, open->turn.path, openfile_sftp_flags(open->fi.flags), 0, &owner,
-	    on_opened, open);
+	open->request.sent_ms = openfile_sent_behind_lock(open->inode, open->request.sent_ms);
+	if (flags == SSH_FXF_READ)
+		rfile_open_to_read(
+		    fs->remote, open->turn.path, early_bytes(open), &owner, on_opened, open);
+	else
+		rfile_open(fs->remote, open->turn.path, flags, 0, &owner, on_opened, open);
 }
 
 static void on_handles(void *arg, int err)
@@ -335,6 +373,22 @@ static void open_nameless(struct open *open, const struct handle *other)
 	on_told(open);
 }
 
+/* The same file, as it came to another open a moment ago. */
+static void open_beside(struct open *open, const struct handle *other)
+{
+	struct handle *handle =
+	    handle_new(open->request.fs, open->inode, rfile_get(other->file), open->fi.flags);
+
+	if (!handle) {
+		request_end(&open->request, -ENOMEM);
+		return;
+	}
+	handle->mtime = other->mtime;
+	handle->size = other->size;
+	open->fi.keep_cache = openfile_keeps_ours(open->inode->open);
+	answer(open, handle);
+}
+
 static void begin_open(void *arg)
 {
 	struct open *open = arg;
@@ -354,6 +408,8 @@ static void begin_open(void *arg)
 	else if (reads && !asks &&
 		 openfile_is_ours(fs, open->inode, burst_on(fs, open->request.pid)))
 		open_ours(open);
+	else if (reads && !asks && (other = openfile_just_came(fs, open->inode)))
+		open_beside(open, other);
 	else if (reads && !asks)
 		open_to_read(open);
 	else if (may_empty(open))

@@ -28,11 +28,12 @@ struct openfile {
 	struct behind *leaving; /* takes its last name away, and is not answered; or NULL */
 	struct behind *unsent;	/* what its data has to catch up with, not sent yet (behind.h) */
 	bool refreshing;	/* the question for the attributes is under way */
-	bool wrote;   /* something was written since the instance last told the attributes */
-	bool unnamed; /* while it has no name: the last one was removed or replaced here */
-	bool removed; /* and there */
-	bool strayed; /* a link was lost with bytes for the file on their way */
-	bool suspect; /* data was read or written while the version was too young */
+	bool wrote;	  /* something was written since the instance last told the attributes */
+	bool unnamed;	  /* while it has no name: the last one was removed or replaced here */
+	bool removed;	  /* and there */
+	bool strayed;	  /* a link was lost with bytes for the file on their way */
+	bool suspect;	  /* data was read or written while the version was too young */
+	uint64_t read_ms; /* when all of it was asked for last, together with an open; or 0 */
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
 	/* It was opened for reading when it had these; else mode is 0. */
 	uint32_t mode, uid, gid;
@@ -172,18 +173,27 @@ bool openfile_is_whole(const struct inode *inode);
  * Nothing counts that was seen before a lock was taken in the folder. */
 #define OPENFILE_CHECKED_MS 1000
 bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t checked_ms);
+/* All of the file (attr->size bytes) came together with its open, which gave attr; tick and sent_ms
+ * are that request's. */
+void openfile_came(struct fs *fs, struct inode *inode, const uint8_t *data,
+    const struct sftp_attr *attr, uint64_t tick, uint64_t sent_ms);
+/* It did less than a second ago, and the handle that it came with is open: another open for reading
+ * would not be told more, however young the version is, and shares that one's file. Or NULL. */
+struct handle *openfile_just_came(struct fs *fs, const struct inode *inode);
 /* The same of what is known of it alone. */
 bool openfile_is_known(struct fs *fs, const struct inode *inode, uint64_t checked_ms);
 /* A program made the name in the folder, which nobody else has made: when it is a lock, whoever had
  * it before may have changed the files beside it just before that. */
 void openfile_note_lock(struct fs *fs, struct inode *folder, const char *name);
+/* The time of a request that is sent now, perhaps in the same millisecond as that: behind it. */
+uint64_t openfile_sent_behind_lock(const struct inode *inode, uint64_t sent_ms);
 /*
  * The same of a file that was written here: what the instance does not have yet nobody there can
  * have changed. When it has it, its content is known without a look at its version, but only that
  * long; and only a program in a burst goes by that (in_burst).
  */
 bool openfile_is_ours(struct fs *fs, const struct inode *inode, bool in_burst);
-/* May the kernel keep its pages of such a file? */
+/* May the kernel keep its pages of such a file, or of one that came a moment ago? */
 bool openfile_keeps_ours(struct openfile *open);
 /* Data of the present version is being read or written. */
 void openfile_used(struct fs *fs, struct openfile *open);
@@ -198,6 +208,10 @@ void openfile_take_own(
 void openfile_will_write(struct openfile *open);
 /* Bytes were accepted from a program: the file's size and times are now ours to tell. */
 void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end);
+/* An open told attr: if all that was written is there by then, and nobody writes any more, that is
+ * what it has become. */
+void openfile_seen(struct fs *fs, struct inode *inode, const struct sftp_attr *attr, uint64_t tick,
+    uint64_t sent_ms);
 /* It was cut to nothing: what could not be written to it before is not wanted any more. */
 void openfile_overwritten(struct fs *fs, struct inode *inode);
 /* We set the file's size, to what the instance then reported. */

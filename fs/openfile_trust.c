@@ -16,15 +16,20 @@ void openfile_drop_suspect(struct openfile *open)
 	open->kernel_stale = true;
 }
 
-bool openfile_is_whole(const struct inode *inode)
+/* It may be suspect. */
+static bool is_here(const struct inode *inode)
 {
 	const struct openfile *open = inode->open;
 	const struct attr *attr = &inode->attr;
 
 	return open && open->mode == attr->mode && open->uid == attr->uid &&
-	       open->gid == attr->gid && attr->size <= AHEAD_FILE_MAX && !open->suspect &&
-	       !openfile_dirty(inode) && content_size(open->content) == attr->size &&
-	       content_whole(open->content);
+	       open->gid == attr->gid && attr->size <= AHEAD_FILE_MAX && !openfile_dirty(inode) &&
+	       content_size(open->content) == attr->size && content_whole(open->content);
+}
+
+bool openfile_is_whole(const struct inode *inode)
+{
+	return is_here(inode) && !((const struct openfile *)inode->open)->suspect;
 }
 
 void openfile_note_lock(struct fs *fs, struct inode *folder, const char *name)
@@ -40,6 +45,12 @@ static bool is_behind_lock(const struct inode *inode, uint64_t seen_ms)
 	return !folder || seen_ms > folder->folder->locked_ms;
 }
 
+uint64_t openfile_sent_behind_lock(const struct inode *inode, uint64_t sent_ms)
+{
+	return is_behind_lock(inode, sent_ms) ? sent_ms
+					      : names_parent(inode)->folder->locked_ms + 1;
+}
+
 bool openfile_is_known(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
 {
 	return inode->checked_ms && is_behind_lock(inode, inode->checked_ms) &&
@@ -51,6 +62,36 @@ bool openfile_is_current(struct fs *fs, const struct inode *inode, uint64_t chec
 {
 	return !LIST_EMPTY(&inode->names) && openfile_is_whole(inode) &&
 	       openfile_is_known(fs, inode, checked_ms);
+}
+
+struct handle *openfile_just_came(struct fs *fs, const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+	struct handle *handle;
+
+	if (!open || !open->suspect || !open->read_ms || !inode->checked_ms || inode->flying ||
+	    LIST_EMPTY(&inode->names) || fs_now_ms(fs) - open->read_ms >= OPENFILE_CHECKED_MS ||
+	    !is_behind_lock(inode, open->read_ms) || !is_here(inode))
+		return NULL;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (!handle->writable && !handle->doubt && rfile_is_held(handle->file))
+			return handle;
+	}
+	return NULL;
+}
+
+void openfile_came(struct fs *fs, struct inode *inode, const uint8_t *data,
+    const struct sftp_attr *attr, uint64_t tick, uint64_t sent_ms)
+{
+	struct openfile *open = inode->open;
+
+	/* While it is not settled which file the handles are on, this may be the other one. */
+	if (open->asking || inode->pending || inode->changed_tick > tick || openfile_dirty(inode) ||
+	    inode->attr.size != attr->size || inode->attr.mtime_there != attr->mtime ||
+	    content_fill(open->content, data, attr->size))
+		return;
+	openfile_used(fs, open);
+	open->read_ms = sent_ms;
 }
 
 /* May the login user read it, without asking? (Root may. The folders above have to let others

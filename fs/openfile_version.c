@@ -141,6 +141,28 @@ void openfile_take_own(
 		inode->attr.size = content_size(open->content);
 }
 
+void openfile_seen(struct fs *fs, struct inode *inode, const struct sftp_attr *attr, uint64_t tick,
+    uint64_t sent_ms)
+{
+	struct openfile *open = inode->open;
+	struct attr_report report = fs_report(attr, 0);
+	const struct handle *handle;
+	bool other;
+
+	if (!open || !open->wrote || inode->pending || inode->changed_tick > tick ||
+	    content_dirty(open->content) || content_refused(open->content) || !S_ISREG(report.mode))
+		return;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (handle->writable) /* that will tell, and which file it is too */
+			return;
+	}
+	other = report.size != inode->attr.size;
+	open->wrote = false;
+	openfile_take_own(fs, inode, &report, sent_ms);
+	if (other)
+		openfile_version_changed(inode);
+}
+
 void openfile_overwritten(struct fs *fs, struct inode *inode)
 {
 	struct openfile *open = inode->open;

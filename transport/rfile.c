@@ -64,6 +64,7 @@ static void rfile_free(struct rfile *file)
 		free(op);
 	}
 	remote_put(file->remote);
+	free(file->early.data);
 	free(file);
 }
 

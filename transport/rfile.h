@@ -42,10 +42,19 @@ struct rfile_owner {
  * callee on success. */
 typedef void rfile_open_done(void *arg, int err, struct rfile *file, const struct sftp_attr *attr);
 
+/* With SSH_FXF_EXCL: a try before this one, over a link that was lost, may have made it. */
+#define RFILE_IN_DOUBT (UINT32_C(1) << 31)
 /* flags: SSH_FXF_*; mode for SSH_FXF_CREAT (permission bits; the server's umask applies to it). One
  * round trip. */
 void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
     const struct rfile_owner *owner, rfile_open_done *done, void *arg);
+/* The same for reading only a small file: its first `early` bytes (at most max_read; 0: none) are
+ * read in the same round trip where the server's handles can be foreseen. */
+void rfile_open_to_read(struct remote *remote, const char *path, uint32_t early,
+    const struct rfile_owner *owner, rfile_open_done *done, void *arg);
+/* What was read so, if there were as many bytes: *len of them, owned by the caller. It is younger
+ * than the attributes that the open gave. Or NULL. */
+uint8_t *rfile_take_early(struct rfile *file, uint32_t *len);
 /* The same without asking, for reading while the link is down: what is known of the file (version
  * and identity) stands for the open; it is opened, and checked to be that file, once the link is
  * back. NULL when memory is out. */

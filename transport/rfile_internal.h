@@ -4,6 +4,7 @@
  *
  *	rfile.c          references, what is known of the file
  *	rfile_open.c     the open itself
+ *	rfile_early.c    what is read together with it
  *	rfile_handles.c  handles: open, check, choose, lose, open again
  *	rfile_op.c       operations: submit, wait, complete
  *	rfile_io.c       read, write, fstat, fsetstat
@@ -110,6 +111,13 @@ struct rfile_op {
 };
 TAILQ_HEAD(rfile_ops, rfile_op);
 
+/* The first bytes of a file, read behind its OPEN through the handle that is foreseen. */
+struct rfile_early {
+	struct sftp_handle foreseen;
+	uint32_t len;  /* bytes wanted; 0: none are */
+	uint8_t *data; /* those; owned; or NULL */
+};
+
 struct rfile {
 	struct remote *remote; /* counted */
 	struct pool *pool;     /* of remote */
@@ -125,6 +133,7 @@ struct rfile {
 	uint64_t stray_until;	/* lost writes may still be done until then; monotonic ms */
 	bool later;		/* not created yet (rfile_create) */
 	int given_up;		/* it never will be, for this reason */
+	struct rfile_early early; /* its data, until it is taken */
 	bool version_known, changed;
 	bool was_held;	   /* there was a handle */
 	unsigned changing; /* writes, copies and truncates under way */
@@ -176,6 +185,14 @@ void rfile_true_errno(struct rfile *file, int err, remote_done *done, void *arg)
 bool rfile_same(const struct rfile *file, const struct sftp_attr *attr);
 /* Bytes of the file are being changed; lost: they were when their link was lost. */
 void rfile_changes(struct rfile *file, bool lost);
+
+/* --- rfile_early.c --- */
+/* The READ to be sent behind an OPEN that is sent next; NULL: none is. */
+struct packet *rfile_early_read(struct rfile_early *early, const struct sftp *sftp);
+void rfile_early_came(struct rfile_early *early, const struct sftp_reply *reply);
+/* The file was opened, by that handle: what came is the file's if it is the one foreseen. */
+void rfile_early_give(
+    struct rfile_early *early, const struct sftp_handle *name, struct rfile *file);
 
 /* --- rfile_handles.c --- */
 /* Opens a further handle for the slot of that lane; 0, or why not. The file's handle count must

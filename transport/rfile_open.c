@@ -4,6 +4,7 @@
  * may be replaced at any moment. Of a file that is made or emptied one LSTAT tells enough.
  *
  *	start -----> LSTAT, OPEN, LSTAT --all in--> a regular answer --> done
+ *	  ^          (and a READ through the handle that is foreseen, sftp_foresee.h)
  *	  ^             |     |
  *	  |             |     +-- opened, but the LSTATs failed, differ or name a symlink:
  *	  |             |         FSTAT --> done
@@ -49,6 +50,7 @@ struct opening {
 	bool opened;
 	struct sftp_handle name;
 	struct sftp_attr before, attr;
+	struct rfile_early early; /* to be read with it */
 };
 
 static void opening_start(struct opening *opening);
@@ -58,6 +60,7 @@ static void opening_free(struct opening *opening)
 	if (opening->channel)
 		pool_channel_put(opening->channel);
 	remote_put(opening->remote);
+	free(opening->early.data);
 	free(opening->path);
 	free(opening);
 }
@@ -148,6 +151,7 @@ static void opening_succeed(struct opening *opening)
 	handle->name = opening->name;
 	handle->state = RFILE_HANDLE_READY;
 	file->was_held = true;
+	rfile_early_give(&opening->early, &opening->name, file);
 	if (into) {
 		rfile_take_attr(into, &opening->attr);
 		into->later = false;
@@ -281,6 +285,14 @@ static void opening_stat_replied(void *arg, const struct sftp_reply *reply)
 		opening_judge(opening);
 }
 
+static void opening_early_replied(void *arg, const struct sftp_reply *reply)
+{
+	struct opening *opening = arg;
+	rfile_early_came(&opening->early, reply);
+	if (--opening->replies == 0)
+		opening_judge(opening);
+}
+
 static bool opening_is_fresh(const struct opening *opening, const struct sftp_attr *attr)
 {
 	const uint32_t needed =
@@ -346,10 +358,14 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		before->patient = message->patient;
 	opening->before_err = 0;
 	opening->opened = false;
+	struct packet *early = rfile_early_read(&opening->early, sftp);
+	opening->replies += early != NULL;
 	if (looks_before)
 		sftp_send(sftp, before, 0, opening_before_replied, opening);
 	sftp_send(sftp, open_message, 0, opening_opened, opening);
 	sftp_send(sftp, message, 0, opening_stat_replied, opening);
+	if (early)
+		sftp_send(sftp, early, opening->early.len, opening_early_replied, opening);
 }
 
 static void opening_start(struct opening *opening)
@@ -408,9 +424,11 @@ static void opening_check_and_start(struct opening *opening)
 }
 
 static void open_on(struct remote *remote, enum lane lane, const char *path, uint32_t flags,
-    uint32_t mode, const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+    uint32_t mode, uint32_t early, const struct rfile_owner *owner, rfile_open_done *done,
+    void *arg)
 {
-	struct opening *opening = opening_new(remote, lane, path, flags, mode, arg);
+	struct opening *opening =
+	    opening_new(remote, lane, path, flags & ~RFILE_IN_DOUBT, mode, arg);
 	if (!opening) {
 		/* Nothing is left to remember the call with. */
 		struct sftp_attr none = {0};
@@ -419,20 +437,28 @@ static void open_on(struct remote *remote, enum lane lane, const char *path, uin
 	}
 	opening->owner = *owner;
 	opening->done = done;
+	opening->early.len = early;
+	opening->uncertain = flags & RFILE_IN_DOUBT;
 	opening_check_and_start(opening);
 }
 
 void rfile_open(struct remote *remote, const char *path, uint32_t flags, uint32_t mode,
     const struct rfile_owner *owner, rfile_open_done *done, void *arg)
 {
-	open_on(remote, LANE_FILES, path, flags, mode, owner, done, arg);
+	open_on(remote, LANE_FILES, path, flags, mode, 0, owner, done, arg);
+}
+
+void rfile_open_to_read(struct remote *remote, const char *path, uint32_t early,
+    const struct rfile_owner *owner, rfile_open_done *done, void *arg)
+{
+	open_on(remote, LANE_FILES, path, SSH_FXF_READ, 0, early, owner, done, arg);
 }
 
 void rfile_open_ahead(struct remote *remote, const char *path, rfile_open_done *done, void *arg)
 {
 	static const struct rfile_owner nobody = {.path = NULL};
 
-	open_on(remote, LANE_BULK, path, SSH_FXF_READ, 0, &nobody, done, arg);
+	open_on(remote, LANE_BULK, path, SSH_FXF_READ, 0, 0, &nobody, done, arg);
 }
 
 static void open_into(struct rfile *file, struct pool_channel *channel, bool uncertain,

@@ -11,6 +11,7 @@
  */
 #include "transport/sftp.h"
 #include "conf/log.h"
+#include "transport/sftp_foresee.h"
 #include "transport/sftp_reply.h"
 #include "transport/sftp_table.h"
 #include <assert.h>
@@ -66,6 +67,7 @@ static void complete(struct sftp *s, struct sftp_request *request, const struct 
 	sftp_done *done = request->done;
 	void *arg = request->arg;
 
+	sftp_foresee_answered(&s->table, request, reply);
 	log_debug("sftp: < %s %u: %s err %d status %u", sftp_type_name(request->type), request->id,
 	    reply->type ? sftp_type_name(reply->type) : "no reply", reply->err, reply->status);
 	s->bytes -= request->cost;
@@ -293,21 +295,16 @@ static void on_limits(void *arg, const struct sftp_reply *reply)
 
 	if (s->freed || s->state != LIMITS)
 		return;
-	if (reply->err == -ETIMEDOUT) {
-		fail(s, SSH_TIMEOUT, ETIMEDOUT, "the SFTP server does not answer");
-		return;
-	}
-	if (reply->err == -ENOMEM) {
-		fail(s, SSH_LOST, ENOMEM, "out of memory");
-		return;
-	}
 	/* One that offers limits and then refuses: as if it had not. */
-	if (reply->err == -EPROTO ||
-	    (!reply->err && sftp_limits_read(reply->extended, &s->features))) {
+	if (reply->err == -ETIMEDOUT)
+		fail(s, SSH_TIMEOUT, ETIMEDOUT, "the SFTP server does not answer");
+	else if (reply->err == -ENOMEM)
+		fail(s, SSH_LOST, ENOMEM, "out of memory");
+	else if (reply->err == -EPROTO ||
+		 (!reply->err && sftp_limits_read(reply->extended, &s->features)))
 		protocol_error(s, "limits that make no sense");
-		return;
-	}
-	become_ready(s);
+	else
+		become_ready(s);
 }
 
 static void on_version(struct sftp *s, uint8_t type, struct sftp_reader *reader)
@@ -454,6 +451,11 @@ void sftp_send(struct sftp *s, struct packet *message, size_t cost, sftp_done *d
 		submit(s, message, cost, done, arg);
 	else
 		put_off(s, message, done, arg, -ENOTCONN);
+}
+
+bool sftp_foresee(const struct sftp *s, struct sftp_handle *out)
+{
+	return s->state == READY && sftp_foresee_next(&s->table, out);
 }
 
 const struct sftp_features *sftp_features(const struct sftp *s)

@@ -101,6 +101,9 @@ struct sftp *sftp_new(uv_loop_t *loop, struct session *session, uint32_t window,
  */
 void sftp_send(struct sftp *sftp, struct packet *message, size_t cost, sftp_done *done, void *arg);
 
+/* The handle that the next OPEN will be answered, as far as can be told (sftp_foresee.h). */
+bool sftp_foresee(const struct sftp *sftp, struct sftp_handle *out);
+
 const struct sftp_features *sftp_features(const struct sftp *sftp);
 size_t sftp_bytes_in_flight(const struct sftp *sftp);
 unsigned sftp_requests_in_flight(const struct sftp *sftp);

@@ -79,6 +79,10 @@ void sftp_request_describe(struct sftp_request *request, const struct packet *me
 		    sftp_read_u32(&reader, &request->len))
 			request->len = 0;
 		break;
+	case SSH_FXP_CLOSE: /* four bytes of any other handle are as good as none */
+		if (!sftp_read_u32(&reader, &id))
+			sftp_read_u32(&reader, &request->handle);
+		break;
 	case SSH_FXP_EXTENDED:
 		if (sftp_read_string(&reader, &first))
 			break;

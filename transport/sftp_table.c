@@ -30,6 +30,7 @@ void sftp_table_fini(struct sftp_table *table)
 		free(slab);
 	}
 	free(table->buckets);
+	free(table->foresee.free);
 	memset(table, 0, sizeof(*table));
 }
 
@@ -157,6 +158,7 @@ void sftp_table_abandon(struct sftp_table *table, struct sftp_request *request)
 {
 	note_stuck(table, request);
 	TAILQ_REMOVE(&table->waiting, request, order);
+	table->foresee.off = true; /* what becomes of a handle in it is not followed */
 	request->abandoned = true;
 	table->abandoned++;
 }

@@ -27,6 +27,7 @@ struct sftp_request {
 	uint64_t deadline_ms; /* uv_now */
 	uint32_t id;
 	uint32_t len;	  /* READ: bytes asked for */
+	uint32_t handle;  /* CLOSE: its number, where it is one */
 	uint8_t type;	  /* SSH_FXP_ of the request */
 	uint8_t expected; /* SSH_FXP_ of the answer to a success; STATUS when nothing was asked */
 	bool one_name;	  /* a NAME in answer must have one entry */
@@ -37,10 +38,20 @@ struct sftp_request {
 };
 TAILQ_HEAD(sftp_request_list, sftp_request);
 
+/* sftp_foresee.h */
+struct sftp_foresee {
+	bool off;	     /* it can't be told */
+	bool seen;	     /* it has been right */
+	uint32_t ever;	     /* handles that there ever were, by the answers that came */
+	uint32_t *free;	     /* those of them that were given back, the last one on top */
+	size_t n_free, room; /* of it */
+};
+
 struct sftp_table {
 	struct sftp_request_list waiting;
 	unsigned abandoned; /* how many */
 	uint32_t next_id;
+	struct sftp_foresee foresee;
 
 	/* private */
 	uint64_t replied_sent_ns; /* when the request was sent that was answered last */

@@ -141,14 +141,29 @@ static struct fake_file *take_path(struct job *job, char *path, size_t size)
 static int take_handle(struct job *job)
 {
 	struct sftp_string string = take_string(job);
+	struct sftp_reader reader = {string.data, string.data + string.len};
 	unsigned slot, serial;
 	char text[32];
 
+	if (job->server->instance->numbered)
+		return !sftp_read_u32(&reader, &slot) && slot < FAKE_HANDLES &&
+			       job->server->handles[slot].file
+			   ? (int)slot
+			   : -1;
 	snprintf(text, sizeof(text), "%.*s", (int)string.len, (const char *)string.data);
 	if (sscanf(text, "h%u.%u", &slot, &serial) != 2 || slot >= FAKE_HANDLES ||
 	    !job->server->handles[slot].file || job->server->handles[slot].serial != serial)
 		return -1;
 	return (int)slot;
+}
+
+static void reply_number(struct job *job, uint32_t number)
+{
+	struct fake_bytes bytes = {0};
+	fake_u32(&bytes, job->id);
+	fake_u32(&bytes, 4);
+	fake_u32(&bytes, number);
+	fake_stream_deliver(&job->server->stream, fake_packet(SSH_FXP_HANDLE, &bytes));
 }
 
 static void do_open(struct job *job)
@@ -179,6 +194,8 @@ static void do_open(struct job *job)
 		file = fake_file_add(instance, path, NULL, 0);
 	if (flags & SSH_FXF_TRUNC)
 		resize(file, 0);
+	if (instance->numbered)
+		slot = server->n_freed ? server->freed[--server->n_freed] : server->ever++;
 	while (slot < FAKE_HANDLES && server->handles[slot].file)
 		slot++;
 	if (slot == FAKE_HANDLES)
@@ -191,7 +208,9 @@ static void do_open(struct job *job)
 	instance->opens++;
 	instance->open_flags = flags;
 	snprintf(name, sizeof(name), "h%u.%u", slot, server->serials);
-	if (job->answered)
+	if (job->answered && instance->numbered)
+		reply_number(job, slot);
+	else if (job->answered)
 		fake_reply_handle(&server->stream, job->id, name);
 }
 
@@ -204,6 +223,8 @@ static void do_close(struct job *job)
 		return;
 	}
 	job->server->handles[slot].file = NULL;
+	if (job->server->instance->numbered)
+		job->server->freed[job->server->n_freed++] = (unsigned)slot;
 	job->server->instance->handles--;
 	status(job, SSH_FX_OK);
 }

@@ -34,6 +34,7 @@ struct fake_instance {
 	uint32_t open_fails;  /* the status of every OPEN, if not 0 */
 	uint32_t copy_fails;  /* the status of every copy-data, if not 0 */
 	bool copy_lies;	      /* copy-data says OK and copies nothing */
+	bool numbered;	      /* handles are named as OpenSSH does */
 	unsigned handles;     /* open on all servers */
 	unsigned opens;	      /* OPENs that worked */
 	uint32_t open_flags;  /* of the last one */
@@ -59,7 +60,8 @@ struct fake_server {
 		size_t len; /* of the file, at the OPEN */
 	} handles[FAKE_HANDLES];
 	unsigned serials;
-	unsigned reads, writes, worked; /* requests done */
+	unsigned ever, freed[FAKE_HANDLES], n_freed; /* of numbered ones */
+	unsigned reads, writes, worked;		     /* requests done */
 	bool greeted, fsync, copy_data;
 };
 

@@ -335,6 +335,26 @@ def order():
             eq(wrong, [])
             assert waits < 6, waits  # a look at a folder now and then
 
+    @test("a file beside a lock comes with its open, and once for two that have it open")
+    def _():
+        clean("beside")
+        burst(m("beside"))
+        put(m("beside", "state"), b"0")
+        with far_away() as waited:
+            waits = 0
+            for n in range(8):
+                fd = os.open(m("beside", "state.lock"), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                before = waited()
+                first = os.open(m("beside", "state"), os.O_RDONLY)
+                eq(get(m("beside", "state")), b"%d" % n)
+                eq(os.read(first, 100), b"%d" % n)
+                waits += waited() - before
+                os.close(first)
+                os.write(fd, b"%d" % (n + 1))
+                os.close(fd)
+                os.rename(m("beside", "state.lock"), m("beside", "state"))
+            assert waits < 20, waits  # one or two for each; it would be three
+
     @test("a file that takes another's place by a lock, with its mode, is two changes")
     def _():
         clean("placed")

@@ -69,6 +69,64 @@ static void test_open_of_a_file_that_is_replaced(void **state)
 	rfile_put(result.file);
 }
 
+/* Opens it with `early` bytes; the answers to n requests come. What came with it, or NULL. */
+static uint8_t *open_early(const char *path, uint32_t early, unsigned n, struct result *result)
+{
+	struct fake_server *server = &rig.pool.channels[0]->server;
+	uint32_t len;
+
+	memset(result, 0, sizeof(*result));
+	RIG_CALL(rfile_open_to_read(&rig, path, early, &rig_owner, on_open, result));
+	assert_int_equal(fake_server_work(server, 10, true), n);
+	assert_int_equal(result->done, 1);
+	assert_int_equal(result->err, 0);
+	uint8_t *data = rfile_take_early(result->file, &len);
+	if (data)
+		assert_int_equal(len, early);
+	return data;
+}
+
+static void test_small_file_comes_with_its_open(void **state)
+{
+	struct fake_server *server = &rig.pool.channels[0]->server;
+	struct result first, second, none = {0}, third = {0};
+	uint8_t *data;
+	uint32_t len;
+
+	rig.pool.instance.numbered = true;
+	fake_file_add(&rig.pool.instance, "/f", "hello", 5);
+	fake_file_add(&rig.pool.instance, "/g", "world", 5);
+	assert_null(open_early("/f", 5, 3, &first)); /* how it names them is not known yet */
+	data = open_early("/g", 5, 4, &second);
+	assert_memory_equal(data, "world", 5);
+	free(data);
+	rfile_put(first.file);
+	assert_int_equal(fake_server_work(server, 10, true), 1);
+	data = open_early("/f", 5, 4, &first); /* by the handle that was given back */
+	assert_memory_equal(data, "hello", 5);
+	free(data);
+	assert_null(open_early("/f", 6, 4, &third)); /* it is shorter */
+	rfile_put(third.file);
+
+	/* An open that fails takes no handle: what was read behind it is of another file, or of
+	 * none. */
+	memset(&third, 0, sizeof(third));
+	rfile_put(second.file);
+	RIG_CALL(rfile_open_to_read(&rig, "/none", 5, &rig_owner, on_open, &none));
+	RIG_CALL(rfile_open_to_read(&rig, "/g", 5, &rig_owner, on_open, &third));
+	settle(&third);
+	assert_int_equal(third.err, 0);
+	assert_null(rfile_take_early(third.file, &len));
+	settle(&none);
+	assert_int_equal(none.err, -ENOENT);
+	data = open_early("/g", 5, 4, &second);
+	assert_memory_equal(data, "world", 5);
+	free(data);
+	rfile_put(first.file);
+	rfile_put(second.file);
+	rfile_put(third.file);
+}
+
 static int open_error(const char *path, uint32_t flags)
 {
 	struct result result = {0};
@@ -126,6 +184,7 @@ int main(void)
 	    TEST(test_open_is_one_round_trip),
 	    TEST(test_open_asks_the_handle_when_the_path_is_no_help),
 	    TEST(test_open_of_a_file_that_is_replaced),
+	    TEST(test_small_file_comes_with_its_open),
 	    TEST(test_open_errors),
 	    TEST(test_open_waits_for_a_lane_and_gives_up),
 	};
