@@ -95,8 +95,8 @@ static void pump(struct outbox *outbox)
 		outbox->sent++;
 		outbox->files += is_file(item);
 		outbox->ordered += item->kind != OUTBOX_FILE;
-		wake(outbox, item); /* those now ready are sent by the next rounds */
 		outbox->sink->send(outbox->arg, item);
+		wake(outbox, item); /* those now ready are sent by the next rounds */
 	}
 }
 

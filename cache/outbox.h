@@ -59,6 +59,7 @@ enum outbox_kind {
 	OUTBOX_ALONE,	/* a change that is not in the outbox: path, and to (or NULL) */
 	OUTBOX_BENEATH, /* the same of a folder: what is beneath path (and to) as well */
 	OUTBOX_ALL,	/* everything accepted before */
+	OUTBOX_BEHIND,	/* the same, but it is enough that it is sent: outbox_may_follow */
 };
 
 struct outbox;
@@ -84,6 +85,7 @@ struct outbox_item {
 	/* Given by the caller of outbox_add: all earlier changes are to be answered before it. */
 	bool after_all;
 	bool moves_folder; /* the same: OUTBOX_RENAME of one */
+	bool distinct;	   /* the same: of a file with something in it */
 	uint64_t sequence, accepted_ms;
 	char *path, *to; /* to: NULL but for OUTBOX_RENAME, OUTBOX_LINK, those that wait */
 	struct outbox_touch touches[2];
@@ -121,6 +123,14 @@ void outbox_up(struct outbox *outbox);
  */
 int outbox_wait(struct outbox *outbox, enum outbox_kind kind, const char *path, const char *to,
     void (*done)(void *arg, int err), void *arg);
+
+/*
+ * May a new, empty file be made under that name behind all that is in the outbox, on the
+ * channel that it is sent through? It is all sent, each in one request. Of the
+ * name itself there may only be a rename that took it away, of a file with something in it: when
+ * the link is lost, the new file is not taken for that one.
+ */
+bool outbox_may_follow(const struct outbox *outbox, const char *path);
 
 /* Changes that are not acknowledged, and for how long the oldest has not been. */
 size_t outbox_count(const struct outbox *outbox);

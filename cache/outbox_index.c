@@ -248,10 +248,50 @@ static struct outbox_item *by_path(
 	return later(found, by_content(outbox, item, path));
 }
 
+static bool is_one_request(enum outbox_kind kind)
+{
+	return kind == OUTBOX_RENAME || kind == OUTBOX_LINK || kind == OUTBOX_UNLINK ||
+	       kind == OUTBOX_RMDIR;
+}
+
+static bool may_follow(
+    const struct outbox *outbox, const char *path, const struct outbox_item *earlier)
+{
+	if (earlier->state != OUTBOX_SENT || outbox->doubts || outbox->lost ||
+	    !is_one_request(earlier->kind) || outbox_is_beneath(path, earlier->path) ||
+	    (earlier->to && (outbox_is_beneath(path, earlier->to) || !strcmp(path, earlier->to))))
+		return false;
+	return strcmp(path, earlier->path) != 0 ||
+	       (earlier->kind == OUTBOX_RENAME && earlier->distinct);
+}
+
+/* The first that it may not; or NULL. */
+static struct outbox_item *not_followed(
+    const struct outbox *outbox, const char *path, const struct outbox_item *item)
+{
+	struct outbox_item *earlier;
+
+	TAILQ_FOREACH (earlier, &outbox->items, link) {
+		if (item && earlier->sequence >= item->sequence)
+			break;
+		if (!may_follow(outbox, path, earlier))
+			return earlier;
+	}
+	return NULL;
+}
+
+bool outbox_may_follow(const struct outbox *outbox, const char *path)
+{
+	return !not_followed(outbox, path, NULL);
+}
+
 struct outbox_item *outbox_index_blocker(
     const struct outbox *outbox, const struct outbox_item *item)
 {
 	struct outbox_item *found;
+
+	if (item->kind == OUTBOX_BEHIND)
+		return not_followed(outbox, item->path, item);
 
 	if (item->kind == OUTBOX_ALL || item->after_all) {
 		found = TAILQ_FIRST(&outbox->items);

@@ -141,6 +141,8 @@ int behind_rename(struct fs *fs, struct inode *folder, const char *name, struct 
 	}
 	behind->item.after_all = burst_is_lock(name);
 	behind->item.moves_folder = inode->folder != NULL;
+	behind->attr.size = S_ISREG(inode->attr.mode) ? inode->attr.size : 0;
+	behind->item.distinct = replace && behind->attr.size;
 	behind->keeps = !replace;
 	replaced = names_find(fs->names, to_folder, to_name);
 	if (replaced && replaced->inode)
@@ -289,7 +291,8 @@ void behind_send_names(struct behind *behind)
 		if (behind->keeps)
 			remote_rename_free(remote, path, behind->item.to, on_answered, behind);
 		else
-			remote_rename(remote, path, behind->item.to, true, on_answered, behind);
+			remote_rename_sized(
+			    remote, path, behind->item.to, behind->attr.size, on_answered, behind);
 		break;
 	default:
 		openfile_expect(behind->inode, &behind->attr);

@@ -18,6 +18,7 @@ struct create {
 	struct sftp_attr attr;
 	mode_t mode;
 	bool existed, waited;
+	bool doubt; /* it was sent behind others over a link that was lost */
 	char name[256];
 	struct turn turn;
 };
@@ -128,6 +129,34 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		fix_created(create);
 }
 
+/* Behind what is on its way it went out only once. */
+static void on_joined(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct create *create = arg;
+
+	if (!err) {
+		on_created(create, 0, create->file, attr);
+		return;
+	}
+	rfile_give_up(create->file, err);
+	rfile_put(create->file);
+	create->doubt = err == -ENOTCONN;
+	create->turn.joins = create->turn.waited = false;
+	turn_take(&create->turn);
+}
+
+static void create_joined(struct create *create, uint32_t flags)
+{
+	struct fs *fs = create->request.fs;
+
+	create->file = rfile_new_later(fs->remote, flags, &nobody_yet);
+	if (create->file)
+		rfile_create(create->file, fs->outbox_channel, false, true, create->turn.path,
+		    create->mode & 07777, on_joined, create);
+	else
+		request_end(&create->request, -ENOMEM);
+}
+
 /* The name is always taken exclusively first, so that it is known whether the file was made here.
  */
 static void go_create(struct request *request, int err)
@@ -137,10 +166,12 @@ static void go_create(struct request *request, int err)
 
 	if (err)
 		request_end(request, err == -ESTALE ? -ENOENT : err);
+	else if (create->turn.joined)
+		create_joined(create, flags);
 	else
 		rfile_open(request->fs->remote, create->turn.path,
-		    flags | SSH_FXF_CREAT | SSH_FXF_EXCL, create->mode & 07777, &nobody_yet,
-		    on_created, create);
+		    flags | SSH_FXF_CREAT | SSH_FXF_EXCL | (create->doubt ? RFILE_IN_DOUBT : 0),
+		    create->mode & 07777, &nobody_yet, on_created, create);
 }
 
 /* In a burst, under a name that is surely free. */
@@ -198,6 +229,7 @@ void fs_create(
 	    .kind = OUTBOX_ALONE,
 	    .inode = create->folder,
 	    .name = create->name,
+	    .joins = true,
 	    .go = go_create};
 	turn_take(&create->turn);
 }

@@ -66,6 +66,26 @@ static bool is_lost(const struct turn *turn)
 	return !dentry || dentry->inode != turn->unsettled;
 }
 
+static bool may_join(struct turn *turn)
+{
+	const struct fs *fs = turn->request->fs;
+
+	turn->joined = turn->joins && is_lock(turn) && outbox_count(fs->outbox) &&
+		       fs->outbox_channel && pool_channel_alive(fs->outbox_channel) &&
+		       outbox_may_follow(fs->outbox, turn->path);
+	return turn->joined;
+}
+
+/* For all that was accepted before. */
+static int wait_for_all(struct turn *turn, void (*done)(void *arg, int err))
+{
+	struct outbox *outbox = turn->request->fs->outbox;
+
+	turn->waited = true;
+	return turn->joins ? outbox_wait(outbox, OUTBOX_BEHIND, turn->path, NULL, done, turn)
+			   : outbox_wait(outbox, OUTBOX_ALL, NULL, NULL, done, turn);
+}
+
 static void look(void *arg, int err)
 {
 	struct turn *turn = arg;
@@ -81,11 +101,9 @@ static void look(void *arg, int err)
 	if (!err && turn->to_inode)
 		err = path_of(
 		    fs, turn->to_inode, turn->to_name, turn->to_path, sizeof(turn->to_path));
-	if (!err && is_lock(turn) && !turn->waited) {
-		turn->waited = true;
-		waits = outbox_wait(fs->outbox, OUTBOX_ALL, NULL, NULL, look, turn);
-	}
-	if (!err && waits == 1)
+	if (!err && is_lock(turn) && !turn->waited)
+		waits = wait_for_all(turn, look);
+	if (!err && waits == 1 && !may_join(turn))
 		waits = outbox_wait(fs->outbox, turn->kind, turn->path,
 		    turn->to_inode ? turn->to_path : NULL, look, turn);
 	if (!err && waits == 0) {

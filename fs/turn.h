@@ -19,6 +19,9 @@ struct turn {
 	 * caller; or NULL. If that fails the turn does too: something else may stand there. */
 	struct inode *unsettled;
 	bool waited; /* for all */
+	/* It makes a new file, and may go out behind what is on its way (outbox_may_follow): a
+	 * round trip less. joined: so it has to, on the outbox's channel. */
+	bool joins, joined;
 	/* err: of the paths (-ESTALE: no name leads there any more), or -EINTR when the request was
 	 * answered meanwhile (a signal, the timeout): then nothing is to be done. */
 	void (*go)(struct request *request, int err);

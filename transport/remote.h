@@ -97,6 +97,10 @@ void remote_link(
  * when `to` exists a rename aside, a RENAME and a REMOVE, put back on failure. */
 void remote_rename(struct remote *remote, const char *from, const char *to, bool replace,
     remote_done *done, void *arg);
+/* The same, replacing, of a file of that size (0: it is not known, or is no file). After a lost
+ * link a file of another size at `from`, and one of that size at `to`, show that it was done. */
+void remote_rename_sized(struct remote *remote, const char *from, const char *to, uint64_t size,
+    remote_done *done, void *arg);
 /* The same without replacing, where nothing stood at `to` a moment ago, of what is a file or a
  * folder: one request with OpenSSH, which still finds out what has come there since. */
 void remote_rename_free(

@@ -2,7 +2,7 @@
  * Renames.
  *
  * With posix-rename@ one request does it. After a lost link the second try looks first: when `from`
- * is gone and `to` is there, it was done.
+ * is gone and `to` is there, it was done; or when another file is at `from`.
  *
  * Without replacing, a look comes first, as OpenSSH's RENAME would replace a dangling symlink (by
  * what is no file, or without hard links: others it makes by link and unlink). Not where the caller
@@ -38,6 +38,7 @@ struct rename_op {
 	int refused;	      /* the errno of the RENAME of from; then all is put back */
 	bool moved;	      /* `to` was renamed aside */
 	bool free;	      /* nothing stood at `to` a moment ago */
+	uint64_t size;	      /* of from, when that is known to be a file with so much in it */
 	bool replaced_folder; /* RMDIR of to was done: made again when the RENAME is refused */
 	unsigned steps;
 };
@@ -76,6 +77,16 @@ static void send_rename(struct remote_op *op)
 		remote_ask(op, sftp_msg_rename(op->path, op->path2), renamed, 0);
 }
 
+/* What is at from now was made since. */
+static bool was_done(const struct remote_op *op, const struct rename_op *rename)
+{
+	if (!op->sent || op->errs[1])
+		return false;
+	return op->errs[0] == -ENOENT ||
+	       (rename->size && !op->errs[0] && op->looks[0].size != rename->size &&
+		   op->looks[1].size == rename->size);
+}
+
 /* tag 0: from, 1: to. For the second try, and before a rename that must not replace: OpenSSH's
  * RENAME would do that to a dangling symlink. */
 static void take_look(struct remote_op *op, unsigned tag, const struct sftp_reply *reply)
@@ -83,7 +94,7 @@ static void take_look(struct remote_op *op, unsigned tag, const struct sftp_repl
 	op->errs[tag] = sftp_take_attr(reply, &op->looks[tag]);
 	if (--op->left)
 		return;
-	if (op->sent && op->errs[0] == -ENOENT && !op->errs[1])
+	if (was_done(op, rename_of(op)))
 		remote_finish(op, 0);
 	else if (op->errs[0])
 		remote_finish(op, op->errs[0]);
@@ -327,7 +338,7 @@ static void go_rename(struct remote_op *op)
 }
 
 static void submit_rename(struct remote *remote, const char *from, const char *to,
-    enum remote_asked asked, bool free, remote_done *done, void *arg)
+    enum remote_asked asked, bool free, uint64_t size, remote_done *done, void *arg)
 {
 	struct remote_op *op =
 	    remote_op_new(remote, sizeof(struct rename_op), complete_rename, arg);
@@ -339,8 +350,10 @@ static void submit_rename(struct remote *remote, const char *from, const char *t
 	op->user.plain = done;
 	op->asked = asked;
 	op->fini = rename_fini;
-	if (!op->hollow)
+	if (!op->hollow) {
 		rename_of(op)->free = free;
+		rename_of(op)->size = size;
+	}
 	remote_submit(op, from, to, go_rename);
 }
 
@@ -348,7 +361,7 @@ void remote_rename(struct remote *remote, const char *from, const char *to, bool
     remote_done *done, void *arg)
 {
 	submit_rename(
-	    remote, from, to, replace ? ASKED_RENAME : ASKED_RENAME_NEW, false, done, arg);
+	    remote, from, to, replace ? ASKED_RENAME : ASKED_RENAME_NEW, false, 0, done, arg);
 }
 
 void remote_rename_free(
@@ -357,5 +370,11 @@ void remote_rename_free(
 	/* Whose plain RENAME replaces nothing is known of OpenSSH, which alone has that. */
 	bool free = pool_features(remote->pool)->expand_path;
 
-	submit_rename(remote, from, to, ASKED_RENAME_NEW, free, done, arg);
+	submit_rename(remote, from, to, ASKED_RENAME_NEW, free, 0, done, arg);
+}
+
+void remote_rename_sized(struct remote *remote, const char *from, const char *to, uint64_t size,
+    remote_done *done, void *arg)
+{
+	submit_rename(remote, from, to, ASKED_RENAME, false, size, done, arg);
 }

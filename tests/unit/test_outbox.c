@@ -476,6 +476,52 @@ static void readers_wait_for_names(void **state)
 	assert_int_equal(all, 0);
 }
 
+static void on_followed(void *arg, int err)
+{
+	bool *followed = arg;
+
+	assert_int_equal(err, 0);
+	*followed = is_out(&t.changes[t.n - 1]);
+}
+
+static void a_new_file_may_follow_what_is_sent(void **state)
+{
+	bool followed = false, other = false;
+
+	(void)state;
+	add(OUTBOX_FILE, "/r/lock", NULL);
+	t.changes[t.n].item.distinct = true;
+	add(OUTBOX_RENAME, "/r/lock", "/r/f");
+	assert_false(outbox_may_follow(t.outbox, "/r/lock"));
+	assert_int_equal(
+	    outbox_wait(t.outbox, OUTBOX_BEHIND, "/r/lock", NULL, on_followed, &followed), 0);
+	answer(0);
+	assert_true(followed);
+	assert_true(outbox_may_follow(t.outbox, "/r/lock"));
+	assert_true(outbox_may_follow(t.outbox, "/r/lock2"));
+	assert_false(outbox_may_follow(t.outbox, "/r/f"));
+	assert_false(outbox_may_follow(t.outbox, "/r/f/below"));
+	lose_link();
+	assert_false(outbox_may_follow(t.outbox, "/r/lock"));
+	outbox_up(t.outbox);
+	assert_false(outbox_may_follow(t.outbox, "/r/lock"));
+	answer_all();
+	assert_true(outbox_may_follow(t.outbox, "/r/lock"));
+	/* What could be taken for the new one after a lost link, or takes it away. */
+	add(OUTBOX_RENAME, "/r/empty", "/r/g");
+	assert_false(outbox_may_follow(t.outbox, "/r/empty"));
+	add(OUTBOX_UNLINK, "/r/gone", NULL);
+	assert_false(outbox_may_follow(t.outbox, "/r/gone"));
+	assert_true(outbox_may_follow(t.outbox, "/r/other"));
+	assert_int_equal(
+	    outbox_wait(t.outbox, OUTBOX_BEHIND, "/r/gone", NULL, on_followed, &other), 0);
+	add(OUTBOX_MKDIR, "/r/d", NULL);
+	assert_false(outbox_may_follow(t.outbox, "/r/other"));
+	answer(0);
+	answer(0);
+	assert_true(other);
+}
+
 static void folder_waits_for_all_beneath(void **state)
 {
 	int waited = 1;
@@ -817,6 +863,7 @@ int main(void)
 	    TEST(attributes_take_nothing_with_them),
 	    TEST(lost_link_asks_in_order),
 	    TEST(readers_wait_for_names),
+	    TEST(a_new_file_may_follow_what_is_sent),
 	    TEST(folder_waits_for_all_beneath),
 	    TEST(those_who_wait_are_told_of_the_end),
 	    TEST(paths_there),

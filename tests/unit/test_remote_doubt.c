@@ -24,6 +24,7 @@ struct node {
 	uint32_t mode, uid;
 	char target[64];
 	unsigned inode;
+	uint64_t size;
 };
 
 enum loss { NONE, BEFORE, AFTER };
@@ -46,6 +47,7 @@ static struct {
 	unsigned names;	  /* names a READDIR gives; 0: the tree's */
 	unsigned replies; /* READDIRs until EOF */
 	bool same_names, dots;
+	bool anew; /* an empty file takes the old name after a rename, at once */
 } far;
 
 static struct node *find(const char *path)
@@ -121,6 +123,8 @@ static uint32_t rename_node(const char *from, const char *to, bool replace)
 	if (there)
 		there->path[0] = '\0';
 	snprintf(node->path, sizeof(node->path), "%s", to);
+	if (far.anew)
+		add(from, S_IFREG | 0600);
 	return SSH_FX_OK;
 }
 
@@ -184,6 +188,8 @@ static void reply_attr(struct fake_stream *stream, uint32_t id, const struct nod
 	attr.mode = node->mode;
 	attr.uid = node->uid;
 	attr.mtime = node->inode;
+	attr.flags |= SSH_FILEXFER_ATTR_SIZE;
+	attr.size = node->size;
 	fake_reply_attrs(stream, id, &attr);
 }
 
@@ -458,6 +464,21 @@ static void test_not_ours(void **unused)
 	teardown();
 }
 
+/* The next lock, made behind the rename of the last one before the link broke, is not that one. */
+static void test_rename_of_what_was_made_anew(void **unused)
+{
+	setup_with(rich, NULL);
+	add("/lock", S_IFREG | 0644)->size = 7;
+	add("/f", S_IFREG | 0644)->size = 5;
+	far.anew = true;
+	break_at(SSH_FXP_EXTENDED, AFTER, 0);
+	CALL(remote_rename_sized(t.remote, "/lock", "/f", 7, on_done, NULL));
+	assert_int_equal(t.err, 0);
+	assert_int_equal(find("/f")->size, 7);
+	assert_int_equal(find("/lock")->size, 0);
+	teardown();
+}
+
 /* --- servers without posix-rename@ ---------------------------------------------------------------
  */
 
@@ -724,6 +745,7 @@ int main(void)
 	    cmocka_unit_test(test_each_change),
 	    cmocka_unit_test(test_whole_session),
 	    cmocka_unit_test(test_not_ours),
+	    cmocka_unit_test(test_rename_of_what_was_made_anew),
 	    cmocka_unit_test(test_poor_rename),
 	    cmocka_unit_test(test_poor_rename_is_put_back),
 	    cmocka_unit_test(test_what_stood_in_the_way),
