@@ -157,15 +157,6 @@ static int take_handle(struct job *job)
 	return (int)slot;
 }
 
-static void reply_number(struct job *job, uint32_t number)
-{
-	struct fake_bytes bytes = {0};
-	fake_u32(&bytes, job->id);
-	fake_u32(&bytes, 4);
-	fake_u32(&bytes, number);
-	fake_stream_deliver(&job->server->stream, fake_packet(SSH_FXP_HANDLE, &bytes));
-}
-
 static void do_open(struct job *job)
 {
 	struct fake_server *server = job->server;
@@ -209,7 +200,7 @@ static void do_open(struct job *job)
 	instance->open_flags = flags;
 	snprintf(name, sizeof(name), "h%u.%u", slot, server->serials);
 	if (job->answered && instance->numbered)
-		reply_number(job, slot);
+		fake_reply_number(&server->stream, job->id, slot);
 	else if (job->answered)
 		fake_reply_handle(&server->stream, job->id, name);
 }

@@ -284,3 +284,13 @@ void fake_reply_version(struct fake_stream *fake, uint32_t version, const char *
 		fake_text(&bytes, *pairs++);
 	fake_stream_deliver(fake, fake_packet(SSH_FXP_VERSION, &bytes));
 }
+
+void fake_reply_number(struct fake_stream *fake, uint32_t id, uint32_t number)
+{
+	struct fake_bytes bytes = {0};
+
+	fake_u32(&bytes, id);
+	fake_u32(&bytes, 4);
+	fake_u32(&bytes, number);
+	fake_stream_deliver(fake, fake_packet(SSH_FXP_HANDLE, &bytes));
+}

@@ -67,6 +67,8 @@ void fake_stream_deliver(struct fake_stream *fake, struct packet *packet);
 /* Replies that are well formed. */
 void fake_reply_status(struct fake_stream *fake, uint32_t id, uint32_t code);
 void fake_reply_handle(struct fake_stream *fake, uint32_t id, const char *handle);
+/* A HANDLE as OpenSSH's: four bytes. */
+void fake_reply_number(struct fake_stream *fake, uint32_t id, uint32_t number);
 void fake_reply_data(struct fake_stream *fake, uint32_t id, const void *data, size_t len);
 void fake_reply_attrs(struct fake_stream *fake, uint32_t id, const struct sftp_attr *attr);
 /* count names "n0", "n1"… */
