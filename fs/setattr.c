@@ -1,39 +1,10 @@
 /* SETATTR: mode, owner, times and size. */
 #include "fs/burst.h"
 #include "fs/disk.h"
-#include "fs/openfile.h"
-#include "fs/turn.h"
+#include "fs/setattr_impl.h"
 #include <errno.h>
 
-#define OWNER_BITS (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
-#define SETS (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS)
-#define TIME_BITS                                                                                  \
-	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |                     \
-	    FUSE_SET_ATTR_MTIME_NOW)
-
-/* R1: attributes may be that old. */
-#define KNOWN_MS 1000
-
-/*
- * Bytes still on their way are sent first when size or times are set: they would change both
- * afterwards. SFTP sets both times together: when one is set, a look first tells the other. Then
- * size (a request of its own), the rest, and a look at the outcome, all in one round trip.
- */
-struct setattr {
-	struct request request;
-	struct inode *inode;   /* pinned */
-	struct handle *handle; /* counted, or NULL: by path */
-	int to_set;
-	struct stat wanted;
-	uint64_t size;
-	struct sftp_attr attr; /* all but size */
-	struct timespec atime, mtime;
-	struct sftp_attr seen;
-	int pending, err, seen_err;
-	struct turn turn;
-};
-
-static void end_setattr(struct setattr *setattr, int err)
+void setattr_end(struct setattr *setattr, int err)
 {
 	if (setattr->handle)
 		handle_put(setattr->handle);
@@ -103,7 +74,7 @@ static void join(struct setattr *setattr)
 		take_over(setattr);
 	else
 		setattr->inode->checked_ms = 0; /* a part of it may have been done */
-	end_setattr(setattr, setattr->err);
+	setattr_end(setattr, setattr->err);
 }
 
 static void on_set(void *arg, int err)
@@ -166,7 +137,7 @@ static void send_all(struct setattr *setattr)
 }
 
 /* SFTP sets owner and group, and both times, only together: the other one stays what it is. */
-static void fill_in(struct setattr *setattr)
+void setattr_fill_in(struct setattr *setattr)
 {
 	const struct stat *st = &setattr->wanted;
 	const struct fs *fs = setattr->request.fs;
@@ -211,12 +182,12 @@ static void on_other_time(void *arg, int err, const struct sftp_attr *attr)
 	struct setattr *setattr = arg;
 
 	if (err) {
-		end_setattr(setattr, err);
+		setattr_end(setattr, err);
 		return;
 	}
 	fs_take_report(setattr->request.fs, setattr->inode, attr, setattr->request.tick,
 	    setattr->request.sent_ms);
-	fill_in(setattr);
+	setattr_fill_in(setattr);
 	send_all(setattr);
 }
 
@@ -226,7 +197,7 @@ static void look_first(struct setattr *setattr)
 
 	if ((times != FUSE_SET_ATTR_ATIME && times != FUSE_SET_ATTR_MTIME) ||
 	    (setattr->to_set & FUSE_SET_ATTR_SIZE) || openfile_dirty(setattr->inode)) {
-		fill_in(setattr);
+		setattr_fill_in(setattr);
 		send_all(setattr);
 		return;
 	}
@@ -244,7 +215,7 @@ static void on_flushed(void *arg, int err)
 
 	openfile_owes(setattr->inode->open, err);
 	if (err)
-		end_setattr(setattr, err);
+		setattr_end(setattr, err);
 	else
 		look_first(setattr);
 }
@@ -267,129 +238,6 @@ static int choose_target(struct setattr *setattr, const struct fuse_file_info *f
 	if (handle)
 		setattr->handle = handle_get(handle);
 	return handle ? 0 : err;
-}
-
-/* --- in a burst --- */
-
-static bool both_times(int to_set)
-{
-	return (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) &&
-	       (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW));
-}
-
-/* Will the instance do it, as far as anybody can tell? Both times are set together: the other one
- * has to be known. */
-static bool may_set_behind(const struct setattr *setattr)
-{
-	struct fs *fs = setattr->request.fs;
-	const struct inode *inode = setattr->inode, *folder = names_parent(inode);
-	int to_set = setattr->to_set;
-	bool link = S_ISLNK(inode->attr.mode);
-	bool root = remote_uid(fs->remote) == 0;
-
-	/* The outbox goes by names: what is done by another one of the file would not wait. */
-	if (!burst_on(fs, setattr->request.pid) || LIST_EMPTY(&inode->names) ||
-	    names_shared(inode) || (to_set & FUSE_SET_ATTR_SIZE) ||
-	    !(to_set & (FUSE_SET_ATTR_MODE | OWNER_BITS | TIME_BITS)))
-		return false;
-	if (link && ((to_set & FUSE_SET_ATTR_MODE) || !remote_features(fs->remote)->lsetstat))
-		return false;
-	if ((to_set & TIME_BITS) && !both_times(to_set) && !fs_attr_believed(fs, inode) &&
-	    !(inode->folder && inode->folder->ours))
-		return false;
-	return root || (inode->attr.uid == remote_uid(fs->remote) && !(to_set & OWNER_BITS) &&
-			   fs_login_may(fs, folder, 1));
-}
-
-/* Does it have the mode already, as has been seen through a file of ours that is open? (git gives
- * its new configuration the mode of the old one.) Who else asks for a mode shall hear what the
- * instance says. */
-static bool has_mode(const struct setattr *setattr)
-{
-	const struct openfile *open = setattr->inode->open;
-
-	return open && open->own && !LIST_EMPTY(&open->handles) &&
-	       !((setattr->wanted.st_mode ^ setattr->inode->attr.mode) & 07777);
-}
-
-/* The owner, or mode, is to be what it is, as the instance said just now (sqlite gives its journal
- * to whom the database belongs to). */
-static bool has_already(const struct setattr *setattr)
-{
-	struct fs *fs = setattr->request.fs;
-	const struct inode *inode = setattr->inode;
-	const struct attr *attr = &inode->attr;
-	const struct stat *st = &setattr->wanted;
-	int to_set = setattr->to_set;
-	uint32_t login = remote_uid(fs->remote);
-
-	return (to_set & (OWNER_BITS | FUSE_SET_ATTR_MODE)) &&
-	       !(to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && inode->checked_ms &&
-	       fs_now_ms(fs) - inode->checked_ms <= KNOWN_MS &&
-	       !(attr->mode & (S_ISUID | S_ISGID)) && (!login || login == attr->uid) &&
-	       (!(to_set & FUSE_SET_ATTR_UID) || fs_uid_there(fs, st->st_uid) == attr->uid) &&
-	       (!(to_set & FUSE_SET_ATTR_GID) || fs_gid_there(fs, st->st_gid) == attr->gid) &&
-	       (!(to_set & FUSE_SET_ATTR_MODE) || has_mode(setattr));
-}
-
-static bool sets_size_alone(const struct setattr *setattr)
-{
-	return (setattr->to_set & SETS) == FUSE_SET_ATTR_SIZE;
-}
-
-static bool may_truncate_behind(const struct setattr *setattr)
-{
-	struct fs *fs = setattr->request.fs;
-
-	return sets_size_alone(setattr) && burst_on(fs, setattr->request.pid) &&
-	       behind_may_truncate(fs, setattr->inode, setattr->size);
-}
-
-/* It stays what it is by what was written just now, as rsync --inplace and others say at the end.
- */
-static bool keeps_size(const struct setattr *setattr)
-{
-	const struct inode *inode = setattr->inode;
-	const struct openfile *open = inode->open;
-
-	return sets_size_alone(setattr) && setattr->handle && setattr->handle->writable &&
-	       !LIST_EMPTY(&inode->names) && setattr->size == inode->attr.size &&
-	       content_dirty(open->content) && content_size(open->content) == setattr->size &&
-	       !open->error && burst_on(setattr->request.fs, setattr->request.pid);
-}
-
-/* Here it is done. */
-static void set_here(struct setattr *setattr)
-{
-	struct attr *attr = &setattr->inode->attr;
-	const struct sftp_attr *set = &setattr->attr;
-
-	fs_take_mode_and_owner(setattr->inode, set);
-	if (set->flags & SSH_FILEXFER_ATTR_ACMODTIME) {
-		attr->mtime_there = set->mtime;
-		attr->atime_there = set->atime;
-		attr->mtime = attr_time(setattr->mtime);
-		attr->atime = attr_time(setattr->atime);
-	}
-	attr_touch_change(attr, request_clock());
-	names_changed(setattr->request.fs->names, setattr->inode);
-}
-
-/* With the data of a file that is open (here, or because it is on its way), else by path. */
-static void set_behind(struct setattr *setattr)
-{
-	struct openfile *open = setattr->inode->open;
-	struct handle *handle = setattr->handle;
-	int err;
-
-	fill_in(setattr);
-	if (!handle && open)
-		handle = LIST_FIRST(&open->handles);
-	err = handle ? behind_file(handle, &setattr->attr)
-		     : behind_setattr(setattr->request.fs, setattr->inode, &setattr->attr);
-	if (!err)
-		set_here(setattr);
-	end_setattr(setattr, err);
 }
 
 /* By a handle that leads to the instance's file: without its name, not every one does. false: none
@@ -420,9 +268,9 @@ static bool is_gone(const struct inode *inode)
 
 static void end_here(struct setattr *setattr)
 {
-	fill_in(setattr);
-	set_here(setattr);
-	end_setattr(setattr, 0);
+	setattr_fill_in(setattr);
+	setattr_set_here(setattr);
+	setattr_end(setattr, 0);
 }
 
 static void go_setattr(struct request *request, int err)
@@ -432,7 +280,7 @@ static void go_setattr(struct request *request, int err)
 	int late = FUSE_SET_ATTR_SIZE | TIME_BITS;
 
 	if (err)
-		end_setattr(setattr, err);
+		setattr_end(setattr, err);
 	else if (open && (setattr->to_set & late) && content_dirty(open->content))
 		content_flush(open->content, on_flushed, setattr);
 	else
@@ -461,30 +309,15 @@ void fs_setattr(
 	if (!err && (to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		err = -EINVAL;
 	if (err) {
-		end_setattr(setattr, err);
+		setattr_end(setattr, err);
 		return;
 	}
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		burst_note(fs, setattr->request.pid, false);
 	else
 		burst_sets(fs, setattr->request.pid, setattr->inode);
-	if (has_already(setattr)) {
-		attr_touch_change(&setattr->inode->attr, request_clock());
-		end_setattr(setattr, 0);
+	if (setattr_at_once(setattr))
 		return;
-	}
-	if (may_set_behind(setattr)) {
-		set_behind(setattr);
-		return;
-	}
-	if (keeps_size(setattr)) {
-		end_setattr(setattr, behind_same_size(setattr->handle, setattr->size));
-		return;
-	}
-	if (may_truncate_behind(setattr)) {
-		end_setattr(setattr, behind_truncate(fs, setattr->inode, setattr->size));
-		return;
-	}
 	setattr->request.sends = setattr->inode->open != NULL;
 	if (setattr->handle && LIST_EMPTY(&setattr->inode->names)) {
 		if (choose_nameless(setattr))
