@@ -60,6 +60,7 @@ static const char *const noted[][2] = {
     {"uidfile", "idmap=user maps the login user alone"},
     {"gidfile", "idmap=user maps the login user alone"},
     {"ssh_command", "the ssh in PATH is used"},
+    {"password_stdin", "no password is read; keys log in (vastfs key new makes one)"},
     {"sftp_server", "the server's sftp subsystem is used"},
     {"context", "the kernel labels FUSE mounts by its own rules"},
     {"fscontext", "the kernel labels FUSE mounts by its own rules"},

@@ -71,8 +71,6 @@ const char *profile_key_suggest(const char *name)
 static const char *instead_of(const char *name)
 {
 	static const char *const words[][2] = {
-	    {"password_stdin",
-		"passwords are not used; make a key (vastfs key new) and add it to the instance"},
 	    {"directport",
 		"vastfs always speaks SSH; take it away, and name sshd's port with port="},
 	    {"vsock", "vastfs always speaks SSH; take it away, or reach the host with "

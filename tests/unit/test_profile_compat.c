@@ -87,7 +87,6 @@ static void still_checked(void **state)
 /* What can't be had says what to do instead. */
 static void refused(void **state)
 {
-	bad("", "u@h", "password_stdin", "-o password_stdin: |vastfs key new");
 	bad("", "u@h", "directport=22", "-o directport=22: |port=");
 	bad("", "u@h", "slave", "-o slave: |name the host");
 	bad("", "u@h", "passive", "-o passive: |name the host");
@@ -107,7 +106,8 @@ static void passed_over(void **state)
 	    "comment=x|x-systemd.requires=network-online.target|X-mount.mkdir|uhelper=udisks2|"
 	    "relatime|norelatime|strictatime|nostrictatime|lazytime|nolazytime|iversion|mand|"
 	    "nodiratime|context=system_u:object_r:x:s0|rw|exec|nosuid|nodev|async|"
-	    "no_remote_lock|noforget|remember=10|clone_fd|max_threads=8|volname=x|dirsync|"
+	    "password_stdin|no_remote_lock|noforget|remember=10|clone_fd|max_threads=8|volname=x|"
+	    "dirsync|"
 	    "no_contain_symlinks");
 
 	assert_false(p->read_only || p->noexec || p->noatime || p->sync);
