@@ -80,6 +80,7 @@ two_names() {
 	done
 	within 2000 contains_line file "line 8"
 	mkdir dir/burst
+	within 2000 present to-dir/burst
 	for i in 1 2 3 4 5 6 7 8; do echo "$i" >"to-dir/burst/$i"; done
 	eq "$(cat "$REMOTE"/dir/burst/? | xargs)" "1 2 3 4 5 6 7 8"
 }
