@@ -18,6 +18,8 @@ cp "$W/key" "$W/known_hosts" "$USERS"
 sed "s|$W/|$USERS/|; s|path = .*|path = $REMOTE|" "$XDG_CONFIG_HOME/vastfs/config.ini" >"$USERS/ini"
 chown -R nobody "$USERS"
 chmod 755 "$USERS"
+# as on an installed system, where ordinary users may open it
+mknod -m 666 "$W/fuse" c 10 229
 cat >"$W/fstab" <<-END
 	gpu $USERS/mnt vastfs noauto,user,x-systemd.automount,_netdev,config=$USERS/ini 0 0
 	gpu $USERS/auto vastfs nofail,_netdev,allow_other,config=$XDG_CONFIG_HOME/vastfs/config.ini 0 0
@@ -39,6 +41,7 @@ apart() { # FUNCTION WORD…
 		rm -f "$sbin/mount.vastfs"
 		cp "$BUILD/mount.vastfs" "$sbin/mount.vastfs"
 		mount --bind "$W/fstab" /etc/fstab
+		mount --bind "$W/fuse" /dev/fuse
 		eval "$6"
 		shift 6
 		"$@"
