@@ -71,6 +71,13 @@ void disk_note_mount(struct fs *fs, const struct sftp_attr *root)
 	free(text);
 }
 
+/* Those that lead through links would pass for files of a mount that shows links, and the other way
+ * round. */
+static bool keeps_names(const struct fs *fs)
+{
+	return fs->profile->symlinks != SYMLINKS_FOLLOW;
+}
+
 bool disk_noted_mount(const struct fs *fs, struct disk_mount *out)
 {
 	const char *text = fs->store ? store_noted(fs->store) : NULL;
@@ -79,7 +86,7 @@ bool disk_noted_mount(const struct fs *fs, struct disk_mount *out)
 	int at = 0;
 
 	memset(out, 0, sizeof(*out));
-	if (!text || fs->profile->symlinks == SYMLINKS_FOLLOW ||
+	if (!text || !keeps_names(fs) ||
 	    sscanf(text, "%u %u %u %u %u %u %u %n", &path, &out->uid, &out->gid, &attr->mode,
 		&attr->uid, &attr->gid, &attr->mtime, &at) != 7 ||
 	    path != asked(fs) || text[at] != '/' || strlen(text + at) >= sizeof(out->root) ||
@@ -90,13 +97,6 @@ bool disk_noted_mount(const struct fs *fs, struct disk_mount *out)
 	    SSH_FILEXFER_ATTR_UIDGID | SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME;
 	attr->atime = attr->mtime;
 	return true;
-}
-
-/* Those that lead through links would pass for files of a mount that shows links, and the other way
- * round. */
-static bool keeps_names(const struct fs *fs)
-{
-	return !remote_follows_links(fs->remote);
 }
 
 bool disk_answers(const struct fs *fs)

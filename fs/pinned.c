@@ -399,7 +399,7 @@ static void on_pins(void *arg, int err, char *const *paths, size_t n)
 void pinned_tick(struct fs *fs)
 {
 	/* a tree whose links are followed may have no end */
-	bool may = fs->store && !fs->frozen && !remote_follows_links(fs->remote);
+	bool may = fs->store && !fs->frozen && fs->profile->symlinks != SYMLINKS_FOLLOW;
 	struct pinned *pinned = may ? pinned_of(fs) : NULL;
 
 	if (!pinned || pinned->running || pinned->stopped || fs_offline(fs) ||
