@@ -11,25 +11,47 @@ static bool is_ready(const struct pool_channel *channel)
 	return channel && channel->ready;
 }
 
-static struct pool_channel *any_channel(struct pool *pool)
+static bool serves(const struct pool_channel *channel, bool doubtful)
+{
+	return is_ready(channel) && (doubtful || !pool_hang_doubts(channel));
+}
+
+static struct pool_channel *any_channel(struct pool *pool, bool doubtful)
 {
 	for (unsigned i = 0; i < pool->n_sessions; i++)
 		for (unsigned j = 0; j < pool->sessions[i].n_channels; j++)
-			if (is_ready(pool->sessions[i].channels[j]))
+			if (serves(pool->sessions[i].channels[j], doubtful))
 				return pool->sessions[i].channels[j];
 	return NULL;
 }
 
 /* NAMES and FILES stand in for each other (an sshd may refuse the second channel), and while the
  * first session is being dialled again any channel serves. */
-static struct pool_channel *small_channel(struct pool *pool, enum lane lane)
+static struct pool_channel *serving_channel(struct pool *pool, enum lane lane, bool doubtful)
 {
 	enum lane other = lane == LANE_NAMES ? LANE_FILES : LANE_NAMES;
 	struct pool_channel *channel = pool_session_find(&pool->sessions[0], lane);
 
-	if (!is_ready(channel))
+	if (!serves(channel, doubtful))
 		channel = pool_session_find(&pool->sessions[0], other);
-	return is_ready(channel) ? channel : any_channel(pool);
+	return serves(channel, doubtful) ? channel : any_channel(pool, doubtful);
+}
+
+/* Will the first session have a new one at once? */
+static bool opens_small(struct pool *pool)
+{
+	struct pool_session *session = &pool->sessions[0];
+
+	return session->state == POOL_UP && session->reopen_at <= uv_now(pool->loop) &&
+	       !(is_ready(pool_session_find(session, LANE_NAMES)) &&
+		   is_ready(pool_session_find(session, LANE_FILES)));
+}
+
+static struct pool_channel *small_channel(struct pool *pool, enum lane lane)
+{
+	struct pool_channel *channel = serving_channel(pool, lane, false);
+
+	return channel || opens_small(pool) ? channel : serving_channel(pool, lane, true);
 }
 
 static unsigned first_bulk(const struct pool *pool)
@@ -68,6 +90,8 @@ static void view_session(struct pool_session *session, bool only_one, struct bul
 			view->opening++;
 			continue;
 		}
+		if (pool_hang_doubts(channel))
+			continue;
 		if (only_one && seen)
 			continue;
 		seen = true;
@@ -404,7 +428,7 @@ uint32_t pool_min_rtt_us(const struct pool *pool)
 
 bool pool_up(const struct pool *pool)
 {
-	return any_channel((struct pool *)pool) != NULL;
+	return any_channel((struct pool *)pool, true) != NULL;
 }
 
 unsigned pool_sessions(const struct pool *pool)

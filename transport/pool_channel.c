@@ -45,6 +45,23 @@ struct sftp *pool_channel_sftp(struct pool_channel *channel)
 	return channel->sftp;
 }
 
+static void on_answer(void *arg, const struct sftp_reply *reply)
+{
+	/* Whatever it says: it was heard. */
+}
+
+bool pool_channel_ask(struct pool_channel *channel)
+{
+	struct packet *message;
+
+	if (!channel->ready || sftp_requests_in_flight(channel->sftp))
+		return false;
+	message = sftp_msg_path(SSH_FXP_REALPATH, ".");
+	if (message)
+		sftp_send(channel->sftp, message, 0, on_answer, NULL);
+	return message;
+}
+
 unsigned pool_session_count(const struct pool_session *session, enum lane lane)
 {
 	unsigned count = 0;

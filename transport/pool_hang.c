@@ -10,6 +10,9 @@
  *	that can't be run, or changes nothing     → the channel is given up, with its requests lost:
  *	                                            they may be done yet, as after a lost link
  *
+ * What hangs one server often hangs them all. From the first silence on, channels with nothing to
+ * do are asked something; one that does not answer either gets nothing that can go elsewhere.
+ *
  * Whatever waits goes on through the channels that are left, or the new ones. When those hang too
  * it is the instance that hangs: the pauses between further ones and the time that each has to
  * greet grow, so that no heap of stuck processes is made there; the first that greets serves.
@@ -29,6 +32,8 @@
 #define PROOFS 3
 #define LATELY_MS 2500
 #define KILL_TICKS 3
+/* Silence that makes a server doubtful while another hangs. */
+#define DOUBT_MS 2000
 #define WINDOW (64u * 1024)
 /* Replaced at once so many times in a row; then after pauses. */
 #define AT_ONCE 2
@@ -135,6 +140,23 @@ static bool is_quiet(struct pool_channel *channel)
 	return quiet;
 }
 
+static void ask_idle_ones(struct pool *pool)
+{
+	for (unsigned i = 0; i < pool->n_sessions; i++)
+		for (unsigned j = 0; j < pool->sessions[i].n_channels; j++)
+			pool_channel_ask(pool->sessions[i].channels[j]);
+}
+
+bool pool_hang_doubts(const struct pool_channel *channel)
+{
+	const struct pool *pool = channel->session->pool;
+	bool slow;
+	unsigned moves;
+
+	return pool->hang_seen && uv_now(pool->loop) - pool->hang_seen < pool_timeout_ms(pool) &&
+	       sftp_quiet_ms(channel->sftp, &slow, &moves) >= DOUBT_MS;
+}
+
 static bool hangs(struct pool_channel *channel)
 {
 	struct pool_session *session = witness(channel->session);
@@ -146,6 +168,10 @@ static bool hangs(struct pool_channel *channel)
 	session->pool->maker->ping(session->session);
 	lately = session->watch.silent < LATELY_MS && !session->watch.urgent;
 	channel->proofs = lately ? channel->proofs + 1 : 0;
+	if (channel->proofs) {
+		session->pool->hang_seen = uv_now(session->pool->loop);
+		ask_idle_ones(session->pool);
+	}
 	return channel->proofs > PROOFS;
 }
 
@@ -234,6 +260,9 @@ void pool_hang_look(struct pool_session *session)
 	if (!any && !session->hang.killer_left)
 		stop_killer(&session->hang);
 	forget(session);
+	/* One that was in doubt may have answered. */
+	if (!pool->closed && !TAILQ_EMPTY(&pool->waiters))
+		pool_kick(pool);
 }
 
 /* --- what follows --------------------------------------------------------- */

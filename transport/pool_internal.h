@@ -142,6 +142,7 @@ struct pool {
 	struct ssh_error library_error; /* why, of the first connection */
 	uint64_t started;		/* loop ms */
 	uint64_t copy_after; /* loop ms before which no COPY channel is asked for again */
+	uint64_t hang_seen;  /* pool_hang.c: loop ms; 0: never */
 	struct sftp_features features;
 	char peer[80];
 	uint32_t min_rtt_us;	      /* last known */
@@ -180,6 +181,8 @@ void pool_dial_others(struct pool *pool);
 void pool_session_fill(struct pool_session *session);
 /* NULL when memory is out or the session takes no more. */
 struct pool_channel *pool_channel_open(struct pool_session *session, enum lane lane);
+/* Asks a channel with nothing to do for any sign of life; false when it is busy. */
+bool pool_channel_ask(struct pool_channel *channel);
 /* Takes it off its session and ends its conversation. */
 void pool_channel_kill(struct pool_channel *channel);
 unsigned pool_session_count(const struct pool_session *session, enum lane lane);
@@ -188,6 +191,8 @@ struct pool_channel *pool_session_find(struct pool_session *session, enum lane l
 /* pool_hang.c */
 /* Each second, of a session that is up, behind its watch. */
 void pool_hang_look(struct pool_session *session);
+/* It owes an answer, at a time when others hang: a request is better off elsewhere. */
+bool pool_hang_doubts(const struct pool_channel *channel);
 /* A greeting did not come in time. */
 void pool_hang_note(struct pool_session *session);
 /* How long a new channel's server may take to greet, in ms. */

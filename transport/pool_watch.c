@@ -40,29 +40,14 @@ void pool_watch_reset(struct pool_session *session)
 	memset(&session->watch, 0, sizeof(session->watch));
 }
 
-static void on_pong(void *arg, const struct sftp_reply *reply)
-{
-	/* Whatever it says: it was heard. */
-}
-
-/* REALPATH on a channel with nothing to do; if all are busy with slow requests the SSH layer
- * answers. */
+/* A channel with nothing to do; if all are busy with slow requests the SSH layer answers. */
 static void ping(struct pool_session *session)
 {
-	struct packet *message = sftp_msg_path(SSH_FXP_REALPATH, ".");
-	struct sftp *idle = NULL;
-
 	session->watch.pinged = true;
 	session->watch.ping_wait = 0;
-	for (unsigned i = 0; i < session->n_channels && !idle; i++)
-		if (session->channels[i]->ready &&
-		    !sftp_requests_in_flight(session->channels[i]->sftp))
-			idle = session->channels[i]->sftp;
-	if (idle && message) {
-		sftp_send(idle, message, 0, on_pong, NULL);
-		return;
-	}
-	packet_free(message);
+	for (unsigned i = 0; i < session->n_channels; i++)
+		if (pool_channel_ask(session->channels[i]))
+			return;
 	session->pool->maker->ping(session->session);
 }
 

@@ -555,10 +555,11 @@ static void test_stop_is_noticed(void **unused)
 	teardown_pool();
 }
 
-/* An SFTP server that hangs behind a connection that answers is left, another one opened. */
+/* An SFTP server that hangs behind a connection that answers is left, another one opened. What
+ * waits goes there, not to one that had nothing to do and hangs too. */
 static void test_hang(void **unused)
 {
-	struct pool_channel *channel;
+	struct pool_channel *channel, *idle;
 	uint64_t start;
 	int err = 0;
 
@@ -567,11 +568,14 @@ static void test_hang(void **unused)
 	UNTIL(t.readies && live_channels(0) == 2 && fake.init_count == 2);
 	fake_run(&t.loop);
 	channel = pool_channel_get(pool_channel(t.pool, LANE_NAMES, false));
+	idle = pool_channel(t.pool, LANE_FILES, false);
 	fake.slow = true;
 	sftp_send(pool_channel_sftp(channel), sftp_msg_path(SSH_FXP_LSTAT, "/"), 0, keep_err, &err);
 	start = fake_now_ms();
 	UNTIL(!pool_channel_alive(channel));
 	assert_in_range(fake_now_ms() - start, 10000, 19000);
+	assert_ptr_not_equal(pool_channel(t.pool, LANE_NAMES, false), idle);
+	assert_ptr_not_equal(pool_channel(t.pool, LANE_BULK, false), idle);
 	fake.slow = false;
 	UNTIL(err);
 	assert_int_equal(err, -ENOTCONN);
