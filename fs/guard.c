@@ -3,6 +3,7 @@
 #include "conf/mountpoint.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -45,14 +46,13 @@ static void take_title(void)
 	memcpy(program_invocation_name, TITLE, sizeof(TITLE));
 }
 
-/* Between fork() and _exit() of a process with threads: system calls only. */
+/* Between fork() and _exit() of a process with threads: system calls only, all signals blocked. */
 static void keep_guard(pid_t daemon, const char *path, int fd)
 {
 	sigset_t all;
 	siginfo_t info;
 
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
 	setsid();
 	(void)!chdir("/");
 	prctl(PR_SET_PDEATHSIG, DEATH);
@@ -83,6 +83,22 @@ static int abort_path(const char *mountpoint, char *path, size_t size)
 	return 0;
 }
 
+/* No signal is taken as the daemon would: libuv's handler tells the loop through a pipe that both
+ * have, so a hang-up of the terminal that the guard gets (it may still be in its old session when
+ * the daemon has gone into the background) would unmount. */
+static pid_t fork_deaf(void)
+{
+	sigset_t all, before;
+	pid_t pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid = fork();
+	if (pid)
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
 pid_t guard_start(const char *mountpoint)
 {
 	char path[sizeof(FUSECTL) + 32];
@@ -97,7 +113,7 @@ pid_t guard_start(const char *mountpoint)
 		    "%s: %s; a killed mount may not let its programs go", path, strerror(errno));
 		return -EACCES;
 	}
-	pid = fork();
+	pid = fork_deaf();
 	if (pid == 0)
 		keep_guard(daemon, path, fd);
 	err = pid < 0 ? -errno : 0;
