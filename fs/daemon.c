@@ -21,6 +21,7 @@
 #include "fs/walk.h"
 #include "fs/watched.h"
 #include "transport/commands.h"
+#include "transport/remote_clock.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -156,7 +157,7 @@ static int mount_now(struct daemon *daemon, const struct sftp_attr *root)
 		return -ENOMEM;
 	disk_start(fs);
 	content_pool_set_spool(fs->contents, fs->spool);
-	fs_learn_clock(fs);
+	remote_learn_clock(fs->remote);
 	err = fuse_loop_mount(fs, on_unmounted);
 	if (err)
 		return err;
@@ -319,7 +320,7 @@ static void on_link(void *arg, const struct ssh_error *error)
 	if (error)
 		handles_unseen(&daemon->fs);
 	if (!error && daemon->state == MOUNTED) {
-		fs_learn_clock(&daemon->fs);
+		remote_learn_clock(daemon->fs.remote);
 		doubt_open(&daemon->fs);
 	}
 }

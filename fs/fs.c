@@ -6,6 +6,7 @@
 #include "fs/replaced.h"
 #include "fs/request.h"
 #include "fs/watched.h"
+#include "transport/remote_clock.h"
 #include <string.h>
 
 uint64_t fs_now_ms(const struct fs *fs)
@@ -18,9 +19,10 @@ uint64_t fs_now_ms(const struct fs *fs)
 
 int64_t fs_clock_there(const struct fs *fs)
 {
-	if (!fs->clock_ms)
-		return (int64_t)time(NULL) - CLOCKS_APART;
-	return fs->clock_there + (int64_t)(fs_now_ms(fs) - fs->clock_ms) / 1000;
+	const struct remote_clock *clock = remote_clock(fs->remote);
+
+	return clock->ms ? remote_clock_at(clock, fs_now_ms(fs))
+			 : (int64_t)time(NULL) - CLOCKS_APART;
 }
 
 uint32_t fs_attr_max_ms(const struct fs *fs)
@@ -77,28 +79,6 @@ bool fs_name_believed(struct fs *fs, const struct dentry *dentry)
 
 	return !names_shared(inode) || inode->pending || dentry->pending || openfile_dirty(inode) ||
 	       fs_offline(fs) || fs_now_ms(fs) - dentry->checked_ms < SHARED_MS;
-}
-
-/* --- the instance's clock --- */
-
-/* The kernel makes the inode at the first look, with the time of that; nobody else looks at this
- * file of our sftp-server. An older time is only less of use. */
-#define CLOCK_FILE "/proc/self/personality"
-
-static void on_clock(void *arg, int err, const struct sftp_attr *attr)
-{
-	struct fs *fs = arg;
-
-	fs->clock_ms = 0;
-	if (err || !(attr->flags & SSH_FILEXFER_ATTR_ACMODTIME) || !attr->mtime)
-		return;
-	fs->clock_there = attr->mtime;
-	fs->clock_ms = fs_now_ms(fs);
-}
-
-void fs_learn_clock(struct fs *fs)
-{
-	remote_lstat(fs->remote, CLOCK_FILE, on_clock, fs);
 }
 
 bool fs_settled(const struct fs *fs, const struct inode *inode)

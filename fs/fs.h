@@ -96,9 +96,6 @@ struct fs {
 	time_t started;
 	/* What was asked for until then may be outdated (fs/doubt.c); loop ms, 0: never. */
 	uint64_t doubt_ms;
-	/* The instance's clock was at least that when the loop's was that; 0: not known. */
-	int64_t clock_there;
-	uint64_t clock_ms;
 
 	struct request_list waiting;	 /* the oldest first: the timeout */
 	struct request_list interrupted; /* to be looked at when the batch of requests is done */
@@ -147,10 +144,7 @@ struct fs {
 /* The loop's clock in ms. */
 uint64_t fs_now_ms(const struct fs *fs);
 uint32_t fs_attr_max_ms(const struct fs *fs);
-/* Asks for the instance's clock (a file of /proc is as old as the first look at it). */
-void fs_learn_clock(struct fs *fs);
-/* The second that the instance's clock has reached at least: how old files are is counted by that
- * one, as ours may be hours ahead of it. */
+/* The second that the instance's clock has reached at least (transport/remote_clock.h). */
 int64_t fs_clock_there(const struct fs *fs);
 /* Can another version of the file be told from the one that is known, by its whole-second mtime?
  */

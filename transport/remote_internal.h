@@ -27,6 +27,7 @@
 #define VASTFS_TRANSPORT_REMOTE_INTERNAL_H
 
 #include "transport/remote.h"
+#include "transport/remote_clock.h"
 #include "transport/remote_errno.h"
 
 #define REMOTE_SLOTS 16
@@ -53,6 +54,7 @@ struct remote {
 	bool closed, told;
 	bool chmod_follows; /* the server can't set a mode by lsetstat@ (glibc before 2.32) */
 	uint32_t uid, gid;
+	struct remote_clock clock;
 	char *login, *root;
 	unsigned names;			/* for the names of things renamed aside */
 	bool aside_left;		/* one of them could not be removed */

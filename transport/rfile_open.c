@@ -16,16 +16,15 @@
  */
 #include "transport/rfile_internal.h"
 
+#include "transport/remote_clock.h"
 #include "transport/remote_errno.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-/* How old a file may be, by the instance's clock against ours, to be taken for the one of a lost
- * exclusive create. */
-#define FRESH_SECONDS 300
+/* How old the file of an exclusive create may be that was sent by another call before. */
+#define FRESH_MS 300000
 
 struct opening {
 	struct remote *remote; /* counted */
@@ -42,6 +41,7 @@ struct opening {
 	void *arg;
 	uint64_t deadline;
 	unsigned replies;
+	uint64_t sent_ms; /* when the OPEN was: loop ms */
 	bool uncertain;	  /* an exclusive create may have been done */
 	unsigned retried; /* how often refused for no reason that was seen, and sent again */
 	int err;	  /* how it ends, when it fails from the loop */
@@ -297,10 +297,9 @@ static bool opening_is_fresh(const struct opening *opening, const struct sftp_at
 {
 	const uint32_t needed =
 	    SSH_FILEXFER_ATTR_SIZE | SSH_FILEXFER_ATTR_PERMISSIONS | SSH_FILEXFER_ATTR_ACMODTIME;
-	int64_t age = (int64_t)time(NULL) - attr->mtime;
 
 	return (attr->flags & needed) == needed && S_ISREG(attr->mode) && attr->size == 0 &&
-	       age < FRESH_SECONDS && age > -FRESH_SECONDS &&
+	       remote_clock_since(remote_clock(opening->remote), attr->mtime, opening->sent_ms) &&
 	       (!(attr->flags & SSH_FILEXFER_ATTR_UIDGID) ||
 		   attr->uid == remote_uid(opening->remote));
 }
@@ -358,6 +357,7 @@ static void opening_send(struct opening *opening, struct sftp *sftp)
 		before->patient = message->patient;
 	opening->before_err = 0;
 	opening->opened = false;
+	opening->sent_ms = rfile_now_ms();
 	struct packet *early = rfile_early_read(&opening->early, sftp);
 	opening->replies += early != NULL;
 	if (looks_before)
@@ -410,6 +410,7 @@ static struct opening *opening_new(struct remote *remote, enum lane lane, const 
 	opening->file_flags = flags;
 	opening->mode = mode;
 	opening->arg = arg;
+	opening->sent_ms = rfile_now_ms() - FRESH_MS;
 	opening->deadline = rfile_now_ms() + pool_timeout_ms(opening->pool);
 	return opening;
 }

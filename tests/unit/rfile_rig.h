@@ -10,6 +10,7 @@
 #define VASTFS_TESTS_UNIT_RFILE_RIG_H
 
 #include "tests/fake/fake_instance.h"
+#include "transport/remote_clock.h"
 #include "transport/remote_errno.h"
 #include "transport/rfile.h"
 #include <errno.h>
@@ -58,6 +59,7 @@ struct pool {
 };
 struct remote {
 	struct pool pool;
+	struct remote_clock clock;
 };
 
 static struct remote rig;
@@ -167,6 +169,11 @@ struct remote *remote_get(struct remote *remote)
 void remote_put(struct remote *remote)
 {
 	remote->pool.remote_refs--;
+}
+
+const struct remote_clock *remote_clock(const struct remote *remote)
+{
+	return &remote->clock;
 }
 
 uint32_t remote_uid(const struct remote *remote)

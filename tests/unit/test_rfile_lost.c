@@ -58,6 +58,36 @@ static void test_exclusive_create_leaves_older_files_alone(void **state)
 	assert_int_equal(other.err, -EEXIST);
 }
 
+/* The age of what is there is counted by the instance's clock, which may be hours away from ours,
+ * and what was there before the request was sent is another's, however young it is. */
+static void test_exclusive_create_by_the_clock_there(void **state)
+{
+	const uint32_t there = (uint32_t)time(NULL) - 7200;
+	struct result ours = {0}, other = {0};
+
+	rig.clock = (struct remote_clock){.there = there, .ms = uv_hrtime() / 1000000};
+	rig.pool.instance.clock = there;
+	RIG_CALL(rfile_open(
+	    &rig, "/behind", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &ours));
+	rig_kill(last_channel(), 2);
+	rig_channel(LANE_FILES);
+	settle(&ours);
+	assert_int_equal(ours.err, 0);
+	rfile_put(ours.file);
+	rig_settle();
+
+	rig.pool.instance.clock = there - 30;
+	fake_file_add(&rig.pool.instance, "/lock", NULL, 0);
+	rig.pool.instance.clock = there;
+	RIG_CALL(rfile_open(
+	    &rig, "/lock", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &other));
+	rig_kill(last_channel(), 0);
+	rig_channel(LANE_FILES);
+	settle(&other);
+	assert_int_equal(other.err, -EEXIST);
+	rig.clock.ms = 0;
+}
+
 static void test_plain_open_is_repeated(void **state)
 {
 	struct result result = {0};
@@ -597,6 +627,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_exclusive_create_is_done_once),
 	    TEST(test_exclusive_create_leaves_older_files_alone),
+	    TEST(test_exclusive_create_by_the_clock_there),
 	    TEST(test_plain_open_is_repeated),
 	    TEST(test_reading_goes_on_only_in_the_same_file),
 	    TEST(test_unlinked_but_open),
