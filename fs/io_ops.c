@@ -150,16 +150,16 @@ struct copy {
 /* How much a piece may be, so that it takes about a second. */
 static uint64_t piece = 16u << 20;
 
-/* The copying channel opens both files by their names; without them, the kernel reads and writes.
- */
 static bool nameless(const struct handle *handle)
 {
 	return LIST_EMPTY(&handle->open->inode->names);
 }
 
+/* The copying channel opens both files by their names, and may not find them, or not know them
+ * again. The handles that stand do: the kernel reads and writes, which has the true error. */
 static void end_copy(struct copy *copy, int err)
 {
-	if (err == -ESTALE && (nameless(copy->from) || nameless(copy->to)))
+	if (err == -ESTALE)
 		err = -EOPNOTSUPP;
 	handle_put(copy->from);
 	handle_put(copy->to);

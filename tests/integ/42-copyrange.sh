@@ -78,6 +78,25 @@ copy_in_a_burst() { # to files that were opened without waiting for the instance
 	synced
 	for i in {1..30}; do same_file "$REMOTE/source" "$REMOTE/many/$i"; done
 }
+copy_of_replaced() { # the channel that copies opens both by name, and finds another file there
+	head -c 300000 /dev/urandom | tee "$W/local/kept" >"$REMOTE/replaced"
+	echo other >"$REMOTE/other"
+	echo old >"$REMOTE/replaced.copy"
+	touch -d '1 hour ago' "$REMOTE/replaced" "$REMOTE/other"
+	"$PYTHON" - "$MNT" "$REMOTE" <<-'END'
+		import os, sys
+		mnt, there = sys.argv[1:]
+		a, b = os.open(f"{mnt}/replaced", os.O_RDONLY), os.open(f"{mnt}/replaced.copy", os.O_WRONLY)
+		os.read(a, 10)
+		os.rename(f"{there}/other", f"{there}/replaced")
+		done = 0
+		while done < 300000:
+		    done += os.copy_file_range(a, b, 300000 - done, done, done)
+		os.close(b)
+	END
+	synced
+	same_file "$W/local/kept" "$REMOTE/replaced.copy"
+}
 within_one_file() {
 	"$PYTHON" - "$MNT/one" <<-'END'
 		import os, sys
@@ -145,6 +164,7 @@ check "copy_file_range of a part, to an offset, and past the end" copy_part
 check "copy_file_range of data that is not sent yet" copy_unsent
 check "copy_file_range within one file" within_one_file
 check "copy_file_range to files opened in a burst" copy_in_a_burst
+check "copy_file_range of a file that is replaced on the instance meanwhile" copy_of_replaced
 check_vastfs "Ctrl-C in the middle of a copy of 100 GB" ctrl_c
 check_vastfs "a file read twice crosses the link once" read_once
 check_vastfs "a file written crosses the link once" written_then_read
