@@ -237,3 +237,29 @@ const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_
 	    spec->port, spec->kind == FORWARD_REMOTE ? " here" : "");
 	return buf;
 }
+
+bool forward_spec_is(const struct forward_spec *spec, const char *text)
+{
+	struct forward_spec other;
+	struct conf_error ignored;
+	char a[256], b[256];
+	bool same = !strcmp(forward_spec_print(spec, a, sizeof(a)), text);
+
+	if (same || forward_spec_parse(text, &other, &ignored))
+		return same;
+	same = !strcmp(a, forward_spec_print(&other, b, sizeof(b)));
+	forward_spec_fini(&other);
+	return same;
+}
+
+bool forward_spec_is_meant(const struct forward_spec *spec, const char *text)
+{
+	enum forward_kind kind;
+	const char *listens = take_kind(text, &kind);
+	char port[8];
+
+	snprintf(port, sizeof(port), "%u", spec->listen_port);
+	if (!strcmp(port, listens) && (listens == text || kind == spec->kind))
+		return true;
+	return forward_spec_is(spec, text);
+}

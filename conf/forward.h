@@ -17,6 +17,7 @@
 #define VASTFS_CONF_FORWARD_H
 
 #include "conf/error.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,5 +40,11 @@ void forward_spec_fini(struct forward_spec *spec);
 
 /* "127.0.0.1:8080 -> localhost:8080": at most size bytes with the NUL; returns buf. */
 const char *forward_spec_print(const struct forward_spec *spec, char *buf, size_t size);
+
+/* Does the text say that forward: in any words that mean the same, or as it is printed? */
+bool forward_spec_is(const struct forward_spec *spec, const char *text);
+
+/* Or does the port that it listens on, alone ("9000") or with its letter ("-R 9000"), mean it? */
+bool forward_spec_is_meant(const struct forward_spec *spec, const char *text);
 
 #endif

@@ -290,23 +290,17 @@ static bool is_forward(const struct ini_file *file, size_t i, const struct ini_s
 	       !strcmp(file->entries[i].key->name, "forward");
 }
 
-/* Is it that forward: the same one, or (text a number) the one that listens there? */
-static bool is_same(const char *value, const char *text)
+/* An added one is there when it is the same; one to be removed may be named by its port. */
+static bool is_same(const char *value, bool add, const char *text)
 {
-	struct forward_spec one = {0}, other = {0};
+	struct forward_spec spec;
 	struct conf_error ignored;
-	char a[256], b[256], port[8];
-	bool same = false;
+	bool same;
 
-	if (!forward_spec_parse(value, &one, &ignored)) {
-		snprintf(port, sizeof(port), "%u", one.listen_port);
-		same = !strcmp(port, text) ||
-		       !strcmp(forward_spec_print(&one, a, sizeof(a)), text) ||
-		       (!forward_spec_parse(text, &other, &ignored) &&
-			   !strcmp(a, forward_spec_print(&other, b, sizeof(b))));
-	}
-	forward_spec_fini(&one);
-	forward_spec_fini(&other);
+	if (forward_spec_parse(value, &spec, &ignored))
+		return false;
+	same = add ? forward_spec_is(&spec, text) : forward_spec_is_meant(&spec, text);
+	forward_spec_fini(&spec);
 	return same;
 }
 
@@ -348,7 +342,7 @@ int profile_edit_forward(
 		return conf_fail(error, ENOENT,
 		    "no section [%s] in %s to save it in; `vastfs add` makes one", id, edit->name);
 	for (size_t i = 0; i < file->n_entries; i++) {
-		if (!is_forward(file, i, section) || !is_same(file->entries[i].value, text))
+		if (!is_forward(file, i, section) || !is_same(file->entries[i].value, add, text))
 			continue;
 		line = file->entries[i].line;
 		return add ? 0 : replace_lines(edit, line, line, "", error);

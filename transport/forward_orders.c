@@ -57,20 +57,10 @@ static void answer(int fd, const char *error)
 
 static struct forward *find(struct forwards *forwards, const char *text)
 {
-	struct forward_spec spec = {0};
-	struct conf_error ignored;
-	char printed[256] = "";
-
-	if (!forward_spec_parse(text, &spec, &ignored))
-		forward_spec_print(&spec, printed, sizeof(printed));
-	forward_spec_fini(&spec);
 	for (unsigned i = 0; i < forwards->count; i++) {
 		struct forward *forward = forwards->forwards[i];
-		char port[8];
 
-		snprintf(port, sizeof(port), "%u", forward->spec->listen_port);
-		if (!forward->gone && (!strcmp(forward->text, text) || !strcmp(port, text) ||
-					  !strcmp(forward->text, printed)))
+		if (!forward->gone && forward_spec_is_meant(forward->spec, text))
 			return forward;
 	}
 	return NULL;

@@ -103,7 +103,8 @@ remote() {
 	sshd_kill
 	sshd_start "$SSHD_PORT"
 	wait_for 40 page "http://127.0.0.1:$port/page"
-	"$V" forward gpu remove "$port"
+	fails "$V" forward gpu remove -L "$port"
+	"$V" forward gpu remove -R "$port"
 	wait_for 10 closed "$port"
 	# nobody here
 	"$V" forward gpu add -R "$port:localhost:1"
@@ -172,7 +173,7 @@ saved() {
 	page "http://127.0.0.1:$port/page"
 	page --socks5 "127.0.0.1:$other" "http://127.0.0.1:$HTTP/page"
 	"$V" forward gpu remove --save "$port"
-	"$V" forward gpu remove --save "$other"
+	"$V" forward gpu remove --save -D "$other"
 	fails grep '^forward' "$ini"
 	# what is refused is not saved
 	rc_is 1 "$V" forward gpu add --save "$port:localhost:"

@@ -163,6 +163,25 @@ static void test_kinds(void **state)
 		assert_int_equal(forward_spec_parse(wrong[i], &spec, &error), -EINVAL);
 }
 
+static void test_meant(void **state)
+{
+	static const char *const yes[] = {"-R 9000:localhost:9001", "9000", "-R 9000", "-R9000",
+	    "localhost:9000 there -> localhost:9001 here"};
+	static const char *const no[] = {"-L 9000", "-D 9000", "9001", "900", "-R 9001", "-R",
+	    "-R 9000:localhost:9000", "9000:localhost:9001", ""};
+	struct forward_spec spec;
+	struct conf_error error;
+
+	assert_int_equal(forward_spec_parse(yes[0], &spec, &error), 0);
+	for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++)
+		assert_true(forward_spec_is_meant(&spec, yes[i]));
+	for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
+		assert_false(forward_spec_is_meant(&spec, no[i]));
+	assert_false(forward_spec_is(&spec, "9000"));
+	assert_true(forward_spec_is(&spec, yes[0]));
+	forward_spec_fini(&spec);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +189,7 @@ int main(void)
 	    cmocka_unit_test(test_bad),
 	    cmocka_unit_test(test_lengths),
 	    cmocka_unit_test(test_kinds),
+	    cmocka_unit_test(test_meant),
 	    cmocka_unit_test(test_messages_and_short_buffer),
 	};
 
