@@ -26,12 +26,13 @@ static const char *const flags[][2] = {{"sshfs_sync", "sync"}, {"dirsync", "lag=
 static const char *const for_ssh[] = {"AddressFamily", "BindAddress", "BindInterface",
     "CASignatureAlgorithms", "CertificateFile", "Ciphers", "Compression", "ConnectTimeout",
     "ConnectionAttempts", "GSSAPIAuthentication", "GSSAPIDelegateCredentials",
-    "GlobalKnownHostsFile", "HashKnownHosts", "HostKeyAlgorithms", "HostKeyAlias", "IPQoS",
-    "IdentitiesOnly", "IdentityAgent", "KbdInteractiveAuthentication", "KexAlgorithms",
-    "KnownHostsCommand", "MACs", "PKCS11Provider", "PasswordAuthentication",
-    "PreferredAuthentications", "ProxyCommand", "ProxyJump", "ProxyUseFdpass",
-    "PubkeyAcceptedAlgorithms", "PubkeyAcceptedKeyTypes", "PubkeyAuthentication", "RekeyLimit",
-    "RequiredRSASize", "SecurityKeyProvider", "UpdateHostKeys", "VerifyHostKeyDNS"};
+    "GlobalKnownHostsFile", "HashKnownHosts", "HostbasedAcceptedAlgorithms",
+    "HostbasedAuthentication", "HostKeyAlgorithms", "HostKeyAlias", "IPQoS", "IdentitiesOnly",
+    "IdentityAgent", "KbdInteractiveAuthentication", "KexAlgorithms", "KnownHostsCommand", "MACs",
+    "PKCS11Provider", "PasswordAuthentication", "PreferredAuthentications", "ProxyCommand",
+    "ProxyJump", "ProxyUseFdpass", "PubkeyAcceptedAlgorithms", "PubkeyAcceptedKeyTypes",
+    "PubkeyAuthentication", "RekeyLimit", "RequiredRSASize", "RevokedHostKeys",
+    "SecurityKeyProvider", "UpdateHostKeys", "VerifyHostKeyDNS"};
 
 /* Without a note: so it is here in any case. */
 static const char *const passed_over[] = {"reconnect", "delay_connect", "no_readahead",
@@ -48,7 +49,10 @@ static const char *const passed_over[] = {"reconnect", "delay_connect", "no_read
     "no_remote_flock", "no_remote_posix_lock", "noforget", "remember", "clone_fd", "max_threads",
     "max_idle_threads", "no_rofd_flush", "contain_symlinks", "rellinks", "norellinks", "blksize",
     "sshfs_verbose", "noappledouble", "noapplexattr", "nolocalcaches", "defer_permissions",
-    "volname", "iosize"};
+    "volname", "iosize", "NumberOfPasswordPrompts", "ChallengeResponseAuthentication",
+    "KbdInteractiveDevices", "CompressionLevel", "FingerprintHash", "LocalCommand",
+    "PermitLocalCommand", "UsePrivilegedPort", "NoHostAuthenticationForLocalhost",
+    "RSAAuthentication", "RhostsRSAAuthentication", "SmartcardDevice"};
 
 static const char *const noted[][2] = {
     {"ServerAliveInterval", "a dead link is noticed within 15 seconds in any case"},

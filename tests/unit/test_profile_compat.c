@@ -42,6 +42,37 @@ static void a_usual_line(void **state)
 	free(options);
 }
 
+/* What sshfs hands on to ssh, but for Cipher and the like, which no ssh has any more. */
+static void options_of_ssh(void **state)
+{
+	static const char names[] =
+	    "AddressFamily BatchMode BindAddress BindInterface CertificateFile CheckHostIP Ciphers "
+	    "ChallengeResponseAuthentication Compression CompressionLevel ConnectionAttempts "
+	    "ConnectTimeout ControlMaster ControlPath ControlPersist FingerprintHash "
+	    "GlobalKnownHostsFile GSSAPIAuthentication GSSAPIDelegateCredentials "
+	    "HostbasedAuthentication HostKeyAlgorithms HostKeyAlias IdentitiesOnly IdentityAgent "
+	    "IPQoS KbdInteractiveAuthentication KbdInteractiveDevices KexAlgorithms LocalCommand "
+	    "LogLevel MACs NoHostAuthenticationForLocalhost NumberOfPasswordPrompts "
+	    "PasswordAuthentication PermitLocalCommand PKCS11Provider PreferredAuthentications "
+	    "ProxyCommand ProxyJump ProxyUseFdpass PubkeyAcceptedKeyTypes PubkeyAuthentication "
+	    "RekeyLimit RevokedHostKeys TCPKeepAlive UpdateHostKeys VerifyHostKeyDNS "
+	    "VisualHostKey";
+	char *copy = strdup(names), *save, *name, *option, *out;
+
+	for (name = strtok_r(copy, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
+		assert_true(asprintf(&option, "%s=1", name) > 0);
+		if (profile_compat(option, &out) <= 0)
+			fail_msg("%s", option);
+		free(out);
+		free(option);
+	}
+	free(copy);
+	/* never passed over */
+	assert_int_equal(profile_compat("RevokedHostKeys=/x", &out), 1);
+	assert_string_equal(out, "ssh_option=RevokedHostKeys=/x");
+	free(out);
+}
+
 static void host_keys(void **state)
 {
 	static const struct {
@@ -122,6 +153,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(a_usual_line),
+	    TEST(options_of_ssh),
 	    TEST(host_keys),
 	    TEST(ssh_s_own),
 	    TEST(still_checked),
