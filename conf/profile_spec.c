@@ -80,6 +80,10 @@ static int parse_url(const char *text, const char *p, struct spec *out, struct c
 	int rc = 0;
 
 	out->url = true;
+	if (at && memchr(p, ':', (size_t)(at - p)))
+		return conf_fail(error, EINVAL,
+		    "a password stands in the address; passwords are not supported: leave it out, "
+		    "and use a key (vastfs key new)");
 	if (at) {
 		rc = copy(&out->user, p, (size_t)(at - p), error);
 		p = at + 1;

@@ -1,6 +1,7 @@
 #include "conf/sshline.h"
 #include "conf/forward.h"
 #include "conf/profile_impl.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,11 +73,38 @@ static bool take_word(const char **p, char *buf)
 	return !quote;
 }
 
+/* Web pages and chats show a blank that does not break, and make a dash of a hyphen. In place. */
+static void straighten(char *text)
+{
+	char *out = text;
+
+	for (const char *p = text; *p;) {
+		bool begins = out == text || strchr(" \t\r\n", out[-1]);
+		bool dash = !strncmp(p, "\u2010", 3) || !strncmp(p, "\u2011", 3) ||
+			    !strncmp(p, "\u2012", 3) || !strncmp(p, "\u2013", 3) ||
+			    !strncmp(p, "\u2212", 3);
+
+		if (!strncmp(p, "\u00a0", 2)) {
+			*out++ = ' ';
+			p += 2;
+		} else if (dash && begins) {
+			*out++ = '-';
+			p += 3;
+		} else {
+			*out++ = *p++;
+		}
+	}
+	*out = '\0';
+}
+
 static int split(const char *text, struct words *words, struct conf_error *error)
 {
-	char *buf = malloc(strlen(text) + 1);
-	int rc = buf ? 0 : no_memory(error);
+	char *buf = malloc(strlen(text) + 1), *straight = strdup(text);
+	int rc = buf && straight ? 0 : no_memory(error);
 
+	if (!rc)
+		straighten(straight);
+	text = straight;
 	while (!rc) {
 		text += strspn(text, " \t\r\n");
 		if (!*text)
@@ -86,11 +114,18 @@ static int split(const char *text, struct words *words, struct conf_error *error
 		else
 			rc = add(&words->list, &words->n, strdup(buf), error);
 	}
+	free(straight);
 	free(buf);
 	return rc;
 }
 
 /* --- options ------------------------------------------------------------------ */
+
+/* Of several, the first counts, as with ssh. */
+static int set_first(char **slot, const char *value, struct conf_error *error)
+{
+	return *slot ? 0 : set(slot, value, error);
+}
 
 static int set_port(struct sshline *out, const char *value, struct conf_error *error)
 {
@@ -102,7 +137,8 @@ static int set_port(struct sshline *out, const char *value, struct conf_error *e
 	if (*p || n < 1 || n > 65535)
 		return conf_fail(
 		    error, EINVAL, "the port must be a number from 1 to 65535, not \"%s\"", value);
-	out->port = n;
+	if (!out->port)
+		out->port = n;
 	return 0;
 }
 
@@ -184,7 +220,7 @@ static int take_config(struct sshline *out, const char *text, struct conf_error 
 	if (!strcasecmp(name, "Port"))
 		rc = set_port(out, value, error);
 	else if (!strcasecmp(name, "User"))
-		rc = set(&out->user, value, error);
+		rc = set_first(&out->user, value, error);
 	else if (!strcasecmp(name, "HostName"))
 		rc = set(&out->host, value, error);
 	else if (!strcasecmp(name, "IdentityFile"))
@@ -201,15 +237,28 @@ static int take_config(struct sshline *out, const char *text, struct conf_error 
 	return rc;
 }
 
+/* ssh takes [user@]ADDRESS of IPv6 as it is, where a mount wants brackets. Owned by the caller. */
+static char *bracket_v6(const char *word)
+{
+	const char *at = strrchr(word, '@'), *host = at ? at + 1 : word;
+	struct in6_addr v6;
+	char *text = NULL;
+
+	if (inet_pton(AF_INET6, host, &v6) != 1)
+		return strdup(word);
+	return asprintf(&text, "%.*s[%s]", (int)(host - word), word, host) < 0 ? NULL : text;
+}
+
 /* [user@]host, ssh://[user@]host[:port][/path], sftp://… */
 static int take_host(struct sshline *out, const char *word, struct conf_error *error)
 {
 	struct spec spec;
-	int rc = spec_parse(word, &spec, error);
+	char *bracketed = bracket_v6(word);
+	int rc = bracketed ? spec_parse(bracketed, &spec, error) : no_memory(error);
 
+	free(bracketed);
 	if (rc)
 		return rc;
-	/* -p and -l are said by the user, the URL by a program: the former win, as with ssh. */
 	if (!out->port)
 		out->port = spec.port;
 	out->plain = !spec.user && !spec.url && !spec.bracketed && !out->port;
@@ -236,7 +285,7 @@ static int take_value(struct sshline *out, char letter, const char *value, struc
 	case 'P':
 		return set_port(out, value, error);
 	case 'l':
-		return set(&out->user, value, error);
+		return set_first(&out->user, value, error);
 	case 'i':
 		return add(&out->keys, &out->n_keys, strdup(value), error);
 	case 'L':
@@ -280,6 +329,13 @@ static bool is_program(const char *word)
 	       !strcmp(name, "scp") || !strcmp(name, "mosh") || !strcmp(name, "ssh.exe");
 }
 
+/* What stands before the program: "TERM=xterm sudo ssh …". */
+static bool is_prefix(const char *word)
+{
+	return !strcmp(word, "sudo") || !strcmp(word, "env") || !strcmp(word, "exec") ||
+	       (word[0] != '-' && strchr(word, '=') && !strchr(word, '@'));
+}
+
 static int take_all(struct words *words, struct sshline *out, struct conf_error *error)
 {
 	bool host = false;
@@ -287,6 +343,8 @@ static int take_all(struct words *words, struct sshline *out, struct conf_error 
 
 	/* a prompt was copied with it */
 	if (words->n > 1 && strlen(words->list[0]) == 1 && strchr("$#%>", words->list[0][0]))
+		words->at++;
+	while (words->at + 1 < words->n && is_prefix(words->list[words->at]))
 		words->at++;
 	if (words->n > words->at && is_program(words->list[words->at]))
 		words->at++;
@@ -320,8 +378,11 @@ int sshline_parse(size_t n, char *const *list, struct sshline *out, struct conf_
 	memset(out, 0, sizeof(*out));
 	if (n == 1)
 		rc = split(list[0], &words, error);
-	for (size_t i = 0; n > 1 && !rc && i < n; i++)
+	for (size_t i = 0; n > 1 && !rc && i < n; i++) {
 		rc = add(&words.list, &words.n, strdup(list[i]), error);
+		if (!rc)
+			straighten(words.list[i]);
+	}
 	if (!rc)
 		rc = take_all(&words, out, error);
 	if (rc || out->user || out->port)

@@ -17,15 +17,19 @@ static int no_memory(struct conf_error *error)
 
 /* --- an alias of ~/.ssh/config ------------------------------------------------------ */
 
-/* "gpu" alone may be an alias of ~/.ssh/config: ssh knows what it stands for. */
+/* "gpu" alone may be an alias of ~/.ssh/config: ssh knows what it stands for. In "root@gpu" it
+ * stays one, but for its port, as a profile's port is said in each section. */
 static int complete(struct sshline *line, struct conf_error *error)
 {
-	char *answer = line->plain ? ask_ssh(line->host, NULL) : NULL;
+	char *answer = line->plain || !line->port ? ask_ssh(line->host, NULL) : NULL;
 	/* The way behind a jump host is in that file alone: the alias stays. */
 	bool direct =
 	    answer && !strstr(answer, "\nproxyjump ") && !strstr(answer, "\nproxycommand ");
-	int rc = direct ? sshline_complete(line, answer, error) : 0;
+	int rc = direct && line->plain ? sshline_complete(line, answer, error) : 0;
+	const char *port = answer ? strstr(answer, "\nport ") : NULL;
 
+	if (port && !line->port)
+		line->port = (unsigned)strtoul(port + strlen("\nport "), NULL, 10);
 	free(answer);
 	return rc;
 }

@@ -115,6 +115,12 @@ alias_of_ssh() {
 	grep -qx "port = 4422" "$W/section"
 	grep -qx "user = me" "$W/section"
 	grep -q "^forward = 8080:" "$W/section"
+	# where the alias stays, its port is no less the one that it has there
+	printf 'Host behind\n Port 4433\n ProxyJump gpubox\n' >>"$W/ssh_config"
+	PATH=$W/bin:$PATH rc_is 0 "$V" add aliased root@gpubox
+	has "$OUT" $'host = gpubox\n    port = 4422\n    user = root\n'
+	PATH=$W/bin:$PATH rc_is 0 "$V" add jumped behind
+	has "$OUT" $'host = behind\n    port = 4433\n'
 }
 edits() {
 	local pid

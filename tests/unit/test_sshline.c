@@ -63,6 +63,11 @@ static void test_orders(void **state)
 	assert_int_equal(line.n_keys, 2);
 	expect("sftp -P 20544 root@h", "root", "h", 20544);
 	expect("ssh -- root@h", "root", "h", 0);
+	/* of several the first counts */
+	expect("ssh -p 1 root@h -l me -p 2 -o Port=3 -o User=u", "root", "h", 1);
+	expect("ssh -l me root@h", "me", "h", 0);
+	expect("ssh -p 5 root@2001:db8::1", "root", "2001:db8::1", 5);
+	expect("ssh 2001:db8::1 -l me", "me", "2001:db8::1", 0);
 	expect("ssh -o 'LocalForward 8080 localhost:8080' h", NULL, "h", 0);
 	assert_string_equal(line.forwards[0], "8080:localhost:8080");
 }
@@ -113,6 +118,10 @@ static void test_copied_along(void **state)
 	expect("# ssh root@h", "root", "h", 0);
 	expect("scp -P 22 root@h:/data/x .", "root", "h", 22);
 	assert_string_equal(line.path, "/data/x");
+	expect("$ sudo TERM=xterm ssh -p 5 root@h", "root", "h", 5);
+	/* the dash and the blank of a web page */
+	expect("ssh\u00a0\u2013p 5 root@h \u2011L\u00a08080:localhost:8080", "root", "h", 5);
+	assert_int_equal(line.n_forwards, 1);
 }
 
 static void test_argument_list(void **state)
@@ -122,6 +131,10 @@ static void test_argument_list(void **state)
 	sshline_fini(&line);
 	assert_int_equal(sshline_parse(6, words, &line, &error), 0);
 	assert_string_equal(line.keys[0], "my key");
+	assert_int_equal(line.port, 20544);
+	sshline_fini(&line);
+	words[1] = "\u2013p";
+	assert_int_equal(sshline_parse(6, words, &line, &error), 0);
 	assert_int_equal(line.port, 20544);
 }
 
@@ -148,7 +161,7 @@ static void test_refused(void **state)
 {
 	static const char *const texts[] = {"", "ssh", "ssh -p 0 h", "ssh -p 70000 h", "ssh -p x h",
 	    "ssh h -p", "ssh -@ h", "ssh 'h", "ssh -L nonsense: h", "ssh @h", "ssh://h:0",
-	    "ssh -p 22"};
+	    "ssh -p 22", "ssh://me:secret@h"};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
 		assert_int_equal(parse(texts[i]), -EINVAL);
