@@ -245,7 +245,15 @@ setup_keys() {
 # session of their own, so that they outlive the check that starts them.
 started() { # NAME PID
 	echo "$2" >"$W/$1.pid"
-	echo "$2" >>"$W/pids"
+	echo "$2 $(born "$2")" >>"$W/pids"
+}
+# When it began: on a busy machine the number of one that is gone is another one's within minutes.
+born() { # PID
+	local stat
+	read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
+	# shellcheck disable=SC2086
+	set -- ${stat##*) }
+	echo "${20}"
 }
 pid_of() { cat "$W/$1.pid"; }
 gone() { ! kill -0 "$1" 2>/dev/null || grep -qs '^State:.*Z' "/proc/$1/status"; }
@@ -507,6 +515,7 @@ remount_fs() {
 
 umount_all() {
 	local dir pid
+	[[ -n $W ]] || return 0 # else each mount of this machine
 	for dir in $(awk -v w="$W/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo); do
 		pid=$(daemon_pid "$dir")
 		timeout 20 fusermount3 -u "$dir" 2>/dev/null || umount -l "$dir" 2>/dev/null || fusermount3 -u -z "$dir"
@@ -515,14 +524,15 @@ umount_all() {
 }
 
 cleanup() {
-	local status=$? pid child
+	local status=$? pid start child
 	[[ -n $W ]] || return
 	# all of it, also in a script that ends at its first error
 	set +e
 	umount_all
-	for pid in $(cat "$W/pids" 2>/dev/null); do
+	while read -r pid start; do
+		[[ $(born "$pid") == "$start" ]] || continue
 		for child in $(descendants "$pid") "$pid"; do kill -KILL "$child" 2>/dev/null; done
-	done
+	done < <(cat "$W/pids" 2>/dev/null)
 	wait 2>/dev/null
 	if [[ -n ${KEEP:-} ]]; then echo "# kept: $W"; else rm -rf --one-file-system "$W"; fi
 	# a file that ends before finish() has failed
