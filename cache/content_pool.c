@@ -158,11 +158,8 @@ void content_pool_each_dirty(const struct content_pool *pool,
 
 void content_pool_figures(const struct content_pool *pool, struct content_figures *out)
 {
-	const struct content *content;
-
 	memset(out, 0, sizeof(*out));
-	TAILQ_FOREACH (content, &pool->writer.dirty_contents, writer.dirty_link)
-		out->dirty_files++;
+	out->dirty_files = pool->writer.dirty_files;
 	out->hit_bytes = pool->hit_bytes;
 	out->miss_bytes = pool->miss_bytes;
 	out->fetched_bytes = pool->delivered;

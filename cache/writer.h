@@ -81,6 +81,7 @@ struct writer_pool {
 	TAILQ_HEAD(, extent) unacked;
 	TAILQ_HEAD(, content) ring;
 	TAILQ_HEAD(writer_contents, content) dirty_contents; /* the next to send first */
+	uint64_t dirty_files;				     /* how many these are */
 	TAILQ_HEAD(, sync_wait) syncs;
 	uint64_t next_id;
 	uint64_t dirty, sent; /* bytes */

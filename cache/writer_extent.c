@@ -54,6 +54,7 @@ struct extent *extent_new(struct content *content, void *file, uint64_t offset)
 		w->append_over =
 		    w->appending && offset > w->remote_size ? offset - w->remote_size : 0;
 		TAILQ_INSERT_TAIL(&pool->writer.dirty_contents, content, writer.dirty_link);
+		pool->writer.dirty_files++;
 	} else if (w->appending) {
 		/* One file for all, so that the source keeps them in order. */
 		file = TAILQ_FIRST(&w->unacked)->file;
@@ -98,8 +99,10 @@ void extent_end_of(struct extent *extent)
 	if (content) {
 		TAILQ_REMOVE(&content->writer.unacked, extent, link);
 		content->writer.dirty -= extent->len;
-		if (TAILQ_EMPTY(&content->writer.unacked))
+		if (TAILQ_EMPTY(&content->writer.unacked)) {
 			TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
+			pool->writer.dirty_files--;
+		}
 	}
 	extent_drop_data(extent);
 }
