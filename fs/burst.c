@@ -64,6 +64,15 @@ void burst_wrote(struct fs *fs, pid_t pid)
 	burst_note(fs, pid, false);
 }
 
+/* What was waited for is no pause of the program's. */
+void burst_waited(struct fs *fs, pid_t pid, uint64_t started_ms)
+{
+	struct burst *burst = burst_of(fs, pid);
+
+	if (burst->pid == pid && burst->last_ms >= started_ms)
+		burst->last_ms = fs_now_ms(fs);
+}
+
 void burst_over(struct fs *fs, pid_t pid)
 {
 	struct burst *burst = burst_of(fs, pid);

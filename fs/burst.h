@@ -29,6 +29,8 @@ void burst_note(struct fs *fs, pid_t pid, bool names);
 void burst_sets(struct fs *fs, pid_t pid, const struct inode *inode);
 /* It wrote. */
 void burst_wrote(struct fs *fs, pid_t pid);
+/* It was answered, and what it had asked for at started_ms kept it waiting. */
+void burst_waited(struct fs *fs, pid_t pid, uint64_t started_ms);
 /* It called fsync. */
 void burst_over(struct fs *fs, pid_t pid);
 

@@ -1,5 +1,6 @@
 #include "fs/request.h"
 #include "conf/log.h"
+#include "fs/burst.h"
 #include "fs/notify.h"
 #include "fs/turn.h"
 #include <errno.h>
@@ -84,6 +85,7 @@ static void note_wait(struct request *request)
 
 	if (waited < WAITED_MS)
 		return;
+	burst_waited(fs, request->pid, request->started_ms);
 	fs->requests_waited++;
 	if (!log_enabled(LOG_LEVEL_DEBUG))
 		return;

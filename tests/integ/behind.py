@@ -355,6 +355,16 @@ def order():
                 os.rename(m("beside", "state.lock"), m("beside", "state"))
             assert waits < 20, waits  # one or two for each; it would be three
 
+    @test("what a burst is kept waiting for is no pause that ends it")
+    def _():
+        clean("kept")
+        burst(m("kept"))
+        with far_away(2400) as waited:
+            os.close(os.open(m("kept", "a.lock"), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            before = waited()
+            put(m("kept", "next"), b"x")
+            eq(waited(), before)
+
     @test("a file that takes another's place by a lock, with its mode, is two changes")
     def _():
         clean("placed")
