@@ -8,7 +8,10 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define RATE_READ_SIZE (16 * 1024) /* small, so that connections share a slow link fairly */
+/* A link with a rate takes so much at once: half a millisecond of it, so that connections share it
+ * fairly and this program does not bound a fast one. */
+#define RATE_READS_PER_S 2000
+#define RATE_READ_LEAST (16 * 1024)
 #define PIPE_LIMIT (64u << 20)
 #define SOCKET_BUFFER (1 << 20)
 #define READS_AT_ONCE 8
@@ -36,6 +39,15 @@ static void arm(uint64_t due)
 static uint64_t rate_window(void)
 {
 	return 2 * P.delay > 50 * MS ? 2 * P.delay : 50 * MS;
+}
+
+static size_t read_size(void)
+{
+	double size = P.rate / RATE_READS_PER_S;
+
+	if (P.rate <= 0 || size > READ_SIZE)
+		return READ_SIZE;
+	return size < RATE_READ_LEAST ? RATE_READ_LEAST : (size_t)size;
 }
 
 /* --- connections ------------------------------------------------------------- */
@@ -160,7 +172,7 @@ static void enqueue(
 static bool pipe_read_once(struct connection *c, int i)
 {
 	struct pipe_queue *pipe = &c->pipe[i];
-	size_t size = P.rate > 0 ? RATE_READ_SIZE : READ_SIZE;
+	size_t size = read_size();
 	ssize_t n = recv(c->end[i].fd, P.buffer, size, 0), written = 0;
 	uint64_t due;
 
