@@ -215,6 +215,15 @@ static bool is_piece(const struct readahead *ra, const struct readahead_stream *
 	       s->next - s->begun <= ra->piece;
 }
 
+/* In mid-file, the next stream is likely to end where the last one did: nothing is asked for beyond
+ * that before it has gone on. */
+static uint64_t likely_end(const struct readahead *ra, const struct readahead_stream *s)
+{
+	uint64_t end = s->begun + ra->piece;
+
+	return s->begun && ra->piece > READAHEAD_SHORT && s->next <= end ? end : UINT64_MAX;
+}
+
 /* --- backward --- */
 
 static struct readahead_stream *match_backward(struct readahead *ra, uint64_t end)
@@ -325,6 +334,7 @@ static void plan_forward(struct readahead *ra, struct readahead_stream *s, uint6
 		align = PAGE;
 	plan->from = base;
 	plan->to = min64(size, piece ? to : (to + align - 1) / align * align);
+	plan->to = min64(plan->to, likely_end(ra, s));
 	if (plan->to < base)
 		plan->to = base;
 	s->ahead = plan->to;

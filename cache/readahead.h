@@ -27,7 +27,8 @@
  *	strided   the third step of the same size: the next few pieces at that distance
  *	pieces    streams that all end after the same length (records, tensors): the next one gets
  *	          that much at its first read and no more; when a stream ends with data ahead that
- *	          nobody wanted, the next ones in mid-file get smaller windows
+ *	          nobody wanted, the next ones in mid-file get smaller windows; behind one that was
+ *	          not short, the next gets nothing beyond its length before it has gone on
  *	the end   an open file's first read touches the file's end (parquet, zip): what is in front
  *	          of it, where the table of contents lies
  */

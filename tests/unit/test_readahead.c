@@ -331,6 +331,19 @@ static void test_random_lengths(void **state)
 	assert_true(go_on(950 * M, 960 * M, READAHEAD_UNDERWAY) >= 2 * M);
 }
 
+/* A few of a larger length at random: the first may be dear, the second costs nothing more, and one
+ * that goes on gets its window behind that. */
+static void test_few_large_pieces(void **state)
+{
+	for (uint64_t length = 1536 * K; length < 12 * M; length += 128 * K) {
+		memset(&ra, 0, sizeof(ra));
+		read_piece(70 * M, length);
+		assert_int_equal(read_piece(300 * M, length), 0);
+		assert_in_range(read_piece(30 * M, length - 100 * K), 0, 100 * K);
+		assert_true(go_on(500 * M, 530 * M, READAHEAD_UNDERWAY) >= 2 * M);
+	}
+}
+
 /* The last request of a read is shorter than the others. That is not a stride. */
 static void test_pieces_with_a_rest(void **state)
 {
@@ -469,6 +482,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_pieces, setup),
 	    cmocka_unit_test_setup(test_random_pieces, setup),
 	    cmocka_unit_test_setup(test_random_lengths, setup),
+	    cmocka_unit_test_setup(test_few_large_pieces, setup),
 	    cmocka_unit_test_setup(test_pieces_with_a_rest, setup),
 	    cmocka_unit_test_setup(test_tail, setup),
 	    cmocka_unit_test_setup(test_strided, setup),
