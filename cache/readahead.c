@@ -4,6 +4,8 @@
 #define ALIGN (128u << 10)
 #define PAGE 4096
 #define STEPS_MOST 64
+/* A window is filled up when half of it was consumed, or this and an eighth. */
+#define REFILL (1u << 20)
 
 static uint64_t min64(uint64_t a, uint64_t b)
 {
@@ -314,6 +316,15 @@ static void plan_stride(struct readahead *ra, uint64_t offset, uint32_t len, uin
 
 /* --- all of them --- */
 
+/* Nothing more is asked for while that much is. Of a deep window an eighth is filled up at a time:
+ * half of it would not always last for a round trip. */
+static uint64_t enough_ahead(const struct readahead_stream *s)
+{
+	uint64_t part = s->window / 8 > REFILL ? s->window / 8 : REFILL;
+
+	return s->window - min64(part, s->window / 2);
+}
+
 static void plan_forward(struct readahead *ra, struct readahead_stream *s, uint64_t size,
     uint32_t max_window, struct readahead_plan *plan)
 {
@@ -327,7 +338,7 @@ static void plan_forward(struct readahead *ra, struct readahead_stream *s, uint6
 	plan->stream = s;
 	plan->streaming = s->window;
 	base = s->ahead > s->next ? s->ahead : s->next;
-	if (!s->window || (!piece && base - s->next > s->window / 2) || base >= size)
+	if (!s->window || (!piece && base - s->next > enough_ahead(s)) || base >= size)
 		return;
 	to = s->next + s->window;
 	if (s->window < 2 * ALIGN && s->begun) /* little is to be lost by a wrong guess */

@@ -8,8 +8,8 @@
  * to what the stream has consumed (four times that when it began at 0; else half of it up to 8 MiB,
  * and not at all while it is short, as many read a piece of a megabyte and no more), so that
  * looking at a header or at a piece in the middle costs little. It is halved when data that was
- * read ahead was dropped before it was asked for. It is refilled when half of it is consumed, so
- * that requests stay large.
+ * read ahead was dropped before it was asked for. It is refilled when half of it is consumed, or an
+ * eighth of a deep one, so that requests stay large and the link full.
  *
  *	     begun          next                      ahead
  *	  -----|==============|#########################|----------> file

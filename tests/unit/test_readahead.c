@@ -137,21 +137,39 @@ static void test_bounded_by_consumption(void **state)
 	assert_in_range(furthest, at + 1 * M, at + 2 * M + 128 * K);
 }
 
-static void test_refills_in_halves(void **state)
+/* How many plans a reader of 64 MiB makes with that window, and how little is left ahead of it. */
+static int refills(uint32_t window, uint64_t *least)
 {
-	uint64_t at, asked = 0;
+	uint64_t at = 0;
 	int plans = 0;
 
-	go_on(0, 16 * M, READAHEAD_UNDERWAY);
-	for (at = 16 * M; at < 80 * M; at += 128 * K) {
-		note(at, 128 * K, READAHEAD_HIT);
-		if (plan.to == plan.from)
+	*least = window;
+	setup(NULL);
+	for (; at < 128 * M; at += 128 * K) {
+		readahead_plan(&ra, at, 128 * K, SIZE,
+		    at < 64 * M ? READAHEAD_UNDERWAY : READAHEAD_HIT, window, &plan);
+		if (at < 64 * M)
 			continue;
-		plans++;
-		asked += plan.to - plan.from;
+		plans += plan.to > plan.from;
+		if (plan.stream->ahead - plan.stream->next < *least)
+			*least = plan.stream->ahead - plan.stream->next;
 	}
-	assert_in_range(plans, 16, 40);
-	assert_in_range(asked / (unsigned)plans, MOST / 2, MOST);
+	assert_int_equal(plan.stream->window, window);
+	return plans;
+}
+
+static void test_refills(void **state)
+{
+	uint64_t least;
+
+	/* Little at a time, so that requests stay large; */
+	assert_in_range(refills(M, &least), 64, 128);
+	assert_in_range(least, M / 2, M);
+	/* of a deep one no more than keeps the link full through a round trip. */
+	assert_in_range(refills(4 * M, &least), 32, 64);
+	assert_in_range(least, 3 * M, 4 * M);
+	assert_in_range(refills(32 * M, &least), 8, 16);
+	assert_in_range(least, 28 * M, 32 * M);
 }
 
 static void test_each_byte_planned_once(void **state)
@@ -470,7 +488,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_pieces_of_a_megabyte, setup),
 	    cmocka_unit_test_setup(test_window_shorter_than_a_read, setup),
 	    cmocka_unit_test_setup(test_bounded_by_consumption, setup),
-	    cmocka_unit_test_setup(test_refills_in_halves, setup),
+	    cmocka_unit_test_setup(test_refills, setup),
 	    cmocka_unit_test_setup(test_each_byte_planned_once, setup),
 	    cmocka_unit_test_setup(test_end_of_file, setup),
 	    cmocka_unit_test_setup(test_random_never, setup),
