@@ -184,7 +184,8 @@ change_above() {
 	# and the folders above stay watched
 	wait_for 20 old "$(watch pings)"
 	wait_for 20 old "$(watch pings)"
-	eq "$(opened)" "$before" "files and folders opened, of them before:"
+	# but for the folder itself, which is listed anew where the look-up comes late
+	le $(($(opened) - before)) 1 "files and folders opened:"
 }
 check "a change made here leaves what is below the folder known" change_above
 # Opened once a second or more: R2 wants more than a ping of five seconds ago.
