@@ -4,7 +4,7 @@
 FAULTS=$TESTS/faults
 LONG=${LONG:-}
 LIMIT=${LIMIT:-20} # seconds: the profile's timeout in these tests
-CHECK_TIMEOUT=100
+CHECK_TIMEOUT=180
 
 # Programs begin to work in a new folder of the mount.
 work_start() { # [KIND…]
