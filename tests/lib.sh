@@ -247,14 +247,14 @@ started() { # NAME PID
 	echo "$2" >"$W/$1.pid"
 	echo "$2 $(born "$2")" >>"$W/pids"
 }
-# When it began: on a busy machine the number of one that is gone is another one's within minutes.
-born() { # PID
+# The fields of /proc/PID/stat behind the name, the state first; nothing of one that is gone.
+proc_stat() { # PID
 	local stat
 	read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
-	# shellcheck disable=SC2086
-	set -- ${stat##*) }
-	echo "${20}"
+	echo "${stat##*) }"
 }
+# When it began: on a busy machine the number of one that is gone is another one's within minutes.
+born() { proc_stat "$1" | cut -d ' ' -f 20; } # PID
 pid_of() { cat "$W/$1.pid"; }
 gone() { ! kill -0 "$1" 2>/dev/null || grep -qs '^State:.*Z' "/proc/$1/status"; }
 

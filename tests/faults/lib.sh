@@ -57,11 +57,9 @@ is_connected() { [[ $(status .connected) == true ]]; }
 not_connected() { [[ $(status .connected) == false ]]; }
 # CPU time of the daemon so far, in ms.
 cpu_ms() {
-	local stat
-	stat=$(cat "/proc/$(daemon_pid)/stat")
-	# shellcheck disable=SC2086
-	set -- ${stat##*) }
-	echo $(((${12} + ${13}) * 1000 / $(getconf CLK_TCK)))
+	local user system
+	read -r user system < <(proc_stat "$(daemon_pid)" | cut -d ' ' -f 12,13)
+	echo $(((user + system) * 1000 / $(getconf CLK_TCK)))
 }
 # The CPU time that the daemon uses within some seconds, in ms.
 cpu_within() { # SECONDS

@@ -14,19 +14,28 @@ static struct pool_channel *last_channel(void)
 
 /* --- opening --- */
 
+/* An exclusive create whose link is lost when that many of its requests are done. */
+static struct result create_and_lose(const char *path, unsigned worked)
+{
+	struct result result = {0};
+
+	RIG_CALL(rfile_open(
+	    &rig, path, RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &result));
+	rig_kill(last_channel(), worked);
+	rig_channel(LANE_FILES);
+	settle(&result);
+	return result;
+}
+
 static void test_exclusive_create_is_done_once(void **state)
 {
 	rig.pool.instance.clock = (uint32_t)time(NULL);
 	for (unsigned worked = 0; worked <= 2; worked++) {
-		struct result result = {0};
+		struct result result;
 		char path[16];
 
 		snprintf(path, sizeof(path), "/new%u", worked);
-		RIG_CALL(rfile_open(&rig, path, RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner,
-		    on_open, &result));
-		rig_kill(last_channel(), worked);
-		rig_channel(LANE_FILES);
-		settle(&result);
+		result = create_and_lose(path, worked);
 		assert_int_equal(result.err, 0);
 		assert_non_null(fake_file_find(&rig.pool.instance, path));
 		assert_int_equal(rig.pool.instance.handles, 1);
@@ -37,24 +46,16 @@ static void test_exclusive_create_is_done_once(void **state)
 
 static void test_exclusive_create_leaves_older_files_alone(void **state)
 {
-	struct result result = {0}, other = {0};
+	struct result result, other;
 
 	rig.pool.instance.clock = (uint32_t)time(NULL) - 3600;
 	fake_file_add(&rig.pool.instance, "/old", NULL, 0);
-	RIG_CALL(rfile_open(
-	    &rig, "/old", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &result));
-	rig_kill(last_channel(), 2);
-	rig_channel(LANE_FILES);
-	settle(&result);
+	result = create_and_lose("/old", 2);
 	assert_int_equal(result.err, -EEXIST);
 
 	rig.pool.instance.clock = (uint32_t)time(NULL);
 	fake_file_add(&rig.pool.instance, "/full", "x", 1);
-	RIG_CALL(rfile_open(
-	    &rig, "/full", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &other));
-	rig_kill(last_channel(), 0);
-	rig_channel(LANE_FILES);
-	settle(&other);
+	other = create_and_lose("/full", 0);
 	assert_int_equal(other.err, -EEXIST);
 }
 
@@ -63,15 +64,11 @@ static void test_exclusive_create_leaves_older_files_alone(void **state)
 static void test_exclusive_create_by_the_clock_there(void **state)
 {
 	const uint32_t there = (uint32_t)time(NULL) - 7200;
-	struct result ours = {0}, other = {0};
+	struct result ours, other;
 
 	rig.clock = (struct remote_clock){.there = there, .ms = uv_hrtime() / 1000000};
 	rig.pool.instance.clock = there;
-	RIG_CALL(rfile_open(
-	    &rig, "/behind", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &ours));
-	rig_kill(last_channel(), 2);
-	rig_channel(LANE_FILES);
-	settle(&ours);
+	ours = create_and_lose("/behind", 2);
 	assert_int_equal(ours.err, 0);
 	rfile_put(ours.file);
 	rig_settle();
@@ -79,11 +76,7 @@ static void test_exclusive_create_by_the_clock_there(void **state)
 	rig.pool.instance.clock = there - 30;
 	fake_file_add(&rig.pool.instance, "/lock", NULL, 0);
 	rig.pool.instance.clock = there;
-	RIG_CALL(rfile_open(
-	    &rig, "/lock", RW | SSH_FXF_CREAT | SSH_FXF_EXCL, 0600, &rig_owner, on_open, &other));
-	rig_kill(last_channel(), 0);
-	rig_channel(LANE_FILES);
-	settle(&other);
+	other = create_and_lose("/lock", 0);
 	assert_int_equal(other.err, -EEXIST);
 	rig.clock.ms = 0;
 }
