@@ -131,10 +131,8 @@ void writer_fini(struct content *content)
 		if (!pool->writer.lost_error)
 			pool->writer.lost_error = w->error;
 	}
-	if (!TAILQ_EMPTY(&w->unacked)) {
-		TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
-		pool->writer.dirty_files--;
-	}
+	if (!TAILQ_EMPTY(&w->unacked))
+		extent_no_more(content);
 	TAILQ_FOREACH (extent, &w->unacked, link)
 		extent->content = NULL;
 	free(w->failed_path);

@@ -89,6 +89,14 @@ void extent_drop_data(struct extent *extent)
 		extent->pool->source->data_free(extent_give_data(extent));
 }
 
+void extent_no_more(struct content *content)
+{
+	struct writer_pool *writer = &content->pool->writer;
+
+	TAILQ_REMOVE(&writer->dirty_contents, content, writer.dirty_link);
+	writer->dirty_files--;
+}
+
 void extent_end_of(struct extent *extent)
 {
 	struct content_pool *pool = extent->pool;
@@ -99,10 +107,8 @@ void extent_end_of(struct extent *extent)
 	if (content) {
 		TAILQ_REMOVE(&content->writer.unacked, extent, link);
 		content->writer.dirty -= extent->len;
-		if (TAILQ_EMPTY(&content->writer.unacked)) {
-			TAILQ_REMOVE(&pool->writer.dirty_contents, content, writer.dirty_link);
-			pool->writer.dirty_files--;
-		}
+		if (TAILQ_EMPTY(&content->writer.unacked))
+			extent_no_more(content);
 	}
 	extent_drop_data(extent);
 }

@@ -18,6 +18,8 @@ uint64_t writer_place(const struct writer *writer, uint64_t offset);
 struct extent *extent_new(struct content *content, void *file, uint64_t offset);
 /* It leaves the lists, except those of pending and sent. */
 void extent_end_of(struct extent *extent);
+/* Nothing of the content is to be sent any more. */
+void extent_no_more(struct content *content);
 void extent_free(struct extent *extent);
 /* Room for len bytes, at most a chunk. -ENOMEM. */
 int extent_reserve(struct extent *extent, uint32_t len);
