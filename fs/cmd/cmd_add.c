@@ -21,7 +21,7 @@ static int no_memory(struct conf_error *error)
  * stays one, but for its port, as a profile's port is said in each section. */
 static int complete(struct sshline *line, struct conf_error *error)
 {
-	char *answer = line->plain || !line->port ? ask_ssh(line->host, NULL) : NULL;
+	char *answer = line->port ? NULL : ask_ssh(line->host, NULL);
 	/* The way behind a jump host is in that file alone: the alias stays. */
 	bool direct =
 	    answer && !strstr(answer, "\nproxyjump ") && !strstr(answer, "\nproxycommand ");
