@@ -23,6 +23,7 @@ struct open {
 	struct rfile *file;
 	struct sftp_attr attr;
 	bool waited;
+	bool nameless; /* file is another open's */
 	struct turn turn;
 };
 
@@ -101,7 +102,7 @@ static void end_open(struct open *open)
 
 	take_opened(open, &open->attr);
 	/* It is another file than the one that is open here: the kernel looks the name up again. */
-	if (LIST_EMPTY(&open->inode->names)) {
+	if (LIST_EMPTY(&open->inode->names) && !open->nameless) {
 		rfile_put(open->file);
 		request_end(&open->request, -ESTALE);
 		return;
@@ -122,6 +123,16 @@ static void end_open(struct open *open)
 	answer(open, handle);
 }
 
+/* What truncation takes away unless root does it: setuid, and setgid where it says whose group a
+ * program runs as. Who does it is known here only: the server may see root. (At each other change
+ * the kernel asks for it.) */
+static uint32_t lost_privileges(const struct open *open, uint32_t mode)
+{
+	if (!(open->fi.flags & O_TRUNC) || !open->request.uid)
+		return 0;
+	return mode & (S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
+}
+
 static void on_unprivileged(void *arg, int err)
 {
 	struct open *open = arg;
@@ -129,18 +140,8 @@ static void on_unprivileged(void *arg, int err)
 	if (err)
 		log_debug("clearing setuid and setgid at a truncating open: %s", strerror(-err));
 	else
-		open->attr.mode &= ~(uint32_t)(S_ISUID | S_ISGID);
+		open->attr.mode &= ~lost_privileges(open, open->attr.mode);
 	end_open(open);
-}
-
-/* Truncation takes setuid and setgid away unless root does it. Who does it is known here only: the
- * server may see root. (At each other change the kernel asks for it.) */
-static bool takes_privileges(const struct open *open, uint32_t mode)
-{
-	const uint32_t with_group = S_ISGID | S_IXGRP;
-
-	return (open->fi.flags & O_TRUNC) && open->request.uid &&
-	       ((mode & S_ISUID) || (mode & with_group) == with_group);
 }
 
 static void on_handles(void *arg, int err);
@@ -159,11 +160,11 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 	}
 	open->file = file;
 	open->attr = *attr;
-	if (!(attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) || !takes_privileges(open, attr->mode)) {
+	if (!(attr->flags & SSH_FILEXFER_ATTR_PERMISSIONS) || !lost_privileges(open, attr->mode)) {
 		end_open(open);
 		return;
 	}
-	mode.mode = attr->mode & 07777 & ~(uint32_t)(S_ISUID | S_ISGID);
+	mode.mode = attr->mode & 07777 & ~lost_privileges(open, attr->mode);
 	rfile_fsetstat(file, &mode, on_unprivileged, open);
 }
 
@@ -286,7 +287,7 @@ static bool may_empty(const struct open *open)
 
 	return (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY &&
 	       burst_on(fs, open->request.pid) && behind_may_empty(fs, open->inode) &&
-	       !takes_privileges(open, open->inode->attr.mode);
+	       !lost_privileges(open, open->inode->attr.mode);
 }
 
 static void open_behind(struct open *open,
@@ -373,6 +374,50 @@ static void open_nameless(struct open *open, const struct handle *other)
 	on_told(open);
 }
 
+static void on_nameless_seen(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct open *open = arg;
+
+	if (err)
+		rfile_put(open->file);
+	on_opened(open, err, open->file, attr);
+}
+
+static void on_nameless_emptied(void *arg, int err)
+{
+	struct open *open = arg;
+
+	if (err)
+		on_nameless_seen(open, err, NULL);
+	else
+		rfile_fstat(open->file, on_nameless_seen, open);
+}
+
+static void empty_nameless(void *arg, int err)
+{
+	const struct sftp_attr empty = {.flags = SSH_FILEXFER_ATTR_SIZE};
+	struct open *open = arg;
+
+	if (err)
+		log_debug("data written before a truncating open was lost: %s", strerror(-err));
+	openfile_expect(open->inode, &empty);
+	request_sent(&open->request);
+	rfile_fsetstat(open->file, &empty, on_nameless_emptied, open);
+}
+
+/* Nor can it empty it by an open. */
+static void open_nameless_empty(struct open *open, const struct handle *other)
+{
+	struct openfile *openfile = open->inode->open;
+
+	open->nameless = true;
+	open->file = rfile_get(other->file);
+	if (content_dirty(openfile->content))
+		content_flush(openfile->content, empty_nameless, open);
+	else
+		empty_nameless(open, 0);
+}
+
 /* The same file, as it came to another open a moment ago. */
 static void open_beside(struct open *open, const struct handle *other)
 {
@@ -399,7 +444,9 @@ static void begin_open(void *arg)
 	const struct handle *other = openfile_nameless(open->inode, open->fi.flags);
 	int err = open->fi.flags & O_TRUNC ? owed_claim_emptied(fs, open->inode) : 0;
 
-	if (other)
+	if (other && (open->fi.flags & O_TRUNC))
+		open_nameless_empty(open, other);
+	else if (other)
 		open_nameless(open, other);
 	else if (err)
 		request_end(&open->request, err);

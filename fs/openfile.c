@@ -139,8 +139,10 @@ struct handle *openfile_nameless(const struct inode *inode, int flags)
 	uint32_t wanted = openfile_sftp_flags(flags);
 	struct handle *handle;
 
-	if (!open || !open->unnamed || !LIST_EMPTY(&inode->names) || (flags & O_TRUNC))
+	if (!open || !open->unnamed || !LIST_EMPTY(&inode->names))
 		return NULL;
+	if (flags & O_TRUNC)
+		wanted |= SSH_FXF_WRITE;
 	LIST_FOREACH (handle, &open->handles, link) {
 		const struct rfile *file = handle->file;
 

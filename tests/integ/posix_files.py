@@ -387,6 +387,18 @@ def _():
     os.close(again)
     eq(os.pread(only, 7, 0), b"B1234A6")
     os.close(only)
+    put(a("empty"), b"x" * 90_000)
+    fd = opened("empty")
+    os.unlink(a("empty"))
+    for flags in (os.O_RDWR, os.O_WRONLY, os.O_RDWR | os.O_APPEND):
+        os.pwrite(fd, b"12345" * 30_000, 0)
+        again = os.open(f"/proc/self/fd/{fd}", flags | os.O_TRUNC)
+        eq((os.fstat(fd).st_size, os.pread(fd, 10, 0)), (0, b""))
+        os.write(again, b"AB")
+        os.fsync(again)
+        eq((os.pread(fd, 10, 0), os.fstat(again).st_size), (b"AB", 2))
+        os.close(again)
+    os.close(fd)
     put(a("two1"), b"x")
     os.link(a("two1"), a("two2"))
     fd = opened("two1")
@@ -600,7 +612,7 @@ def _():
         put(a(name), b"12345")
         os.chmod(a(name), bits)
         eq(oct(mode(name)), oct(bits), "to begin with")
-    for bits, left in ((0o6777, 0o777), (0o4755, 0o755), (0o2755, 0o755), (0o2744, 0o2744)):
+    for bits, left in ((0o6777, 0o777), (0o4755, 0o755), (0o2755, 0o755), (0o2744, 0o2744), (0o6744, 0o2744)):
         made("suid", bits)
         eq(who(lambda: os.pwrite(opened("suid"), b"x", 0) - 1), 0)
         eq(oct(mode("suid")), oct(left), f"after a write to {bits:o}")
