@@ -10,8 +10,9 @@
  *	that can't be run, or changes nothing     → the channel is given up, with its requests lost:
  *	                                            they may be done yet, as after a lost link
  *
- * What hangs one server often hangs them all. From the first silence on, channels with nothing to
- * do are asked something; one that does not answer either gets nothing that can go elsewhere.
+ * What hangs one server often hangs them all, and a call must not meet one after the other: its
+ * time would end. So from the first seconds of silence on, channels with nothing to do are asked
+ * something, and what stays silent is in doubt: it gets nothing that can go elsewhere.
  *
  * Whatever waits goes on through the channels that are left, or the new ones. When those hang too
  * it is the instance that hangs: the pauses between further ones and the time that each has to
@@ -32,8 +33,9 @@
 #define PROOFS 3
 #define LATELY_MS 2500
 #define KILL_TICKS 3
-/* Silence that makes a server doubtful while another hangs. */
+/* Silence, and ticks in which nothing moved, that make a server doubtful. */
 #define DOUBT_MS 2000
+#define DOUBT_TICKS 2
 #define WINDOW (64u * 1024)
 /* Replaced at once so many times in a row; then after pauses. */
 #define AT_ONCE 2
@@ -127,17 +129,20 @@ static uint64_t limit_ms(const struct pool_channel *channel, bool slow)
 	return witness(session)->by_process && limit < QUIET_PROCESS_MS ? QUIET_PROCESS_MS : limit;
 }
 
-static bool is_quiet(struct pool_channel *channel)
+/* Counts the ticks of silence; what moves may only be what was sent into it just now. True: one
+ * more.
+ */
+static bool rests(struct pool_channel *channel, const struct sftp_quiet *quiet)
 {
-	unsigned moves;
-	bool slow, quiet;
-	uint64_t ms = sftp_quiet_ms(channel->sftp, &slow, &moves);
+	bool moved = quiet->moves != channel->moves, more = quiet->sent != channel->sent;
 
-	quiet = ms && ms >= limit_ms(channel, slow) && moves == channel->moves;
-	channel->moves = moves;
-	if (!quiet)
-		channel->proofs = 0;
-	return quiet;
+	channel->moves = quiet->moves;
+	channel->sent = quiet->sent;
+	if (quiet->ms < DOUBT_MS || (moved && !more))
+		channel->still = channel->proofs = 0;
+	else if (!moved)
+		channel->still++;
+	return channel->still && !moved;
 }
 
 static void ask_idle_ones(struct pool *pool)
@@ -150,42 +155,47 @@ static void ask_idle_ones(struct pool *pool)
 bool pool_hang_doubts(const struct pool_channel *channel)
 {
 	const struct pool *pool = channel->session->pool;
-	bool slow;
-	unsigned moves;
 
-	return pool->hang_seen && uv_now(pool->loop) - pool->hang_seen < pool_timeout_ms(pool) &&
-	       sftp_quiet_ms(channel->sftp, &slow, &moves) >= DOUBT_MS;
+	return channel->still >= DOUBT_TICKS && pool->hang_seen &&
+	       uv_now(pool->loop) - pool->hang_seen < pool_timeout_ms(pool) &&
+	       sftp_quiet(channel->sftp).ms >= DOUBT_MS;
+}
+
+/* Is the connection well? The other channels' answers may have been on their way already: it is
+ * asked itself. */
+static bool is_heard(struct pool_session *session)
+{
+	session->pool->maker->ping(session->session);
+	return session->watch.silent < LATELY_MS && !session->watch.urgent;
 }
 
 static bool hangs(struct pool_channel *channel)
 {
 	struct pool_session *session = witness(channel->session);
-	bool lately;
+	struct sftp_quiet quiet = sftp_quiet(channel->sftp);
 
-	if (!channel->ready || !is_quiet(channel))
+	if (!channel->ready || !rests(channel, &quiet))
 		return false;
-	/* The other channels' answers may have been on their way already: it is asked itself. */
-	session->pool->maker->ping(session->session);
-	lately = session->watch.silent < LATELY_MS && !session->watch.urgent;
-	channel->proofs = lately ? channel->proofs + 1 : 0;
-	if (channel->proofs) {
+	if (!is_heard(session)) {
+		channel->proofs = 0;
+		return false;
+	}
+	if (channel->still >= DOUBT_TICKS) {
 		session->pool->hang_seen = uv_now(session->pool->loop);
 		ask_idle_ones(session->pool);
 	}
+	channel->proofs += quiet.ms >= limit_ms(channel, quiet.slow);
 	return channel->proofs > PROOFS;
 }
 
 static void say(const struct pool_channel *channel, struct ssh_error *error)
 {
-	bool slow;
-	unsigned moves;
-
 	*error = (struct ssh_error){.kind = SSH_TIMEOUT, .err = ETIMEDOUT};
 	snprintf(error->text, sizeof(error->text),
 	    "an SFTP server on %s hangs: no answer for %u s, though the connection works; using "
 	    "another",
 	    channel->session->pool->target->profile->host,
-	    (unsigned)(sftp_quiet_ms(channel->sftp, &slow, &moves) / 1000));
+	    (unsigned)(sftp_quiet(channel->sftp).ms / 1000));
 }
 
 /* Several channels that hang at once are one time. */
@@ -216,19 +226,22 @@ static void give_up(struct pool_channel *channel, const struct ssh_error *error)
 static void found(struct pool_channel *channel)
 {
 	struct pool_session *session = channel->session;
+	struct pool_hang *hang = &session->hang;
 	struct ssh_error error;
 
-	if (session->hang.killer_left)
+	if (hang->killer_left)
 		return;
-	if (!session->hang.killer) {
-		say(channel, &error);
-		session->error = error;
+	say(channel, &error);
+	session->error = error;
+	if (!hang->killer) {
 		log_warning("connection %u: %s", session->index, error.text);
 		pool_hang_note(session);
-		if (start_killer(session))
+		/* One that the last command left as it was: another would change nothing. */
+		if (channel->ready_at > hang->in_vain && start_killer(session))
 			return;
+	} else {
+		hang->in_vain = hang->last;
 	}
-	error = session->error;
 	give_up(channel, &error);
 }
 

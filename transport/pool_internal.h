@@ -60,7 +60,9 @@ struct pool_channel {
 	enum lane lane;
 	bool ready; /* greeted */
 	uint64_t ready_at;
-	unsigned moves, proofs; /* pool_hang.c */
+	/* pool_hang.c: the figures when last looked, and ticks since then */
+	unsigned moves, still, proofs;
+	uint32_t sent;
 };
 
 enum pool_state { POOL_WAITING, POOL_DIALLING, POOL_UP };
@@ -84,6 +86,7 @@ struct pool_hang {
 	struct stream *killer; /* runs the command that ends them; or NULL */
 	unsigned killer_left;  /* ticks until its channels are given up, if that changes nothing */
 	bool killed;	       /* as far as we know: what ends, ends for that */
+	uint64_t in_vain;      /* when one ran that changed nothing; loop ms; 0: never */
 };
 
 struct pool_session {

@@ -473,10 +473,15 @@ unsigned sftp_requests_in_flight(const struct sftp *s)
 	return s->requests;
 }
 
-uint64_t sftp_quiet_ms(const struct sftp *s, bool *slow, unsigned *moves)
+struct sftp_quiet sftp_quiet(const struct sftp *s)
 {
-	*moves = s->stream ? atomic_load(&s->stream->moves) : 0;
-	return sftp_table_quiet_ms(&s->table, uv_hrtime(), slow);
+	struct sftp_quiet quiet = {
+	    .moves = s->stream ? atomic_load(&s->stream->moves) : 0,
+	    .sent = s->table.next_id,
+	};
+
+	quiet.ms = sftp_table_quiet_ms(&s->table, uv_hrtime(), &quiet.slow);
+	return quiet;
 }
 
 void sftp_greet_within(struct sftp *s, uint64_t ms)

@@ -107,10 +107,13 @@ bool sftp_foresee(const struct sftp *sftp, struct sftp_handle *out);
 const struct sftp_features *sftp_features(const struct sftp *sftp);
 size_t sftp_bytes_in_flight(const struct sftp *sftp);
 unsigned sftp_requests_in_flight(const struct sftp *sftp);
-/* For how long the server has owed answers without giving any, in ms; 0 when it owes none. *slow:
- * it may be at something that takes its time (fsync, copy-data). *moves: the
- * stream's. */
-uint64_t sftp_quiet_ms(const struct sftp *sftp, bool *slow, unsigned *moves);
+struct sftp_quiet {
+	uint64_t ms;	/* the server has owed answers without giving any; 0 when it owes none */
+	bool slow;	/* it may be at something that takes its time (fsync, copy-data) */
+	unsigned moves; /* the stream's */
+	uint32_t sent;	/* counts requests */
+};
+struct sftp_quiet sftp_quiet(const struct sftp *sftp);
 /* Of requests with cost 0; of the others only whether they are crowded. */
 const struct sftp_rtt *sftp_rtt(const struct sftp *sftp);
 

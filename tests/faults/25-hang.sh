@@ -51,7 +51,7 @@ servers_hang_and_stay() {
 }
 # The instance's disk hangs, and new SFTP servers with it: calls end, no heap of processes, nothing is lost.
 all_hang() {
-	local before began=$SECONDS
+	local before began=$SECONDS stopped
 	echo kept >"$MNT/kept"
 	work_start read list write
 	touch "$W/hung"
@@ -61,9 +61,11 @@ all_hang() {
 	wait_for 30 not_connected || die "connected: $(status .sessions)"
 	has "$("$BUILD/vastfs" status "$MNT")" "hangs: no answer for"
 	# the daemon's own: the programs stand still, as what they read from the cache meanwhile takes time too
+	stopped=$SECONDS
 	kill -STOP -- "-$(pid_of work)"
 	le "$(cpu_within 2)" 150 "milliseconds of CPU in 2 seconds"
 	kill -CONT -- "-$(pid_of work)"
+	STOOD=$((SECONDS - stopped + 1))
 	le $(($(wc -l <"$W/servers") - before)) 10 "new servers within $((SECONDS - began)) seconds:"
 	rm "$W/hung"
 	work_goes_on read list write

@@ -555,8 +555,17 @@ static void test_stop_is_noticed(void **unused)
 	teardown_pool();
 }
 
+/* What a program sends meanwhile moves the channel, and proves nothing. */
+static void send_more_after(struct pool_channel *channel, uint64_t ms)
+{
+	for (uint64_t end = fake_now_ms() + ms; fake_now_ms() < end; uv_sleep(10))
+		fake_run(&t.loop);
+	sftp_send(pool_channel_sftp(channel), sftp_msg_path(SSH_FXP_LSTAT, "/"), 0, ignore, NULL);
+	stream_moves(&fake.sessions[0]->channels[0]->stream.stream);
+}
+
 /* An SFTP server that hangs behind a connection that answers is left, another one opened. What
- * waits goes there, not to one that had nothing to do and hangs too. */
+ * waits goes there, not to one that had nothing to do and hangs too: that is found out early. */
 static void test_hang(void **unused)
 {
 	struct pool_channel *channel, *idle;
@@ -568,21 +577,25 @@ static void test_hang(void **unused)
 	UNTIL(t.readies && live_channels(0) == 2 && fake.init_count == 2);
 	fake_run(&t.loop);
 	channel = pool_channel_get(pool_channel(t.pool, LANE_NAMES, false));
-	idle = pool_channel(t.pool, LANE_FILES, false);
+	idle = pool_channel_get(pool_channel(t.pool, LANE_FILES, false));
 	fake.slow = true;
-	sftp_send(pool_channel_sftp(channel), sftp_msg_path(SSH_FXP_LSTAT, "/"), 0, keep_err, &err);
 	start = fake_now_ms();
+	sftp_send(pool_channel_sftp(channel), sftp_msg_path(SSH_FXP_LSTAT, "/"), 0, keep_err, &err);
+	send_more_after(channel, 12500);
 	UNTIL(!pool_channel_alive(channel));
-	assert_in_range(fake_now_ms() - start, 10000, 19000);
+	assert_in_range(fake_now_ms() - start, 10000, 19500);
 	assert_ptr_not_equal(pool_channel(t.pool, LANE_NAMES, false), idle);
 	assert_ptr_not_equal(pool_channel(t.pool, LANE_BULK, false), idle);
 	fake.slow = false;
 	UNTIL(err);
 	assert_int_equal(err, -ENOTCONN);
+	UNTIL(!pool_channel_alive(idle));
+	assert_true(fake_now_ms() - start < 22000);
 	UNTIL(pool_channel(t.pool, LANE_FILES, false) != pool_channel(t.pool, LANE_NAMES, false));
 	assert_int_equal(fake.n_sessions, 1);
-	assert_int_equal(t.downs, 0);
+	assert_int_equal(t.downs, t.ups); /* nothing else was there for a moment */
 	pool_channel_put(channel);
+	pool_channel_put(idle);
 	teardown_pool();
 }
 
