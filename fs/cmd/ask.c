@@ -1,7 +1,10 @@
 #include "fs/cmd/ask.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +75,33 @@ bool ask_host_key(void *arg, const char *question, const char *fingerprint)
 	return yes;
 }
 
+/* Starts it with the pipe's end as its standard output; -1 when it can't be. The thread that asks
+ * may have all signals blocked, and the daemon ignores SIGPIPE: neither is the program's business.
+ */
+static pid_t start_window(const char *program, const char *prompt, int out)
+{
+	char *words[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)prompt, NULL};
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t none, ignored;
+	pid_t child = -1;
+
+	sigemptyset(&none);
+	sigemptyset(&ignored);
+	sigaddset(&ignored, SIGPIPE);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &ignored);
+	posix_spawn_file_actions_init(&files);
+	if (posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO) ||
+	    posix_spawnp(&child, program, &files, &attr, words, environ))
+		child = -1;
+	posix_spawn_file_actions_destroy(&files);
+	posix_spawnattr_destroy(&attr);
+	return child;
+}
+
 /* Runs the program of $SSH_ASKPASS, which shows a window. */
 static bool ask_window(const char *program, const char *prompt, char *buf, size_t size)
 {
@@ -81,12 +111,7 @@ static bool ask_window(const char *program, const char *prompt, char *buf, size_
 
 	if (pipe2(fds, O_CLOEXEC))
 		return false;
-	child = fork();
-	if (child == 0) {
-		dup2(fds[1], STDOUT_FILENO);
-		execlp(program, program, prompt, (char *)NULL);
-		_exit(127);
-	}
+	child = start_window(program, prompt, fds[1]);
 	close(fds[1]);
 	if (child > 0)
 		got = read_line(fds[0], buf, size);

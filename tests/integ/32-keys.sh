@@ -60,6 +60,17 @@ putty_passphrase() {
 	as rsa2048 enc2.ppk -O private -P --new-passphrase "$W/pass" --ppk-param version=2
 	logs_in enc2.ppk
 }
+# The window's program is one of its own: no signal is kept from it (1 to 28: two behind them are the C library's).
+window_hears() { # OPTION…
+	# no shell, which would begin with no signal blocked
+	# shellcheck disable=SC2016
+	printf '#!/usr/bin/awk -f\nBEGIN { while ((getline < "/proc/self/status") > 0) if (/^Sig(Blk|Ign)/) print $1, substr($2, 10) >"%s"\n\tprint "secret" }\n' \
+		"$W/signals" >"$W/tells"
+	chmod 755 "$W/tells"
+	SSH_ASKPASS=$W/tells rc_is 0 env --default-signal "$BUILD/mount.vastfs" -o "key=$W/$1" "${@:2}" gpu "$MNT"
+	umount_fs
+	eq "$(tr '\n' ' ' <"$W/signals")" "SigBlk: 0000000 SigIgn: 0000000 "
+}
 putty_near() { # where bulk data would go through ssh(1)
 	logs_in ed25519255.ppk -o transport=auto
 }
@@ -138,7 +149,9 @@ check "PuTTY's keys without a passphrase, versions 2 and 3" putty_plain
 check "the same with a passphrase" putty_passphrase
 check "the same where ssh(1) would carry bulk data" putty_near
 check "what is wrong with a PuTTY key is said" putty_messages
+check "the passphrase's window is a program like others, with libssh2" window_hears enc3.ppk -o transport=libssh2
 check "RSA key files: PEM and OpenSSH's, with a passphrase and without" rsa_files
+check "the passphrase's window is a program like others, with ssh" window_hears encrypted -o transport=ssh
 check "transport=ssh asks for a passphrase once, and connects again" ssh_passphrase
 check "transport=ssh asks on the terminal" ssh_terminal
 check "an RSA key in the agent" rsa_agent
