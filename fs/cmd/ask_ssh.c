@@ -14,6 +14,7 @@
 
 #define PATIENCE_MS 5000
 #define WORDS_MAX 64
+#define NO_SSH 127 /* exit status, as a shell's */
 
 static long long now_ms(void)
 {
@@ -55,7 +56,7 @@ static void be_ssh(const char *host, const struct profile *profile, int out)
 	dup2(null, STDERR_FILENO);
 	execvp("ssh", (char **)(uintptr_t)words);
 	execv("/usr/bin/ssh", (char **)(uintptr_t)words);
-	_exit(127);
+	_exit(NO_SSH);
 }
 
 /* All that comes until the end; false when it takes too long. */
@@ -83,7 +84,7 @@ static bool read_all(int fd, FILE *to)
 	}
 }
 
-char *ask_ssh(const char *host, const struct profile *profile)
+char *ask_ssh(const char *host, const struct profile *profile, const char **why)
 {
 	char *text = NULL;
 	int fds[2], status = -1;
@@ -92,6 +93,7 @@ char *ask_ssh(const char *host, const struct profile *profile)
 	pid_t child;
 	FILE *out;
 
+	*why = "can't be started";
 	if (pipe2(fds, O_CLOEXEC))
 		return NULL;
 	child = fork();
@@ -108,20 +110,26 @@ char *ask_ssh(const char *host, const struct profile *profile)
 		kill(child, SIGKILL);
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
-	if (!whole || status || !size) {
-		free(text);
-		return NULL;
+	if (child > 0 && !whole)
+		*why = "does not answer within five seconds";
+	else if (child > 0 && (status || !size))
+		*why = WIFEXITED(status) && WEXITSTATUS(status) == NO_SSH ? NULL : "fails";
+	if (whole && !status && size) {
+		*why = NULL;
+		return text;
 	}
-	return text;
+	free(text);
+	return NULL;
 }
 
 int ask_ssh_complete(struct profile *profile)
 {
-	char *answer = profile->host_known ? ask_ssh(profile->host, profile) : NULL;
+	const char *why = NULL;
+	char *answer = profile->host_known ? ask_ssh(profile->host, profile, &why) : NULL;
 	int rc = answer ? sshconfig_apply(profile, answer) : 0;
 
-	if (!answer)
-		log_info("ssh -G does not answer; ~/.ssh/config is left out");
+	if (why)
+		log_warning("ssh -G %s %s; ~/.ssh/config is left out", profile->host, why);
 	free(answer);
 	return rc;
 }

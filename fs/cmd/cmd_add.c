@@ -18,10 +18,12 @@ static int no_memory(struct conf_error *error)
 /* --- an alias of ~/.ssh/config ------------------------------------------------------ */
 
 /* "gpu" alone may be an alias of ~/.ssh/config: ssh knows what it stands for. In "root@gpu" it
- * stays one, but for its port, as a profile's port is said in each section. */
+ * stays one, but for its port, as a profile's port is said in each section. Where ssh does not say
+ * it, none is written, and each mount asks again. */
 static int complete(struct sshline *line, struct conf_error *error)
 {
-	char *answer = line->port ? NULL : ask_ssh(line->host, NULL);
+	const char *why = NULL;
+	char *answer = line->port ? NULL : ask_ssh(line->host, NULL, &why);
 	/* The way behind a jump host is in that file alone: the alias stays. */
 	bool direct =
 	    answer && !strstr(answer, "\nproxyjump ") && !strstr(answer, "\nproxycommand ");
@@ -30,6 +32,12 @@ static int complete(struct sshline *line, struct conf_error *error)
 
 	if (port && !line->port)
 		line->port = (unsigned)strtoul(port + strlen("\nport "), NULL, 10);
+	if (!line->port && !why)
+		line->port = 22;
+	if (why)
+		printf("No port is written, as ssh -G %s %s: each mount asks ssh for it again. "
+		       "Better mend ~/.ssh/config, or say it: ssh -p PORT …\n",
+		    line->host, why);
 	free(answer);
 	return rc;
 }
@@ -52,7 +60,8 @@ static int put_lines(FILE *to, const struct sshline *line, struct conf_error *er
 {
 	int rc = put_line(to, "host", line->host, error);
 
-	fprintf(to, "port = %u\n", line->port ? line->port : 22);
+	if (line->port)
+		fprintf(to, "port = %u\n", line->port);
 	if (!rc && line->user)
 		rc = put_line(to, "user", line->user, error);
 	for (size_t i = 0; !rc && i < line->n_keys; i++) {

@@ -122,6 +122,24 @@ alias_of_ssh() {
 	PATH=$W/bin:$PATH rc_is 0 "$V" add jumped behind
 	has "$OUT" $'host = behind\n    port = 4433\n'
 }
+# No port is better than one that was guessed: the mount asks again.
+alias_unanswered() {
+	printf 'Host slow\n HostName 127.0.0.1\n Port %s\n IdentityFile %s\n UserKnownHostsFile %s\nMatch exec "test ! -e %s || cat %s"\n' \
+		"$SSHD_PORT" "$W/key" "$W/known_hosts" "$W/hangs" "$W/hangs" >"$HOME/.ssh/config"
+	mkfifo "$W/hangs"
+	rc_is 0 "$V" add --force slowbox "root@slow:$REMOTE"
+	has "$OUT" "ssh -G slow does not answer within five seconds"
+	has "$OUT" "-p PORT"
+	[[ $OUT != *"port ="* ]] || die "a port nobody knows: $OUT"
+	rm "$W/hangs"
+	rc_is 0 "$V" show slowbox
+	has_re "$OUT" "port += $SSHD_PORT"
+	echo "no such word" >>"$HOME/.ssh/config"
+	rc_is 0 "$V" add --force slowbox root@slow
+	has "$OUT" "ssh -G slow fails"
+	[[ $OUT != *"port ="* ]] || die "a port nobody knows: $OUT"
+	rm "$HOME/.ssh/config"
+}
 edits() {
 	local pid
 	printf '[gpu]\nhost = 1.1.1.1\n' >"$INI"
@@ -156,5 +174,6 @@ check "a symbolic link to the file is followed" links_are_followed
 check "twelve adds at once" many_at_once
 check "what can't be added is refused" bad_words
 check "an alias of ~/.ssh/config" alias_of_ssh
+check "an alias that ssh does not tell of" alias_unanswered
 check "edit checks what the editor left" edits
 finish
