@@ -35,10 +35,14 @@ int probe_sftp(const struct probe_way *way, struct probe_sftp *out);
 /* Bytes in a second, measured for at most two, to us and from us. */
 int probe_speed(const struct probe_way *way, uint64_t *down, uint64_t *up);
 
-/* Logs in with ssh(1); cipher gets its name. Borrows target and cancel; *out is owned by the
+struct probe_login {
+	char cipher[48];
+	char key[160]; /* "FILE TYPE SHA256:…", or "" when ssh does not tell */
+};
+/* Logs in with ssh(1). Borrows target and cancel; *out is owned by the
  * caller, who ends it with probe_ssh_end (NULL is allowed). 0 or a negative errno with *error. */
 int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, struct sshproc **out,
-    char *cipher, size_t size, struct ssh_error *error);
+    struct probe_login *login, struct ssh_error *error);
 void probe_ssh_end(struct sshproc *process);
 
 #endif

@@ -30,6 +30,7 @@ struct sshsays {
 	char host_key[80];	   /* SHA256:… of the server's key */
 	char host_key_type[32];	   /* "ssh-ed25519" */
 	char offered[400];	   /* the keys that were tried */
+	char accepted[160];	   /* the one that the server knows, as "FILE TYPE SHA256:…" */
 	bool denied, transient;	   /* each key was refused; the banner says to try again */
 	unsigned failure;	   /* 1 + its row in sshproc_says.c; 0: none that we know */
 	char open_failed[160];	   /* why the last connection that was asked for failed */

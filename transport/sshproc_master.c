@@ -103,12 +103,14 @@ void sshproc_master_free(struct sshproc *process)
 }
 
 int probe_ssh(const struct ssh_target *target, struct ssh_cancel *cancel, struct sshproc **out,
-    char *cipher, size_t size, struct ssh_error *error)
+    struct probe_login *login, struct ssh_error *error)
 {
 	int err = sshproc_master_new(target, cancel, true, out, error);
 
-	if (!err)
-		snprintf(cipher, size, "%s", (*out)->says.cipher);
+	if (!err) {
+		snprintf(login->cipher, sizeof(login->cipher), "%s", (*out)->says.cipher);
+		snprintf(login->key, sizeof(login->key), "%s", (*out)->says.accepted);
+	}
 	return err;
 }
 

@@ -78,13 +78,19 @@ static bool take_word(
 	return true;
 }
 
-/* "FILE TYPE SHA256:… explicit" */
-static void note_offered(struct sshsays *says, char *key)
+/* "FILE TYPE SHA256:… explicit": the last word tells nobody anything. */
+static void trim_key(char *key)
 {
-	size_t len = strlen(key), at = strlen(says->offered);
+	size_t len = strlen(key);
 
 	if (len > 9 && !strcmp(key + len - 9, " explicit"))
 		key[len - 9] = '\0';
+}
+
+static void note_offered(struct sshsays *says, const char *key)
+{
+	size_t len = strlen(key), at = strlen(says->offered);
+
 	if (at + len + 3 < sizeof(says->offered))
 		snprintf(
 		    says->offered + at, sizeof(says->offered) - at, "%s%s", at ? ", " : "", key);
@@ -102,8 +108,13 @@ static void note_fact(struct sshsays *says, const char *line)
 		     sizeof(says->host_key_type)) &&
 		 take_word(line + 17, " ", " ", word, sizeof(word)))
 		snprintf(says->host_key, sizeof(says->host_key), "%.79s", word);
-	else if (take_word(line, "Offering public key: ", "\r\n", word, sizeof(word)))
+	else if (take_word(line, "Offering public key: ", "\r\n", word, sizeof(word))) {
+		trim_key(word);
 		note_offered(says, word);
+	} else if (take_word(line, "Server accepts key: ", "\r\n", says->accepted,
+		       sizeof(says->accepted))) {
+		trim_key(says->accepted);
+	}
 }
 
 /* Keeps what is recognised, the plainest; what is said on the way to a login that succeeds is

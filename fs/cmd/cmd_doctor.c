@@ -133,10 +133,9 @@ static void fail_connection(struct doctor *doctor, const struct ssh_error *error
 static bool connect_by_ssh(struct doctor *doctor, const struct ssh_error *library)
 {
 	struct ssh_error error;
-	char cipher[64] = "";
+	struct probe_login login = {.cipher = ""};
 
-	if (probe_ssh(&doctor->target, &doctor->cancel, &doctor->way.process, cipher,
-		sizeof(cipher), &error)) {
+	if (probe_ssh(&doctor->target, &doctor->cancel, &doctor->way.process, &login, &error)) {
 		fail_connection(doctor,
 		    library->kind == SSH_KEY_UNUSABLE && is_about_keys(error.kind) ? library
 										   : &error);
@@ -145,7 +144,8 @@ static bool connect_by_ssh(struct doctor *doctor, const struct ssh_error *librar
 	if (library->kind)
 		doctor_note("ssh", "the library can't: %s", library->text);
 	say_known(doctor);
-	doctor_ok("authentication", "as %s, by ssh(1) (%s)", doctor->profile->user, cipher);
+	doctor_ok("authentication", "as %s, by ssh(1) (%s)%s%s", doctor->profile->user,
+	    login.cipher, login.key[0] ? ", with " : "", login.key);
 	return true;
 }
 

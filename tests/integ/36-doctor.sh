@@ -54,7 +54,7 @@ other_host_key() {
 by_ssh() {
 	write_profile "transport = ssh"
 	rc_is 0 doctor
-	has_re "$OUT" "ok    authentication +as .*by ssh"
+	has_re "$OUT" "ok    authentication +as .*by ssh.*, with $W/key ED25519 SHA256:"
 	: >"$W/authorized_keys"
 	finds authentication "Permission denied" "public key"
 	ssh-keygen -q -t ed25519 -N secret -f "$W/enc"
