@@ -148,20 +148,20 @@ void ssh_keyfile_advice(const char *path, const struct keyfile *key, char *buf, 
 		break;
 	case KEYFILE_OPEN:
 		snprintf(buf, size,
-		    "%s can be read by others (mode %04o), so it is not used: chmod 600 '%s'", path,
+		    "%s can be read by others (mode %04o), so it is not used; chmod 600 '%s'", path,
 		    key->mode, path);
 		break;
 	case KEYFILE_ENCRYPTED:
 		snprintf(buf, size,
 		    key->putty
-			? "%s is protected by a passphrase, and nobody could be asked for it: "
+			? "%s is protected by a passphrase, and nobody could be asked for it; "
 			  "mount from a terminal or set $SSH_ASKPASS"
-			: "%s is protected by a passphrase: put it into the agent with: "
+			: "%s is protected by a passphrase; put it into the agent with: "
 			  "ssh-add '%s'",
 		    path, path);
 		break;
 	case KEYFILE_PUBLIC:
-		snprintf(buf, size, "%s is a public key: name the private one, without .pub", path);
+		snprintf(buf, size, "%s is a public key; name the private one, without .pub", path);
 		break;
 	case KEYFILE_TOKEN:
 		snprintf(buf, size, "%s, which lies on a security key", path);

@@ -14,6 +14,9 @@
 
 /* --- the failures that are known, the plainer ones first ----------------------------------- */
 
+#define CONFIG_ADVICE                                                                              \
+	"ssh does not like its configuration. Mend what it names, in ~/.ssh/config or ssh_option"
+
 static const struct {
 	const char *words;
 	enum ssh_failure kind;
@@ -28,11 +31,12 @@ static const struct {
 	"the host key was not accepted, so nothing was sent"},
     {"Could not resolve hostname", SSH_UNRESOLVED, ENOENT,
 	"there is no such host. Check `host` in the profile"},
-    {"Bad configuration option", SSH_CONFIG, EINVAL, "ssh does not like its configuration"},
-    {"Bad owner or permissions on", SSH_CONFIG, EINVAL, "ssh does not like its configuration"},
-    {"terminating, ", SSH_CONFIG, EINVAL, "ssh does not like its configuration"},
+    {"Bad configuration option", SSH_CONFIG, EINVAL, CONFIG_ADVICE},
+    {"Bad owner or permissions on", SSH_CONFIG, EINVAL, CONFIG_ADVICE},
+    {"terminating, ", SSH_CONFIG, EINVAL, CONFIG_ADVICE},
     {"Unable to negotiate with", SSH_NO_ALGORITHM, EPROTO,
-	"ssh and the server have no algorithm in common"},
+	"ssh and the server have no algorithm in common. Update the server there, or allow what it "
+	"offers: ssh_option = Ciphers=+NAME (or KexAlgorithms, HostKeyAlgorithms, MACs)"},
     {"Exceeded MaxStartups", SSH_NOT_SSH, ECONNRESET,
 	"the server turns connections away; it has too many"},
     {"Not allowed at this time", SSH_NOT_SSH, ECONNRESET,

@@ -233,9 +233,16 @@ static bool check_shell(struct doctor *doctor)
 	return true;
 }
 
-/* "df -Pk" of the folder to mount, then the time. */
+/* The folder that the profile names; NULL: whatever is there. */
+static const char *named_folder(const struct profile *profile)
+{
+	return profile->path && profile->path[0] != '~' ? profile->path : NULL;
+}
+
+/* "df -Pk" of the folder to mount, then the time; then whether the named one is one. */
 static char *folder_command(const struct profile *profile)
 {
+	const char *named = named_folder(profile);
 	char *text = NULL;
 	size_t size;
 	FILE *to = open_memstream(&text, &size);
@@ -243,8 +250,13 @@ static char *folder_command(const struct profile *profile)
 	if (!to)
 		return NULL;
 	fputs("cd ", to);
-	shquote(to, profile->path && profile->path[0] != '~' ? profile->path : "/workspace");
+	shquote(to, named ? named : "/workspace");
 	fputs(" 2>/dev/null; LC_ALL=C df -Pk . | tail -n 1; date +%s", to);
+	if (named) {
+		fputs("; test -d ", to);
+		shquote(to, named);
+		fputs(" && echo folder || echo none", to);
+	}
 	fclose(to);
 	return text;
 }
@@ -281,9 +293,23 @@ static void judge_clock(const char *text, time_t before, time_t after)
 		    "clock", "agrees within %lld s", llabs(there - here) + (after - before) / 2);
 }
 
+static void judge_folder(struct doctor *doctor, const char *answer)
+{
+	char cause[1024];
+
+	if (!strncmp(answer, "folder", 6)) {
+		doctor_ok("folder", "%s", doctor->profile->path);
+	} else if (!strncmp(answer, "none", 4)) {
+		snprintf(cause, sizeof(cause), "there is no folder %s on the instance",
+		    doctor->profile->path);
+		doctor_fail(doctor, "folder", cause,
+		    "Set path in the profile to one that is there, or make it there");
+	}
+}
+
 static void check_folder(struct doctor *doctor)
 {
-	char *command = folder_command(doctor->profile), out[1024], *line;
+	char *command = folder_command(doctor->profile), out[1024], *line, *folder;
 	time_t before = time(NULL);
 
 	if (!command || probe_exec(&doctor->way, command, out, sizeof(out))) {
@@ -295,6 +321,9 @@ static void check_folder(struct doctor *doctor)
 	line = strchr(out, '\n');
 	if (line)
 		*line++ = '\0';
+	folder = line ? strchr(line, '\n') : NULL;
+	if (folder)
+		judge_folder(doctor, folder + 1);
 	judge_space(doctor, out);
 	judge_clock(line ? line : "", before, time(NULL));
 }

@@ -80,6 +80,24 @@ key_open() {
 	finds profile "open to others|read" "chmod 600"
 	chmod 600 "$W/key"
 }
+no_folder() {
+	write_profile "path = $REMOTE/nowhere"
+	finds folder "no folder $REMOTE/nowhere" path
+	echo x >"$REMOTE/nowhere"
+	finds folder "no folder $REMOTE/nowhere" path
+	rm "$REMOTE/nowhere"
+}
+# Nobody is there to be asked, and the key is found without having been named.
+passphrase() {
+	cp "$W/enc" "$HOME/.ssh/id_ed25519"
+	sed -i '/^key/d' "$INI"
+	finds authentication "passphrase" ssh-add
+	rm "$HOME/.ssh/id_ed25519"
+}
+ssh_refuses() {
+	write_profile "transport = ssh" "ssh_option = NoSuchOption=1"
+	finds connection "does not like its configuration" "ssh_option.*nosuchoption"
+}
 no_sftp() {
 	sshd_kill
 	SFTP_SERVER=none sshd_start "$SSHD_PORT"
@@ -137,6 +155,9 @@ each "an unknown and a changed host key" other_host_key
 each "a key that is refused" key_refused
 each "ssh(1) logs in, or why it does not; passphrases" by_ssh
 each "a key file that others can read" key_open
+each "a folder that is not there, or is none" no_folder
+each "an option that ssh does not know" ssh_refuses
+[[ ${TRANSPORT:-} == ssh ]] || each "a key with a passphrase and nobody to ask" passphrase
 if [[ $(id -u) == 0 && $(getent passwd root | cut -d: -f7) == */bash ]]; then
 	each "a login shell that prints" noisy
 	each "no /dev/fuse, no fusermount3" no_fuse
