@@ -13,8 +13,10 @@ write_profile "forward = $LOCAL:127.0.0.1:$THERE"
 
 server() {
 	mkdir "$W/jupyter"
-	(cd "$REMOTE" && HOME=$W/jupyter XDG_RUNTIME_DIR=$W/jupyter setsid jupyter-notebook --no-browser --allow-root \
-		--ip 127.0.0.1 --port "$THERE" --NotebookApp.token=sesame >"$W/jupyter.log" 2>&1 </dev/null &
+	# not behind an "&&", or $! is a shell of its own that ends with this check
+	(cd "$REMOTE"
+		HOME=$W/jupyter XDG_RUNTIME_DIR=$W/jupyter setsid jupyter-notebook --no-browser --allow-root \
+			--ip 127.0.0.1 --port "$THERE" --NotebookApp.token=sesame >"$W/jupyter.log" 2>&1 </dev/null &
 		started jupyter $!)
 	wait_for 60 tcp_open "$THERE" || die "$(cat "$W/jupyter.log")"
 	mount_fs
