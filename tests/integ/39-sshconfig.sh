@@ -7,20 +7,20 @@ setup
 INI=$XDG_CONFIG_HOME/vastfs/config.ini
 CONFIG=$HOME/.ssh/config
 
-# A jump host: an sshd of its own, with another host key, that lets nothing through but to our server.
-jump_start() {
+# A jump host: an sshd of its own, with another host key, that lets nothing through but to one port. Sets JUMP_PORT.
+jump_start() { # NAME PORT
 	JUMP_PORT=$(free_port)
-	ssh-keygen -q -t ed25519 -N '' -f "$W/jump_key"
+	ssh-keygen -q -t ed25519 -N '' -f "$W/$1_key"
 	[[ -e $W/sshd_config ]] || openssh_configure "$SSHD_PORT"
-	sed -e "s/^Port .*/Port $JUMP_PORT/; s|^HostKey .*|HostKey $W/jump_key|; /^Subsystem/d" "$W/sshd_config" >"$W/jump_config"
-	echo "PermitOpen 127.0.0.1:$SSHD_PORT" >>"$W/jump_config"
-	setsid /usr/sbin/sshd -D -e -f "$W/jump_config" >"$W/jump.log" 2>&1 </dev/null &
-	started jump $!
+	sed -e "s/^Port .*/Port $JUMP_PORT/; s|^HostKey .*|HostKey $W/$1_key|; /^Subsystem/d" "$W/sshd_config" >"$W/$1_config"
+	echo "PermitOpen 127.0.0.1:$2" >>"$W/$1_config"
+	setsid /usr/sbin/sshd -D -e -f "$W/$1_config" >"$W/$1.log" 2>&1 </dev/null &
+	started "$1" $!
 	disown
 	wait_for 10 tcp_open "$JUMP_PORT" || die "the jump host does not start"
-	echo "[127.0.0.1]:$JUMP_PORT $(cut -d' ' -f1,2 <"$W/jump_key.pub")" >>"$W/known_hosts"
+	echo "[127.0.0.1]:$JUMP_PORT $(cut -d' ' -f1,2 <"$W/$1_key.pub")" >>"$W/known_hosts"
 }
-jumped() { grep -c "Accepted publickey" "$W/jump.log" || true; }
+jumped() { grep -c "Accepted publickey" "$W/${1:-jump}.log" || true; }
 
 config() { # LINE… of Host box
 	{
@@ -97,6 +97,41 @@ doctor_behind_jump() {
 	has_re "$OUT" "ok    address .*as ProxyCommand finds it"
 	has_re "$OUT" "ok    authentication .*by ssh"
 }
+# Two hosts on the way, each told of by another file, and the alias by Match lines too.
+two_hops() { # OPTION…
+	local near far
+	mkdir -p "$HOME/.ssh/config.d"
+	config
+	cat >"$HOME/.ssh/config.d/way" <<-END
+		Match host farbox
+			ProxyJump inner
+		Match originalhost inner exec "test -e $CONFIG"
+			ProxyJump outer
+		Host inner outer
+			HostName 127.0.0.1
+			IdentityFile $W/key
+			UserKnownHostsFile $W/known_hosts
+		Match originalhost inner
+			Port $INNER_PORT
+		Match originalhost outer
+			Port $OUTER_PORT
+	END
+	cat >"$HOME/.ssh/config.d/box" <<-END
+		Host far* !farther
+			HostName 127.0.0.1
+			Port $SSHD_PORT
+			IdentityFile $W/key
+			UserKnownHostsFile $W/known_hosts
+	END
+	# "Match host" looks at the name that is reached so far, hence before HostName is set
+	sed -i "1i Include $HOME/.ssh/config.d/way $HOME/.ssh/config.d/b*" "$CONFIG"
+	near=$(jumped outer) far=$(jumped inner)
+	printf '[gpu]\nhost = farbox\npath = %s\n' "$REMOTE" >"$INI"
+	works "$@"
+	profile
+	ge "$(jumped outer)" $((near + 1)) "connections of the first host"
+	ge "$(jumped inner)" $((far + 1)) "connections of the second host"
+}
 by_command() {
 	local before
 	config "IdentityFile $W/key" "ProxyCommand ssh -F $CONFIG -W %h:%p jump"
@@ -141,7 +176,11 @@ no_jump() {
 	fails is_mounted
 }
 
-jump_start
+jump_start inner "$SSHD_PORT"
+INNER_PORT=$JUMP_PORT
+jump_start outer "$INNER_PORT"
+OUTER_PORT=$JUMP_PORT
+jump_start jump "$SSHD_PORT"
 profile
 check "HostName, Port, User, IdentityFile, UserKnownHostsFile" plain
 check "options and the profile go before it" precedence
@@ -150,6 +189,8 @@ check "ProxyJump, with libssh2" through_jump -o transport=libssh2
 check "ProxyJump, with ssh" through_jump -o transport=ssh
 check "ProxyJump, by default" through_jump
 check "a port forward through a jump host" forward_through_jump
+check "two jump hosts, by Include and Match, with libssh2" two_hops -o transport=libssh2
+check "two jump hosts, by Include and Match, with ssh" two_hops -o transport=ssh
 check "ProxyCommand" by_command
 check "-o ProxyJump" by_option
 check "host keys behind a jump host are checked" checked
