@@ -475,13 +475,8 @@ unsigned sftp_requests_in_flight(const struct sftp *s)
 
 struct sftp_quiet sftp_quiet(const struct sftp *s)
 {
-	struct sftp_quiet quiet = {
-	    .moves = s->stream ? atomic_load(&s->stream->moves) : 0,
-	    .sent = s->table.next_id,
-	};
-
-	quiet.ms = sftp_table_quiet_ms(&s->table, uv_hrtime(), &quiet.slow);
-	return quiet;
+	return sftp_table_quiet(
+	    &s->table, uv_hrtime(), s->stream ? atomic_load(&s->stream->moves) : 0);
 }
 
 void sftp_greet_within(struct sftp *s, uint64_t ms)

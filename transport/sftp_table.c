@@ -121,19 +121,21 @@ static void note_stuck(struct sftp_table *table, const struct sftp_request *requ
 		table->stuck_ns = request->sent_ns;
 }
 
-uint64_t sftp_table_quiet_ms(const struct sftp_table *table, uint64_t now_ns, bool *slow)
+struct sftp_quiet sftp_table_quiet(const struct sftp_table *table, uint64_t now_ns, unsigned moves)
 {
 	const struct sftp_request *first = TAILQ_FIRST(&table->waiting);
 	uint64_t since = table->stuck_ns;
+	struct sftp_quiet quiet = {
+	    .slow = !since && first && first->slow, .moves = moves, .sent = table->next_id};
 
-	*slow = !since && first && first->slow;
 	if (!since && !first)
-		return 0;
+		return quiet;
 	if (!since)
 		since = first->sent_ns;
 	if (since < table->replied_ns)
 		since = table->replied_ns;
-	return (now_ns - since) / 1000000;
+	quiet.ms = (now_ns - since) / 1000000;
+	return quiet;
 }
 
 uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_request *request)

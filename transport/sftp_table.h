@@ -87,9 +87,8 @@ uint64_t sftp_table_deadline(const struct sftp_table *table, const struct sftp_r
 /* Its time is over. Is it waited for all the same? Then it has until then: it is patient and was
  * not passed over. */
 bool sftp_table_goes_on(struct sftp_table *table, struct sftp_request *request, uint64_t until_ms);
-/* For how long the server has owed answers without giving any, in ms; 0 when it owes none. *slow:
- * what it may be at takes its time. */
-uint64_t sftp_table_quiet_ms(const struct sftp_table *table, uint64_t now_ns, bool *slow);
+/* moves: the stream's. */
+struct sftp_quiet sftp_table_quiet(const struct sftp_table *table, uint64_t now_ns, unsigned moves);
 /* Out of the table; the caller reads what it needs and releases it. */
 void sftp_table_detach(struct sftp_table *table, struct sftp_request *request);
 void sftp_table_release(struct sftp_table *table, struct sftp_request *request);
