@@ -27,6 +27,12 @@ bool replaced_meanwhile(struct inode *inode, const struct attr_report *report)
 	return lost;
 }
 
+static void end_doubt(struct handle *handle)
+{
+	handle->doubt = false;
+	rfile_doubt(handle->file, false);
+}
+
 static void lose_name(struct handle *handle, const struct sftp_attr *attr)
 {
 	struct openfile *open = handle->open;
@@ -35,7 +41,7 @@ static void lose_name(struct handle *handle, const struct sftp_attr *attr)
 	names_replaced(open->fs->names, open->inode);
 	fs_take_report(open->fs, open->inode, attr, UINT64_MAX, fs_now_ms(open->fs));
 	LIST_FOREACH (other, &open->handles, link)
-		other->doubt = false;
+		end_doubt(other);
 }
 
 static void judge(struct handle *handle, int err, const struct sftp_attr *attr)
@@ -44,7 +50,7 @@ static void judge(struct handle *handle, int err, const struct sftp_attr *attr)
 
 	if (err || !attr->flags || !handle->doubt)
 		return;
-	handle->doubt = false;
+	end_doubt(handle);
 	if ((attr->size != now->size || attr->mtime != now->mtime_there) &&
 	    attr->size == handle->old_size && attr->mtime == handle->old_mtime &&
 	    !openfile_dirty(handle->open->inode))
@@ -91,6 +97,7 @@ void replaced_doubt(struct handle *handle)
 	handle->old_mtime = handle->mtime;
 	handle->old_size = handle->size;
 	handle->open->asking++;
+	rfile_doubt(handle->file, true);
 	rfile_fstat(handle->file, on_doubt, handle_get(handle));
 }
 

@@ -155,18 +155,27 @@ void rfile_set_version(struct rfile *file, uint32_t mtime, uint64_t size)
 	file->stripe_pause = 0;
 }
 
+static bool stands(const struct rfile_handle *handle)
+{
+	return handle && handle->state == RFILE_HANDLE_READY && pool_channel_alive(handle->channel);
+}
+
+bool rfile_stands(const struct rfile *file)
+{
+	for (unsigned i = 0; i < file->n_stripes; i++)
+		if (stands(file->stripes[i]))
+			return true;
+	return stands(file->primary);
+}
+
 bool rfile_is_held(const struct rfile *file)
 {
-	if (file->later || file->changed ||
-	    (file->primary && file->primary->state == RFILE_HANDLE_READY &&
-		pool_channel_alive(file->primary->channel)))
-		return true;
-	for (unsigned i = 0; i < file->n_stripes; i++) {
-		if (file->stripes[i]->state == RFILE_HANDLE_READY &&
-		    pool_channel_alive(file->stripes[i]->channel))
-			return true;
-	}
-	return false;
+	return file->later || file->changed || rfile_stands(file);
+}
+
+void rfile_doubt(struct rfile *file, bool doubt)
+{
+	file->doubted = doubt;
 }
 
 bool rfile_was_held(const struct rfile *file)

@@ -114,6 +114,11 @@ bool rfile_is_asked(const struct rfile *file);
  */
 void rfile_offer_version(struct rfile *file, uint32_t mtime, uint64_t size);
 
+/* The version was found under the file's name, and a handle that stands is being asked whether it
+ * shows the same: until then it may be another file's, and no further handle, opened by that name,
+ * is taken for one of this file. */
+void rfile_doubt(struct rfile *file, bool doubt);
+
 /* The file is being changed by this mount, through this or another rfile: until the next
  * rfile_set_version its time and size are not compared. Writes and copies of the rfile itself imply
  * it when they are sent, truncates when they are done. */

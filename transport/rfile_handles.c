@@ -157,6 +157,9 @@ static void handle_checked(void *arg, const struct sftp_reply *reply)
 		handle_failed(handle, reply->err ? reply->err : -ENOTCONN);
 	} else if (reply->type != SSH_FXP_ATTRS) {
 		handle_failed(handle, -EPROTO);
+	} else if (file->doubted && rfile_stands(file)) {
+		/* The version may be that of this handle's file alone: it is asked for again. */
+		handle_failed(handle, handle->lane == LANE_BULK ? -ESTALE : -ENOTCONN);
 	} else if (!rfile_same(file, &reply->attr)) {
 		handle_failed(handle, -ESTALE);
 	} else {

@@ -136,6 +136,7 @@ struct rfile {
 	struct rfile_early early; /* its data, until it is taken */
 	bool version_known, changed;
 	bool was_held;	   /* there was a handle */
+	bool doubted;	   /* rfile_doubt */
 	unsigned changing; /* writes, copies and truncates under way */
 	uint32_t mtime;
 	uint64_t size, end;
@@ -183,6 +184,8 @@ int rfile_path(struct rfile *file, char *buf, size_t size);
 /* The errno behind a WRITE, FSYNC, FSETSTAT or copy-data that failed, as remote_true_errno. */
 void rfile_true_errno(struct rfile *file, int err, remote_done *done, void *arg);
 bool rfile_same(const struct rfile *file, const struct sftp_attr *attr);
+/* Is there a handle on the instance, other than one for copies, that was found to be this file? */
+bool rfile_stands(const struct rfile *file);
 /* Bytes of the file are being changed; lost: they were when their link was lost. */
 void rfile_changes(struct rfile *file, bool lost);
 

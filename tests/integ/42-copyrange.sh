@@ -78,7 +78,11 @@ copy_in_a_burst() { # to files that were opened without waiting for the instance
 	synced
 	for i in {1..30}; do same_file "$REMOTE/source" "$REMOTE/many/$i"; done
 }
-copy_of_replaced() { # the channel that copies opens both by name, and finds another file there
+# The channel that copies opens both by name, and finds another file there, at times when the watcher has told of it.
+copy_of_replaced() {
+	for i in {1..20}; do replace_and_copy || return; done
+}
+replace_and_copy() {
 	head -c 300000 /dev/urandom | tee "$W/local/kept" >"$REMOTE/replaced"
 	echo other >"$REMOTE/other"
 	echo old >"$REMOTE/replaced.copy"

@@ -482,6 +482,41 @@ static void test_copy(void **state)
 	free(data);
 }
 
+/* Another file has the name, and its version is told before the open handle is asked for its own.
+ */
+static void test_copy_of_replaced(void **state)
+{
+	const struct rfile_owner owner = {.path = other_path};
+	struct result result = {0}, copied = {0};
+	uint8_t *data = pattern(5000, 9);
+
+	rig_channel(LANE_COPY);
+	struct fake_file *old = fake_file_add(&rig.pool.instance, "/f", data, 5000);
+	uint32_t mtime = old->mtime;
+	struct rfile *from = open_file("/f", SSH_FXF_READ);
+	RIG_CALL(
+	    rfile_open(&rig, "/to", SSH_FXF_WRITE | SSH_FXF_CREAT, 0644, &owner, on_open, &result));
+	settle(&result);
+	fake_file_unlink(old);
+	struct fake_file *new = fake_file_add(&rig.pool.instance, "/f", data + 1000, 6);
+	rfile_doubt(from, true);
+	rfile_set_version(from, new->mtime, 6);
+	RIG_CALL(rfile_copy(from, 0, result.file, 0, 5000, on_plain, &copied));
+	for (unsigned i = 0; i < 50; i++)
+		rig_turn();
+	assert_int_equal(fake_file_find(&rig.pool.instance, "/to")->len, 0);
+	assert_false(copied.done);
+
+	rfile_set_version(from, mtime, 5000);
+	rfile_doubt(from, false);
+	settle(&copied);
+	assert_int_equal(copied.err, -ESTALE);
+	assert_int_equal(fake_file_find(&rig.pool.instance, "/to")->len, 0);
+	rfile_put(from);
+	rfile_put(result.file);
+	free(data);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -503,6 +538,7 @@ int main(void)
 	    TEST(test_fsync_behind_a_stream_that_is_lost),
 	    TEST(test_write_errors),
 	    TEST(test_copy),
+	    TEST(test_copy_of_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
