@@ -224,13 +224,54 @@ static void on_handles(void *arg, int err)
 		send_open(open);
 }
 
+static void on_nameless_seen(void *arg, int err, const struct sftp_attr *attr)
+{
+	struct open *open = arg;
+
+	if (err)
+		rfile_put(open->file);
+	on_opened(open, err, open->file, attr);
+}
+
+static void on_nameless_emptied(void *arg, int err)
+{
+	struct open *open = arg;
+
+	if (err)
+		on_nameless_seen(open, err, NULL);
+	else
+		rfile_fstat(open->file, on_nameless_seen, open);
+}
+
+static void empty_nameless(struct open *open)
+{
+	const struct sftp_attr empty = {.flags = SSH_FILEXFER_ATTR_SIZE};
+
+	openfile_expect(open->inode, &empty);
+	request_sent(&open->request);
+	rfile_fsetstat(open->file, &empty, on_nameless_emptied, open);
+}
+
 static void on_ready_to_truncate(void *arg, int err)
 {
 	struct open *open = arg;
 
 	if (err)
 		log_debug("data written before a truncating open was lost: %s", strerror(-err));
-	send_open(open);
+	if (open->nameless)
+		empty_nameless(open);
+	else
+		send_open(open);
+}
+
+static void truncate_behind_data(struct open *open)
+{
+	struct openfile *openfile = open->inode->open;
+
+	if (openfile && content_dirty(openfile->content))
+		content_flush(openfile->content, on_ready_to_truncate, open);
+	else
+		on_ready_to_truncate(open, 0);
 }
 
 /*
@@ -323,12 +364,11 @@ static void open_here(struct open *open)
 static void on_turn(struct request *request, int err)
 {
 	struct open *open = (struct open *)request;
-	struct openfile *openfile = open->inode->open;
 
 	if (err)
 		request_end(request, err);
-	else if ((open->fi.flags & O_TRUNC) && openfile && content_dirty(openfile->content))
-		content_flush(openfile->content, on_ready_to_truncate, open);
+	else if (open->fi.flags & O_TRUNC)
+		truncate_behind_data(open);
 	else
 		send_open(open);
 }
@@ -374,48 +414,12 @@ static void open_nameless(struct open *open, const struct handle *other)
 	on_told(open);
 }
 
-static void on_nameless_seen(void *arg, int err, const struct sftp_attr *attr)
-{
-	struct open *open = arg;
-
-	if (err)
-		rfile_put(open->file);
-	on_opened(open, err, open->file, attr);
-}
-
-static void on_nameless_emptied(void *arg, int err)
-{
-	struct open *open = arg;
-
-	if (err)
-		on_nameless_seen(open, err, NULL);
-	else
-		rfile_fstat(open->file, on_nameless_seen, open);
-}
-
-static void empty_nameless(void *arg, int err)
-{
-	const struct sftp_attr empty = {.flags = SSH_FILEXFER_ATTR_SIZE};
-	struct open *open = arg;
-
-	if (err)
-		log_debug("data written before a truncating open was lost: %s", strerror(-err));
-	openfile_expect(open->inode, &empty);
-	request_sent(&open->request);
-	rfile_fsetstat(open->file, &empty, on_nameless_emptied, open);
-}
-
 /* Nor can it empty it by an open. */
 static void open_nameless_empty(struct open *open, const struct handle *other)
 {
-	struct openfile *openfile = open->inode->open;
-
 	open->nameless = true;
 	open->file = rfile_get(other->file);
-	if (content_dirty(openfile->content))
-		content_flush(openfile->content, empty_nameless, open);
-	else
-		empty_nameless(open, 0);
+	truncate_behind_data(open);
 }
 
 /* The same file, as it came to another open a moment ago. */

@@ -129,9 +129,8 @@ static uint64_t limit_ms(const struct pool_channel *channel, bool slow)
 	return witness(session)->by_process && limit < QUIET_PROCESS_MS ? QUIET_PROCESS_MS : limit;
 }
 
-/* Counts the ticks of silence; what moves may only be what was sent into it just now. True: one
- * more.
- */
+/* Counts the ticks of silence, and says whether this is one. What moves may be no more than what
+ * was sent into it just now. */
 static bool rests(struct pool_channel *channel, const struct sftp_quiet *quiet)
 {
 	bool moved = quiet->moves != channel->moves, more = quiet->sent != channel->sent;

@@ -110,14 +110,14 @@ char *ask_ssh(const char *host, const struct profile *profile, const char **why)
 		kill(child, SIGKILL);
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
-	if (child > 0 && !whole)
-		*why = "does not answer within five seconds";
-	else if (child > 0 && (status || !size))
-		*why = WIFEXITED(status) && WEXITSTATUS(status) == NO_SSH ? NULL : "fails";
 	if (whole && !status && size) {
 		*why = NULL;
 		return text;
 	}
+	if (child > 0 && !whole)
+		*why = "does not answer within five seconds";
+	else if (child > 0)
+		*why = WIFEXITED(status) && WEXITSTATUS(status) == NO_SSH ? NULL : "fails";
 	free(text);
 	return NULL;
 }

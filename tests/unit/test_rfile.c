@@ -482,8 +482,7 @@ static void test_copy(void **state)
 	free(data);
 }
 
-/* Another file has the name, and its version is told before the open handle is asked for its own.
- */
+/* Another file has the name: its version is told before the open handle was asked for its own. */
 static void test_copy_of_replaced(void **state)
 {
 	const struct rfile_owner owner = {.path = other_path};
