@@ -123,6 +123,7 @@ struct readahead_stream {
 	uint64_t next;	  /* offset that would continue the stream */
 	uint64_t ahead;	  /* end of what was asked for ahead; going backward: its beginning */
 	uint32_t window;  /* bytes kept ahead; 0: not (yet) sequential */
+	uint32_t wanted;  /* what it becomes once enough was consumed for that; or less */
 	uint32_t hits;	  /* reads in sequence so far */
 	uint64_t used;	  /* when last used, for replacing the least recent stream */
 	uint64_t begun;	  /* where it started */

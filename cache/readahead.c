@@ -136,20 +136,25 @@ static uint64_t forward_most(const struct readahead *ra, const struct readahead_
 static void resize(struct readahead *ra, struct readahead_stream *s, uint64_t end,
     enum readahead_found found, uint32_t max_window)
 {
-	uint64_t most;
+	uint64_t times = s->begun ? 2 : 4, most;
 
 	if (found == READAHEAD_ABSENT && end <= s->ahead) {
 		/* It was asked for ahead and is gone: memory is tight, or the file changed. */
 		s->window /= 2;
 		if (s->window < READAHEAD_LEAST)
 			s->window = READAHEAD_LEAST;
+		s->wanted = 0;
 		s->ahead = s->next;
 	} else if (found != READAHEAD_HIT && may_guess(ra, s)) {
-		most = forward_most(ra, s);
-		most = min64(max_window, most);
-		if (most > s->window)
-			s->window = (uint32_t)min64(most, 2 * (uint64_t)s->window);
+		s->wanted = (uint32_t)min64(max_window, times * s->window);
 	}
+	/* A reader from the beginning on has waited once for what came at once then: the rest of
+	 * that counts for its window as well. */
+	most = min64(s->wanted, forward_most(ra, s));
+	if (most > s->window)
+		s->window = (uint32_t)most;
+	if (s->begun)
+		s->wanted = 0;
 }
 
 /* The stream goes on with [offset, end). */

@@ -5,11 +5,12 @@
  * A stream is a place in the file where a reader goes forward. It gets a window, the bytes to keep
  * asked for ahead of it, with its second read in a row, or at once when it starts at offset 0. The
  * window doubles each time the reader finds its data still under way, up to the caller's limit and
- * to what the stream has consumed (four times that when it began at 0; else half of it up to 8 MiB,
- * and not at all while it is short, as many read a piece of a megabyte and no more), so that
- * looking at a header or at a piece in the middle costs little. It is halved when data that was
- * read ahead was dropped before it was asked for. It is refilled when half of it is consumed, or an
- * eighth of a deep one, so that requests stay large and the link full.
+ * to what the stream has consumed (half of it up to 8 MiB, and not at all while it is short, as
+ * many read a piece of a megabyte and no more); from offset 0 it becomes four times as large, as
+ * soon as a quarter of that was consumed. So looking at a header or at a piece in the middle costs
+ * little. It is halved when data that was read ahead was dropped before it was asked for. It is
+ * refilled when half of it is consumed, or an eighth of a deep one, so that requests stay large and
+ * the link full.
  *
  *	     begun          next                      ahead
  *	  -----|==============|#########################|----------> file

@@ -396,7 +396,7 @@ void pool_session_dial(struct pool_session *session)
  * from it meanwhile. */
 static uint64_t stagger(const struct pool *pool, unsigned index)
 {
-	return pool_near(pool) ? (index - 1) * STAGGER_NEAR_MS : index * STAGGER_MS;
+	return (uint64_t)(index - 1) * (pool_near(pool) ? STAGGER_NEAR_MS : STAGGER_MS);
 }
 
 static bool is_busy(const struct pool *pool)

@@ -351,7 +351,7 @@ void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum
 /* --- the choice --- */
 
 /* Whether a bulk operation may go in front of the small ones. */
-static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
+static bool primary_has_room(struct rfile_handle *primary, const struct rfile_op *op)
 {
 	struct rfile *file = primary->file;
 	struct sftp *sftp = rfile_handle_sftp(primary);
@@ -362,8 +362,9 @@ static bool primary_has_room(struct rfile_handle *primary, uint32_t len)
 	if (file->stripes_refused ||
 	    (!file->n_stripes && !sftp_rtt(sftp)->crowded &&
 		pool_channel(file->pool, LANE_BULK, false) == primary->channel))
-		cap = RFILE_STRIPE_WRITE;
-	return primary->in_flight == 0 || sftp_bytes_in_flight(sftp) + len <= cap;
+		cap = op->kind == RFILE_READ && !pool_near(file->pool) ? RFILE_PRIMARY_READ
+								       : RFILE_STRIPE_WRITE;
+	return primary->in_flight == 0 || sftp_bytes_in_flight(sftp) + op->len <= cap;
 }
 
 /*
@@ -409,7 +410,7 @@ struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
 
 	struct rfile_handle *primary =
 	    rfile_handle_usable(file->primary, op->kind) ? file->primary : NULL;
-	bool room = primary && primary_has_room(primary, op->len);
+	bool room = primary && primary_has_room(primary, op);
 	if (!file->n_stripes && room && file->streamed <= RFILE_STREAM_MIN)
 		return primary;
 

@@ -39,6 +39,9 @@
 #define RFILE_STREAM_MIN (256u * 1024)
 /* Bulk bytes in flight on the FILES lane, so that a small operation waits behind little (N3). */
 #define RFILE_PRIMARY_CAP (512u * 1024)
+/* Reads there while the bulk lane is still being dialled, which far away takes a dozen round trips:
+ * within what the channel's receive window lets in at once. */
+#define RFILE_PRIMARY_READ (24u * 1024 * 1024)
 /* In flight on one bulk channel before the next one is taken: sshd's upload window is 2 MiB;
  * downloads are held back by our own receive window only. */
 #define RFILE_STRIPE_WRITE (2u * 1024 * 1024)

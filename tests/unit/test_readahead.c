@@ -92,6 +92,24 @@ static void test_grows_while_waiting(void **state)
 	assert_int_equal(plan.stream->window, 1 * M);
 }
 
+/* What was asked for comes all at once, a round trip later: only the first read of it waits. */
+static void test_far_away_from_the_start(void **state)
+{
+	uint64_t at = 0, asked = 0, most = 32 * M, len = 128 * K, end;
+	enum readahead_found found = READAHEAD_ABSENT;
+	unsigned trips;
+
+	for (trips = 0; asked < at + most / 2; trips++) {
+		for (end = at + len > asked ? at + len : asked; at < end; at += len) {
+			readahead_plan(&ra, at, (uint32_t)len, SIZE, found, (uint32_t)most, &plan);
+			asked = plan.to > asked ? plan.to : asked;
+			found = READAHEAD_HIT;
+		}
+		found = READAHEAD_UNDERWAY;
+	}
+	assert_in_range(trips, 1, 5);
+}
+
 static void test_stays_while_hitting(void **state)
 {
 	note(0, 128 * K, READAHEAD_ABSENT);
@@ -484,6 +502,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_second_read_in_the_middle, setup),
 	    cmocka_unit_test_setup(test_short_reads_start_small, setup),
 	    cmocka_unit_test_setup(test_grows_while_waiting, setup),
+	    cmocka_unit_test_setup(test_far_away_from_the_start, setup),
 	    cmocka_unit_test_setup(test_stays_while_hitting, setup),
 	    cmocka_unit_test_setup(test_pieces_of_a_megabyte, setup),
 	    cmocka_unit_test_setup(test_window_shorter_than_a_read, setup),
