@@ -3,6 +3,7 @@
 #include "conf/sdnotify.h"
 #include "fs/ahead.h"
 #include "fs/behind.h"
+#include "fs/beside.h"
 #include "fs/control.h"
 #include "fs/disk.h"
 #include "fs/doubt.h"
@@ -413,8 +414,10 @@ int daemon_run(const struct daemon_options *options, bool *threads_left)
 	uv_run(&daemon.loop, UV_RUN_DEFAULT);
 	if (session_join_all(LEAVE_TIMEOUT_MS))
 		daemon.threads_left = true;
-	if (!daemon.late)
+	if (!daemon.late) {
 		behind_stop(&daemon.fs);
+		beside_stop(&daemon.fs);
+	}
 	failures_free(&daemon.fs);
 	free_caches(&daemon.fs, daemon.late);
 	uv_walk(&daemon.loop, on_closed_walk, NULL);

@@ -1,10 +1,12 @@
 /* CREATE, RELEASE, FLUSH, FSYNC. */
 #include "conf/log.h"
+#include "fs/beside.h"
 #include "fs/burst.h"
 #include "fs/nameless.h"
 #include "fs/openfile.h"
 #include "fs/owed.h"
 #include "fs/turn.h"
+#include "transport/pool.h"
 #include <errno.h>
 #include <string.h>
 
@@ -18,7 +20,9 @@ struct create {
 	struct sftp_attr attr;
 	mode_t mode;
 	bool existed, waited;
-	bool doubt; /* it was sent behind others over a link that was lost */
+	bool once;  /* it was sent only once, on a channel that answers in turn, and that failed */
+	bool doubt; /* the same, and the link was lost */
+	uint64_t beside; /* fs/beside.h: what was asked for with it; or 0 */
 	char name[256];
 	struct turn turn;
 };
@@ -59,8 +63,10 @@ static void end_create(struct create *create)
 	handle->open->own = !create->existed;
 	if (handle->open->own && burst_is_lock(create->name))
 		burst_locked(fs, create->request.pid, inode);
-	if (handle->open->own)
+	if (handle->open->own) {
 		openfile_note_lock(fs, create->folder, create->name);
+		beside_locked(fs, create->beside, true);
+	}
 	create->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_create(&create->request, inode, &create->fi))
 		handle_put(handle);
@@ -129,8 +135,8 @@ static void on_created(void *arg, int err, struct rfile *file, const struct sftp
 		fix_created(create);
 }
 
-/* Behind what is on its way it went out only once. */
-static void on_joined(void *arg, int err, const struct sftp_attr *attr)
+/* Whether it can be had at all is asked again, with all that may stand in the way. */
+static void on_once(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct create *create = arg;
 
@@ -138,23 +144,44 @@ static void on_joined(void *arg, int err, const struct sftp_attr *attr)
 		on_created(create, 0, create->file, attr);
 		return;
 	}
+	beside_locked(create->request.fs, create->beside, false);
 	rfile_give_up(create->file, err);
 	rfile_put(create->file);
+	create->once = true;
 	create->doubt = err == -ENOTCONN;
+	if (!create->turn.joined && err != -ENOTCONN && err != -EIO) {
+		on_created(create, err, NULL, attr);
+		return;
+	}
 	create->turn.joins = create->turn.waited = false;
 	turn_take(&create->turn);
 }
 
-static void create_joined(struct create *create, uint32_t flags)
+/* The channel that it has to go through, so that what is asked for behind it is from after it:
+ * behind the outbox, or in front of the file that the lock is about. NULL: any. */
+static struct pool_channel *one_channel(const struct create *create)
+{
+	struct fs *fs = create->request.fs;
+
+	if (create->turn.joined)
+		return fs->outbox_channel;
+	return !create->once && beside_wants(fs, create->folder, create->name)
+		   ? pool_channel(remote_pool(fs->remote), LANE_FILES, false)
+		   : NULL;
+}
+
+static void create_once(struct create *create, struct pool_channel *channel, uint32_t flags)
 {
 	struct fs *fs = create->request.fs;
 
 	create->file = rfile_new_later(fs->remote, flags, &nobody_yet);
-	if (create->file)
-		rfile_create(create->file, fs->outbox_channel, false, true, create->turn.path,
-		    create->mode & 07777, on_joined, create);
-	else
+	if (!create->file) {
 		request_end(&create->request, -ENOMEM);
+		return;
+	}
+	rfile_create(create->file, channel, false, true, create->turn.path, create->mode & 07777,
+	    on_once, create);
+	create->beside = beside_ask(fs, create->folder, create->name, channel);
 }
 
 /* The name is always taken exclusively first, so that it is known whether the file was made here.
@@ -163,11 +190,12 @@ static void go_create(struct request *request, int err)
 {
 	struct create *create = (struct create *)request;
 	uint32_t flags = openfile_sftp_flags(create->fi.flags) & ~(uint32_t)SSH_FXF_TRUNC;
+	struct pool_channel *channel = err ? NULL : one_channel(create);
 
 	if (err)
 		request_end(request, err == -ESTALE ? -ENOENT : err);
-	else if (create->turn.joined)
-		create_joined(create, flags);
+	else if (channel)
+		create_once(create, channel, flags);
 	else
 		rfile_open(request->fs->remote, create->turn.path,
 		    flags | SSH_FXF_CREAT | SSH_FXF_EXCL | (create->doubt ? RFILE_IN_DOUBT : 0),

@@ -121,6 +121,8 @@ struct fs {
 	struct ahead *ahead;	     /* fs/ahead.h */
 	struct held *held;	     /* fs/held.h */
 	bool no_opendir;	     /* the kernel does not ask for each opening of a folder */
+	LIST_HEAD(, beside) beside;  /* fs/beside.h */
+	uint64_t besides;	     /* so far */
 	LIST_HEAD(, handle) unasked; /* opened without the instance, the latest first */
 	struct outbox *outbox; /* changes that were answered and are not there yet (fs/behind.c) */
 	struct pool_channel *outbox_channel; /* that they go through; counted; or NULL */

@@ -1,6 +1,7 @@
 #include "fs/fuse_loop.h"
 #include "conf/log.h"
 #include "fs/behind.h"
+#include "fs/beside.h"
 #include "fs/disk.h"
 #include "fs/held.h"
 #include "fs/openfile.h"
@@ -150,6 +151,7 @@ static void on_second(uv_timer_t *timer)
 {
 	requests_handle_timeouts(timer->data);
 	handles_ask_late(timer->data);
+	beside_tick(timer->data);
 	pinned_tick(timer->data);
 	disk_save_listings(timer->data, false);
 	behind_take_up(timer->data, UINT_MAX);

@@ -2,6 +2,7 @@
 #include "conf/log.h"
 #include "fs/ahead.h"
 #include "fs/behind.h"
+#include "fs/beside.h"
 #include "fs/burst.h"
 #include "fs/disk.h"
 #include "fs/notify.h"
@@ -485,6 +486,8 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	request_pin(&open->request, open->inode);
 	open->request.sends = open->inode->open != NULL;
 	/* Who opens file after file for writing is about to write them. */
+	if (!open->fi.noflush && open->inode->open)
+		beside_changed(open->inode->open);
 	if (!open->fi.noflush)
 		burst_note(fs, open->request.pid, true);
 	if (!replaced_wait(open->inode, begin_open, open))

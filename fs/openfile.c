@@ -1,6 +1,7 @@
 #include "fs/openfile.h"
 #include "fs/ahead.h"
 #include "fs/behind.h"
+#include "fs/beside.h"
 #include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/request.h"
@@ -126,6 +127,7 @@ void openfile_name_goes(struct fs *fs, struct inode *parent, const char *name)
 
 	if (!open)
 		return;
+	beside_changed(open);
 	open->unnamed = !names_shared(inode);
 	LIST_FOREACH (handle, &open->handles, link) {
 		if (open->unnamed && !handle_is_there(handle))
@@ -399,6 +401,7 @@ void openfile_wrote(struct fs *fs, struct openfile *open, uint64_t end)
 {
 	struct inode *inode = open->inode;
 
+	beside_changed(open);
 	behind_wrote(open, end);
 	if (!open->wrote)
 		disk_changed(fs, inode);
@@ -439,6 +442,7 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 
 			report = fs_report(attr, 0);
 			openfile_take_own(refresh->fs, inode, &report, refresh->sent_ms);
+			inode->changed_tick = refresh->tick; /* what was asked later is no older */
 			open->suspect = suspect;
 			if (report.size != expected) /* somebody there wrote too */
 				openfile_version_changed(inode);

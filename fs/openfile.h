@@ -34,6 +34,7 @@ struct openfile {
 	bool strayed;	  /* a link was lost with bytes for the file on their way */
 	bool suspect;	  /* data was read or written while the version was too young */
 	uint64_t read_ms; /* when all of it was asked for last, together with an open; or 0 */
+	struct beside *beside;	      /* fs/beside.h: asked for together with its lock; or NULL */
 	struct ahead_fetch *fetching; /* fs/ahead_fetch.c: on its way; or NULL */
 	/* It was opened for reading when it had these; else mode is 0. */
 	uint32_t mode, uid, gid;

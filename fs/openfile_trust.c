@@ -34,8 +34,11 @@ bool openfile_is_whole(const struct inode *inode)
 
 void openfile_note_lock(struct fs *fs, struct inode *folder, const char *name)
 {
-	if (folder->folder && burst_is_lock(name))
-		folder->folder->locked_ms = fs_now_ms(fs);
+	struct folder *dir = folder->folder;
+	uint64_t now = fs_now_ms(fs);
+
+	if (dir && burst_is_lock(name)) /* each later than the one before */
+		dir->locked_ms = now > dir->locked_ms ? now : dir->locked_ms + 1;
 }
 
 static bool is_behind_lock(const struct inode *inode, uint64_t seen_ms)

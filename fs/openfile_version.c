@@ -1,6 +1,7 @@
 /* What the open files of an inode know of it: by that they are known again after a lost link. */
 #include "cache/spool.h"
 #include "fs/behind.h"
+#include "fs/beside.h"
 #include "fs/disk.h"
 #include "fs/notify.h"
 #include "fs/openfile.h"
@@ -159,6 +160,7 @@ void openfile_seen(struct fs *fs, struct inode *inode, const struct sftp_attr *a
 	other = report.size != inode->attr.size;
 	open->wrote = false;
 	openfile_take_own(fs, inode, &report, sent_ms);
+	inode->changed_tick = tick; /* the open is to bring what was read of it, too */
 	if (other)
 		openfile_version_changed(inode);
 }
@@ -181,6 +183,8 @@ void openfile_truncated(
 	struct openfile *open = inode->open;
 	struct handle *handle;
 
+	if (open)
+		beside_changed(open);
 	disk_changed(fs, inode);
 	attr_touch_content(&inode->attr, request_clock());
 	if (open)

@@ -78,6 +78,8 @@ void rfile_create(struct rfile *file, struct pool_channel *channel, bool doubt, 
 /* The same with the file that is there, as it is. */
 void rfile_open_into(struct rfile *file, struct pool_channel *channel, const char *path,
     remote_attr_done *done, void *arg);
+/* For rfile_open_into, before it: the same as `early` of rfile_open_to_read. */
+void rfile_want_early(struct rfile *file, uint32_t early);
 void rfile_give_up(struct rfile *file, int err);
 bool rfile_is_later(const struct rfile *file);
 /* Opens it on the instance, if it is not, by that path and through that channel: in front of what

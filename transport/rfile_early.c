@@ -29,6 +29,11 @@ void rfile_early_give(struct rfile_early *early, const struct sftp_handle *name,
 	early->data = NULL;
 }
 
+void rfile_want_early(struct rfile *file, uint32_t early)
+{
+	file->early.len = early;
+}
+
 uint8_t *rfile_take_early(struct rfile *file, uint32_t *len)
 {
 	uint8_t *data = file->early.data;

@@ -476,6 +476,7 @@ static void open_into(struct rfile *file, struct pool_channel *channel, bool unc
 	opening->created = done;
 	opening->channel = pool_channel_get(channel);
 	opening->uncertain = uncertain;
+	opening->early.len = file->early.len;
 	opening_check_and_start(opening);
 }
 
