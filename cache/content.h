@@ -255,8 +255,9 @@ void content_replaced(struct content *content, uint64_t from, uint64_t to);
 void content_stays(struct content *content);
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
-/* A small file, written and not appended to, all of which has been sent, through that file if it is
- * not acknowledged: what follows through the same file on the instance comes behind it. */
+/* A small file, all of which has been sent, through that file if it is not acknowledged: what
+ * follows through the same file on the instance comes behind it (appends: rfile_follows_appends).
+ */
 bool content_is_sent(const struct content *content, const void *file);
 /* All that is not acknowledged (and something is) has been sent, through that file. */
 bool content_is_sent_through(const struct content *content, const void *file);

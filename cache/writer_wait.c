@@ -426,7 +426,7 @@ bool content_is_sent(const struct content *content, const void *file)
 	const struct writer *w = &content->writer;
 
 	return content->size <= SENT_SMALL && !w->pending.n && TAILQ_EMPTY(&w->waiting) &&
-	       (!w->sent.n || !w->appending) && is_all_through(w, file);
+	       is_all_through(w, file);
 }
 
 bool content_is_sent_through(const struct content *content, const void *file)

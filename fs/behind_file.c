@@ -312,7 +312,8 @@ void behind_send_file(struct behind *behind)
 	behind->attr_err = -ENODATA;
 	behind->pipelined = false;
 	content_flush(open->content, on_data, behind);
-	behind->pipelined = content_is_sent(open->content, handle);
+	behind->pipelined =
+	    content_is_sent(open->content, handle) && rfile_follows_appends(handle->file);
 	if (behind->pipelined)
 		send_attributes(behind);
 }

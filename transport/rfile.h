@@ -178,6 +178,9 @@ void rfile_fsync(struct rfile *file, remote_done *done, void *arg);
  * called. Its success counts once those writes have succeeded too; -EAGAIN: the link was lost, so
  * that they may be sent again, and an fsync has to follow them. */
 bool rfile_fsync_behind(struct rfile *file, remote_done *done, void *arg);
+/* Would a small operation that is asked for now come behind all appends, on the same channel? Yes
+ * where there are none. */
+bool rfile_follows_appends(const struct rfile *file);
 void rfile_fstat(struct rfile *file, remote_attr_done *done, void *arg);
 /* As remote_setstat, through the handle; may carry size (truncate). */
 void rfile_fsetstat(struct rfile *file, const struct sftp_attr *attr, remote_done *done, void *arg);

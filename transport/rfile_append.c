@@ -203,6 +203,13 @@ void rfile_append_pump(struct rfile *file)
 	}
 }
 
+bool rfile_follows_appends(const struct rfile *file)
+{
+	return TAILQ_EMPTY(&file->appends) && !file->append_uncertain &&
+	       (!file->appends_out || (file->appender == file->primary &&
+					  rfile_handle_usable(file->primary, RFILE_FSTAT)));
+}
+
 void rfile_append_submit(struct rfile_op *op)
 {
 	TAILQ_INSERT_TAIL(&op->file->appends, op, link);

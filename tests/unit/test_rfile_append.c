@@ -136,6 +136,31 @@ static void test_append_after_others_did(void **state)
 	rfile_put(other);
 }
 
+/* What is asked for right behind an append sees it, while its answer is still to come. */
+static void test_next_follows_appends(void **state)
+{
+	struct result appended = {0}, seen = {0};
+
+	fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = open_file("/f", APPEND);
+
+	assert_true(rfile_follows_appends(file));
+	RIG_CALL(rfile_write(file, 0, "abc", 3, RFILE_SMALL, on_plain, &appended));
+	assert_true(rfile_follows_appends(file));
+	RIG_CALL(rfile_fstat(file, on_attr, &seen));
+	settle(&seen);
+	assert_int_equal(appended.done, 1);
+	assert_int_equal(seen.attr.size, 7);
+	/* Not behind what has to be sent again. */
+	RIG_CALL(rfile_write(file, 0, "def", 3, RFILE_SMALL, on_plain, &appended));
+	rig_kill(last_channel(), 0);
+	assert_false(rfile_follows_appends(file));
+	rig_channel(LANE_FILES);
+	rig_settle();
+	assert_true(rfile_follows_appends(file));
+	rfile_put(file);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -146,6 +171,7 @@ int main(void)
 	    TEST(test_append_beside_another_writer),
 	    TEST(test_append_goes_on_where_a_part_arrived),
 	    TEST(test_append_after_others_did),
+	    TEST(test_next_follows_appends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

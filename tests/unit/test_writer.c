@@ -658,8 +658,9 @@ static void test_change_of_class_waits(void **state)
 	start(1000, 64 * MIB);
 	assert_accepted(&appender, 1000, 100, 1);
 	assert_int_equal(write_pattern(&file, 0, 10, 2, &plain), 0);
-	/* It has sent the appends on their way. */
+	/* It has sent the appends on their way, but waits itself. */
 	assert_int_equal(source.n, 1);
+	assert_false(content_is_sent(content, &appender));
 	/* In line behind it. */
 	assert_int_equal(write_pattern(&appender, 1100, 100, 1, &result), 0);
 	fake_deliver_all(&source);
