@@ -72,6 +72,7 @@ struct rfile_handle *rfile_handle_new(
 	handle->file = file;
 	handle->lane = lane;
 	handle->refs = 1;
+	handle->window = RFILE_STRIPE_FIRST;
 	TAILQ_INIT(&handle->copies);
 	if (!slot_put(file, handle)) {
 		free(handle);
@@ -381,8 +382,8 @@ static bool stripe_has_room(struct rfile *file, struct rfile_handle *stripe, enu
 		opening = opening || file->stripes[i]->state < RFILE_HANDLE_READY;
 	if (!opening)
 		full *= 2;
-	if (kind == RFILE_WRITE && full > RFILE_STRIPE_FIRST + stripe->acked)
-		full = RFILE_STRIPE_FIRST + (size_t)stripe->acked;
+	if (kind == RFILE_WRITE && full > stripe->window)
+		full = stripe->window;
 	return stripe->in_flight == 0 || sftp_bytes_in_flight(rfile_handle_sftp(stripe)) < full;
 }
 

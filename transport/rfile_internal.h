@@ -8,6 +8,7 @@
  *	rfile_handles.c  handles: open, check, choose, lose, open again
  *	rfile_op.c       operations: submit, wait, complete
  *	rfile_io.c       read, write, fstat, fsetstat
+ *	rfile_window.c   how much a stripe may have in flight to write
  *	rfile_fsync.c    fsync, alone or behind the writes under way
  *	rfile_append.c   writes to files open with SSH_FXF_APPEND
  *	rfile_copy.c     copy-data
@@ -45,9 +46,9 @@
 /* In flight on one bulk channel before the next one is taken: sshd's upload window is 2 MiB;
  * downloads are held back by our own receive window only. */
 #define RFILE_STRIPE_WRITE (2u * 1024 * 1024)
-/* What a stripe is given to begin with, and as much again as it got acknowledged: the TCP windows
- * of a young connection are small, and what is queued there can't go another way any more. */
+/* What a stripe may have in flight to begin with, and the least (rfile_window.c). */
 #define RFILE_STRIPE_FIRST (512u * 1024)
+#define RFILE_STRIPE_LEAST (256u * 1024)
 #define RFILE_STRIPE_READ (6u * 1024 * 1024)
 /* Nearby the processors are what bounds a transfer: two sessions share them better than one. */
 #define RFILE_STRIPE_READ_NEAR (1u * 1024 * 1024)
@@ -78,7 +79,8 @@ struct rfile_handle {
 	unsigned refs;
 	size_t in_flight;	    /* data bytes of this file on it */
 	unsigned writes;	    /* of this file on it */
-	uint64_t acked;		    /* bytes written through it */
+	size_t window;		    /* bytes to write that may be in flight there */
+	bool braked;		    /* it was too much once */
 	struct rfile_copies copies; /* that wait for it to open */
 	struct sftp_handle name;
 };
@@ -221,6 +223,8 @@ struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
 void rfile_want_primary(struct rfile *file);
 /* A ready stripe, the one with the least in flight on its channel, or NULL. */
 struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind);
+/* A write of len bytes through it was acknowledged. */
+void rfile_window_written(struct rfile_handle *handle, uint32_t len);
 void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);
 /* Closes a handle that belongs to no file. */
 void rfile_close_remote(struct pool_channel *channel, const struct sftp_handle *name);

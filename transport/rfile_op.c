@@ -137,7 +137,7 @@ bool rfile_op_release(struct rfile_op *op, const struct sftp_reply *reply)
 	handle->in_flight -= op->cost;
 	handle->writes -= op->kind == RFILE_WRITE;
 	if (op->kind == RFILE_WRITE && !reply->err)
-		handle->acked += op->cost;
+		rfile_window_written(handle, op->cost);
 	if (op->bulk)
 		op->file->bulk_in_flight -= op->cost;
 	op->handle = NULL;

@@ -27,10 +27,16 @@ static void note_run(struct sftp_rtt *rtt, uint32_t sample)
 	rtt->least_before = rtt->run = 0;
 }
 
-void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
+static uint32_t passed_us(uint64_t sent_ns, uint64_t now_ns)
 {
 	uint64_t us = (now_ns - sent_ns) / 1000;
-	uint32_t sample = us < 1 ? 1 : us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+
+	return us < 1 ? 1 : us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+void sftp_rtt_sample(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
+{
+	uint32_t sample = passed_us(sent_ns, now_ns);
 
 	if (!rtt->smooth)
 		rtt->smooth = sample;
@@ -54,6 +60,7 @@ uint32_t sftp_rtt_least(const struct sftp_rtt *rtt)
 
 void sftp_rtt_data(struct sftp_rtt *rtt, uint64_t sent_ns, uint64_t now_ns)
 {
+	rtt->data = passed_us(sent_ns, now_ns);
 	rtt->crowded =
 	    now_ns - sent_ns > CROWDED_NS + UINT64_C(1000) * CROWDED_RTTS * sftp_rtt_least(rtt);
 }

@@ -15,7 +15,8 @@ struct sftp_rtt {
 	uint32_t least, least_before; /* of this window and of the one before */
 	uint64_t window_ns;	      /* when this window began */
 	uint32_t run, run_least; /* samples in a row that are far above, and the least of them */
-	bool crowded;		 /* the last data that was answered took several round trips */
+	uint32_t data;		 /* how long the last data that was answered took */
+	bool crowded;		 /* and that was several round trips */
 };
 
 /* now_ns and sent_ns on the same monotonic clock (uv_hrtime). */

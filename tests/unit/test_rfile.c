@@ -1,6 +1,7 @@
 /* Open files against an instance in memory: reading, writing, stripes, attributes, copies.
  */
 #include "tests/unit/rfile_rig.h"
+#include "transport/rfile_internal.h"
 #include <sys/stat.h>
 
 #define MIB (1024u * 1024)
@@ -173,6 +174,33 @@ static void test_bulk_is_striped_and_small_operations_stay_free(void **state)
 	rfile_put(file);
 	free(data);
 	free(got);
+}
+
+/* Acknowledged that often, a piece of 256 KiB each time, with answers that took that long. */
+static size_t window_after(struct rfile_handle *stripe, unsigned pieces, uint32_t took_us)
+{
+	((struct sftp_rtt *)(uintptr_t)sftp_rtt(stripe->channel->sftp))->data = took_us;
+	while (pieces--)
+		rfile_window_written(stripe, 256 * 1024);
+	return stripe->window;
+}
+
+static void test_window_to_write(void **state)
+{
+	struct pool_channel *channel = rig_channel(LANE_BULK);
+	struct sftp_rtt *rtt = (struct sftp_rtt *)(uintptr_t)sftp_rtt(channel->sftp);
+	struct rfile_handle stripe = {.channel = channel, .window = RFILE_STRIPE_FIRST};
+
+	*rtt = (struct sftp_rtt){.least = 50000};
+	assert_int_equal(window_after(&stripe, 4, 55000), RFILE_STRIPE_FIRST + MIB);
+	assert_int_equal(window_after(&stripe, 100, 55000), 2 * RFILE_STRIPE_WRITE);
+	/* What is sent waits there. */
+	assert_int_equal(window_after(&stripe, 16, 90000), 2 * RFILE_STRIPE_WRITE - MIB / 2);
+	assert_int_equal(window_after(&stripe, 1000, 90000), RFILE_STRIPE_LEAST);
+	assert_int_equal(window_after(&stripe, 8, 55000), RFILE_STRIPE_LEAST + MIB / 4);
+	/* Far away nobody can tell. */
+	rtt->least = 200000;
+	assert_int_equal(window_after(&stripe, 1000, 400000), 2 * RFILE_STRIPE_WRITE);
 }
 
 static void test_small_files_need_no_stripe(void **state)
@@ -526,6 +554,7 @@ int main(void)
 	    TEST(test_growth_is_read),
 	    TEST(test_a_short_answer_at_an_old_end_is_no_end),
 	    TEST(test_bulk_is_striped_and_small_operations_stay_free),
+	    TEST(test_window_to_write),
 	    TEST(test_small_files_need_no_stripe),
 	    TEST(test_bulk_without_a_bulk_lane),
 	    TEST(test_a_stripe_of_another_file_is_not_used),
