@@ -21,6 +21,8 @@ make_keys() {
 	done
 	for type in "$W"/*.ppk; do puttygen "$type" -O public-openssh >>"$W/authorized_keys"; done
 	chmod 600 "$W"/*.ppk
+	as ed25519255 enc3.ppk -O private -P --new-passphrase "$W/pass"
+	as rsa2048 enc2.ppk -O private -P --new-passphrase "$W/pass" --ppk-param version=2
 }
 as() { # FROM TO PUTTYGEN-OPTION…: the same key in another form
 	local from=$1 to=$2
@@ -55,9 +57,7 @@ putty_plain() {
 	logs_in v2.ppk
 }
 putty_passphrase() {
-	as ed25519255 enc3.ppk -O private -P --new-passphrase "$W/pass"
 	logs_in enc3.ppk
-	as rsa2048 enc2.ppk -O private -P --new-passphrase "$W/pass" --ppk-param version=2
 	logs_in enc2.ppk
 }
 # The window's program is one of its own: no signal is kept from it (1 to 28: two behind them are the C library's).
