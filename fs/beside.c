@@ -145,18 +145,26 @@ static bool is_full(const struct fs *fs)
 	return asked >= ASKED_MOST;
 }
 
-bool beside_wants(struct fs *fs, struct inode *folder, const char *lock)
+static struct inode *wanted(struct fs *fs, struct inode *folder, const char *lock)
 {
-	const struct inode *inode = locked_file(fs, folder, lock);
+	struct inode *inode = locked_file(fs, folder, lock);
 
 	return inode && !is_full(fs) && S_ISREG(inode->attr.mode) && inode->attr.size &&
-	       inode->attr.size <= FILE_MOST && !names_shared(inode);
+		       inode->attr.size <= FILE_MOST && !names_shared(inode)
+		   ? inode
+		   : NULL;
+}
+
+bool beside_wants(struct fs *fs, struct inode *folder, const char *lock)
+{
+	return wanted(fs, folder, lock);
 }
 
 /* file: taken. */
 static struct beside *beside_new(
-    struct fs *fs, struct inode *folder, struct inode *inode, struct rfile *file)
+    struct fs *fs, struct inode *folder, struct openfile *open, struct rfile *file)
 {
+	struct inode *inode = open->inode;
 	struct beside *beside = calloc(1, sizeof(*beside));
 
 	if (!beside) {
@@ -173,14 +181,14 @@ static struct beside *beside_new(
 	beside->asked_ms = fs_now_ms(fs);
 	beside->asking = true;
 	LIST_INSERT_HEAD(&fs->beside, beside, link);
-	((struct openfile *)inode->open)->beside = beside;
+	open->beside = beside;
 	return beside;
 }
 
 uint64_t beside_ask(
     struct fs *fs, struct inode *folder, const char *lock, struct pool_channel *channel)
 {
-	struct inode *inode = beside_wants(fs, folder, lock) ? locked_file(fs, folder, lock) : NULL;
+	struct inode *inode = wanted(fs, folder, lock);
 	struct openfile *open = inode ? openfile_of(fs, inode) : NULL;
 	struct rfile_owner owner;
 	struct beside *beside;
@@ -193,7 +201,7 @@ uint64_t beside_ask(
 	beside_changed(open); /* what was asked for before is older */
 	owner = openfile_owner(fs, inode);
 	file = rfile_new_later(fs->remote, SSH_FXF_READ, &owner);
-	beside = file ? beside_new(fs, folder, inode, file) : NULL;
+	beside = file ? beside_new(fs, folder, open, file) : NULL;
 	if (!beside)
 		return 0;
 	rfile_want_early(beside->file, (uint32_t)inode->attr.size);

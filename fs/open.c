@@ -485,9 +485,9 @@ void fs_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->fi.noflush = (fi->flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
 	request_pin(&open->request, open->inode);
 	open->request.sends = open->inode->open != NULL;
-	/* Who opens file after file for writing is about to write them. */
 	if (!open->fi.noflush && open->inode->open)
 		beside_changed(open->inode->open);
+	/* Who opens file after file for writing is about to write them. */
 	if (!open->fi.noflush)
 		burst_note(fs, open->request.pid, true);
 	if (!replaced_wait(open->inode, begin_open, open))

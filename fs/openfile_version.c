@@ -183,12 +183,12 @@ void openfile_truncated(
 	struct openfile *open = inode->open;
 	struct handle *handle;
 
-	if (open)
-		beside_changed(open);
 	disk_changed(fs, inode);
 	attr_touch_content(&inode->attr, request_clock());
-	if (open)
+	if (open) {
+		beside_changed(open);
 		content_replaced(open->content, report->size, UINT64_MAX);
+	}
 	if (open && !content_dirty(open->content)) {
 		content_resize(open->content, report->size);
 		LIST_FOREACH (handle, &open->handles, link)

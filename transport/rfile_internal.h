@@ -223,9 +223,9 @@ struct rfile_handle *rfile_choose(struct rfile *file, const struct rfile_op *op)
 void rfile_want_primary(struct rfile *file);
 /* A ready stripe, the one with the least in flight on its channel, or NULL. */
 struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind);
+void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);
 /* A write of len bytes through it was acknowledged. */
 void rfile_window_written(struct rfile_handle *handle, uint32_t len);
-void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);
 /* Closes a handle that belongs to no file. */
 void rfile_close_remote(struct pool_channel *channel, const struct sftp_handle *name);
 
