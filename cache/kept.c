@@ -1,6 +1,7 @@
 #include "cache/kept.h"
 #include "cache/content_impl.h"
 #include "cache/store.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,8 +54,9 @@ static void push(struct content_pool *pool)
 		}
 		if (!batch && !(batch = store_batch_new(pool->store)))
 			break;
-		store_batch_add(batch, kept->file, block->number, block->keep, block->data);
-		blocks_unkeep(block, UINT32_MAX);
+		if (store_batch_add(batch, kept->file, block->number, block->keep, block->data) !=
+		    -EAGAIN)
+			blocks_unkeep(block, UINT32_MAX);
 	}
 	if (batch)
 		store_batch_send(batch);

@@ -83,7 +83,8 @@ void store_note_miss(struct store *store, uint64_t bytes);
 #define STORE_BATCH 32
 struct store_batch *store_batch_new(struct store *store);
 bool store_takes(const struct store *store);
-/* Copies these pages of a block. 1; 0: not wanted (the file is too large a part of all). */
+/* Copies these pages of a block. 1; 0: not wanted (the file is too large a part of all); -EAGAIN:
+ * other pages of it are being written, which would be lost, so give it again when there is room. */
 int store_batch_add(struct store_batch *batch, struct store_file *file, uint64_t number,
     uint32_t pages, const uint8_t *block);
 bool store_batch_full(const struct store_batch *batch);

@@ -54,7 +54,8 @@ struct store {
 	unsigned n_open;
 
 	struct store_batch *spare[STORE_BATCHES];
-	unsigned batches; /* under way */
+	struct store_batch *sent[STORE_BATCHES]; /* being written, in any slot */
+	unsigned batches;			 /* that are no spare ones */
 	void (*room)(void *arg);
 	void *room_arg;
 	bool evicting;

@@ -76,6 +76,16 @@ static struct store_batch *batch_make(void)
 	return batch;
 }
 
+/* Where it stands among those that are being written; NULL: in a free place. */
+static struct store_batch **place_of(struct store *store, const struct store_batch *batch)
+{
+	struct store_batch **at = store->sent;
+
+	while (*at != batch)
+		at++;
+	return at;
+}
+
 static void put_back(struct store_batch *batch)
 {
 	struct store *store = batch->store;
@@ -108,6 +118,22 @@ bool store_batch_full(const struct store_batch *batch)
 	return batch->n == STORE_BATCH;
 }
 
+/* What is being written of it becomes known, and its checksum can cover more, when that is done. */
+static bool is_being_written(const struct store_file *file, uint64_t number)
+{
+	const struct store_batch *batch;
+	unsigned i, k;
+
+	for (i = 0; i < STORE_BATCHES; i++) {
+		batch = file->store->sent[i];
+		for (k = 0; batch && k < batch->n; k++)
+			if (batch->items[k].file == file && batch->items[k].id == file->id &&
+			    batch->items[k].block.number == number)
+				return true;
+	}
+	return false;
+}
+
 int store_batch_add(struct store_batch *batch, struct store_file *file, uint64_t number,
     uint32_t pages, const uint8_t *block)
 {
@@ -119,6 +145,8 @@ int store_batch_add(struct store_batch *batch, struct store_file *file, uint64_t
 
 	if (file->loading || file->over || file->map.bytes + BLOCKS_SIZE > store->limit * FILE_MOST)
 		return 0;
+	if (is_being_written(file, number))
+		return -EAGAIN;
 	if (!file->id)
 		file->id = store->next_id++;
 	*item = (struct item){.file = store_file_get(file), .id = file->id};
@@ -328,6 +356,7 @@ static void batch_done(uv_work_t *work, int status)
 	int err = 0;
 
 	store_job_done(store);
+	*place_of(store, batch) = NULL;
 	for (i = 0; i < batch->n; i += n) {
 		const struct item *item = &batch->items[i];
 
@@ -357,8 +386,10 @@ void store_batch_send(struct store_batch *batch)
 	unsigned i;
 
 	batch->work.data = batch;
-	if (batch->n && !store_job(batch->store, &batch->work, batch_run, batch_done))
+	if (batch->n && !store_job(batch->store, &batch->work, batch_run, batch_done)) {
+		*place_of(batch->store, NULL) = batch;
 		return;
+	}
 	for (i = 0; i < batch->n; i++)
 		store_file_put(batch->items[i].file);
 	put_back(batch);

@@ -372,6 +372,29 @@ static void test_dropped_while_written(void **state)
 	assert_int_equal(block_files(), 0);
 }
 
+/* Pages of a block that come while others of it are being written are kept with them. */
+static void test_parts_at_once(void **state)
+{
+	uint32_t half = ALL >> BLOCKS_PAGES / 2;
+	struct store_batch *batch;
+	struct store_file *file;
+
+	open_store(64 * MIB);
+	file = get("/w/a", 100, MIB);
+	batch = store_batch_new(store);
+	assert_int_equal(store_batch_add(batch, file, 0, half, pattern(0, 1)), 1);
+	store_batch_send(batch);
+	batch = store_batch_new(store);
+	assert_int_equal(store_batch_add(batch, file, 1, ALL, pattern(1, 1)), 1);
+	assert_int_equal(store_batch_add(batch, file, 0, ~half, pattern(0, 1)), -EAGAIN);
+	store_batch_send(batch);
+	settle();
+	keep(file, 0, ~half, 1);
+	assert_kept(file, 0, ALL, 1);
+	assert_kept(file, 1, ALL, 1);
+	store_file_put(file);
+}
+
 static void test_paths(void **state)
 {
 	static const char *const paths[] = {"/w/a", "/w/d/x", "/w/d/y/z", "/w/d0", "/w/d.x"};
@@ -893,6 +916,7 @@ int main(void)
 	    TEST(test_dropped),
 	    TEST(test_dropped_before_it_was_found),
 	    TEST(test_dropped_while_written),
+	    TEST(test_parts_at_once),
 	    TEST(test_paths),
 	    TEST(test_renamed_in_use),
 	    TEST(test_damaged_block),
