@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <uv.h>
 
 #define STEP_MS 15000
@@ -148,7 +149,43 @@ static int round_trips(struct probe_line *line, struct probe_sftp *out)
 	return 0;
 }
 
-int probe_sftp(const struct probe_way *way, struct probe_sftp *out)
+static uint8_t *put_be32(uint8_t *p, size_t value)
+{
+	for (int shift = 24; shift >= 0; shift -= 8)
+		*p++ = (uint8_t)(value >> shift);
+	return p;
+}
+
+/* STAT; draft-ietf-secsh-filexfer-02, 6.8 and 5: an answer of ATTRS without permissions, or a
+ * status other than "no such file", tells nothing. */
+static int look_at_folder(struct probe_line *line, const char *path, struct probe_sftp *out)
+{
+	size_t len = strlen(path), got;
+	uint8_t buf[8192], *p = buf;
+	ssize_t n;
+	int err;
+
+	if (len > sizeof(buf) - 13)
+		return 0;
+	p = put_be32(p, 9 + len);
+	*p++ = 17;
+	p = put_be32(put_be32(p, 2), len);
+	memcpy(p, path, len);
+	err = probe_line_write(line, buf, 13 + len);
+	n = err ? err : read_packet(line, buf, sizeof(buf), &got);
+	if (n < 0)
+		return (int)n;
+	if (n >= 9 && buf[0] == 101 && be32(buf + 5) == 2)
+		out->folder = FOLDER_NONE;
+	if (n < 9 || buf[0] != 105)
+		return 0;
+	p = buf + 9 + (be32(buf + 5) & 1 ? 8 : 0) + (be32(buf + 5) & 2 ? 8 : 0);
+	if ((be32(buf + 5) & 4) && buf + n - p >= 4)
+		out->folder = S_ISDIR(be32(p)) ? FOLDER_THERE : FOLDER_NONE;
+	return 0;
+}
+
+int probe_sftp(const struct probe_way *way, const char *folder, struct probe_sftp *out)
 {
 	struct probe_line line;
 	int err = probe_line_open(&line, way, NULL, ssh_now() + STEP_MS);
@@ -158,6 +195,8 @@ int probe_sftp(const struct probe_way *way, struct probe_sftp *out)
 		err = greet(&line, out);
 	if (!err)
 		err = round_trips(&line, out);
+	if (!err && folder)
+		err = look_at_folder(&line, folder, out);
 	probe_line_close(&line);
 	return err;
 }

@@ -28,9 +28,11 @@ struct probe_sftp {
 	char extensions[1024]; /* "limits@openssh.com posix-rename@openssh.com …", printable */
 	unsigned rtt_us;       /* the least of a few round trips */
 	char noise[160];       /* what came instead of SFTP, printable, or "" */
+	enum { FOLDER_UNKNOWN, FOLDER_THERE, FOLDER_NONE } folder;
 };
-/* -EPROTO with noise; -ENOSYS: the server has no SFTP. */
-int probe_sftp(const struct probe_way *way, struct probe_sftp *out);
+/* Looks also whether there is a folder of this path (NULL: at none). -EPROTO with noise; -ENOSYS:
+ * the server has no SFTP. */
+int probe_sftp(const struct probe_way *way, const char *folder, struct probe_sftp *out);
 
 /* Bytes in a second, measured for at most two, to us and from us. */
 int probe_speed(const struct probe_way *way, uint64_t *down, uint64_t *up);

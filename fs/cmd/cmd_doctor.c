@@ -175,6 +175,26 @@ static bool connect_instance(struct doctor *doctor)
 
 /* --- what is there ---------------------------------------------------------------------- */
 
+/* The folder that the profile names; NULL: whatever is there. */
+static const char *named_folder(const struct profile *profile)
+{
+	return profile->path && profile->path[0] != '~' ? profile->path : NULL;
+}
+
+static void judge_folder(struct doctor *doctor, const struct probe_sftp *sftp)
+{
+	const char *path = doctor->profile->path;
+	char cause[1024];
+
+	if (sftp->folder == FOLDER_THERE)
+		doctor_ok("folder", "%s", path);
+	if (sftp->folder != FOLDER_NONE)
+		return;
+	snprintf(cause, sizeof(cause), "there is no folder %s on the instance", path);
+	doctor_fail(doctor, "folder", cause,
+	    "Set path in the profile to one that is there, or make it there");
+}
+
 static void check_sftp(struct doctor *doctor)
 {
 	static const char *const wanted[] = {"posix-rename@openssh.com", "fsync@openssh.com",
@@ -182,7 +202,7 @@ static void check_sftp(struct doctor *doctor)
 	struct probe_sftp sftp;
 	char missing[256] = "";
 	size_t at = 0;
-	int err = probe_sftp(&doctor->way, &sftp);
+	int err = probe_sftp(&doctor->way, named_folder(doctor->profile), &sftp);
 
 	if (sftp.noise[0])
 		return; /* check_shell says it */
@@ -205,6 +225,7 @@ static void check_sftp(struct doctor *doctor)
 		doctor_note("sftp extensions",
 		    "not there:%s; see mount.vastfs(8) for what that costs", missing);
 	doctor_ok("round trip", "%.1f ms", sftp.rtt_us / 1000.0);
+	judge_folder(doctor, &sftp);
 }
 
 /* False: it runs no commands, so that there is no more to find out. */
@@ -213,9 +234,15 @@ static bool check_shell(struct doctor *doctor)
 	char out[512], shown[200];
 	int err = probe_exec(&doctor->way, "true", out, sizeof(out));
 
-	if (err) {
+	if (err == -ENOSYS) {
 		doctor_note(
 		    "login shell", "the server runs no commands for this user (SFTP alone)");
+		return false;
+	}
+	if (err) {
+		doctor_fail(doctor, "login shell", "a command that is run there does not end",
+		    "Is the instance overloaded? Does ~/.bashrc there wait for something? Try: ssh "
+		    "HOST true");
 		return false;
 	}
 	if (!out[0]) {
@@ -233,13 +260,7 @@ static bool check_shell(struct doctor *doctor)
 	return true;
 }
 
-/* The folder that the profile names; NULL: whatever is there. */
-static const char *named_folder(const struct profile *profile)
-{
-	return profile->path && profile->path[0] != '~' ? profile->path : NULL;
-}
-
-/* "df -Pk" of the folder to mount, then the time; then whether the named one is one. */
+/* "df -Pk" of the folder to mount, then the time. */
 static char *folder_command(const struct profile *profile)
 {
 	const char *named = named_folder(profile);
@@ -252,11 +273,6 @@ static char *folder_command(const struct profile *profile)
 	fputs("cd ", to);
 	shquote(to, named ? named : "/workspace");
 	fputs(" 2>/dev/null; LC_ALL=C df -Pk . | tail -n 1; date +%s", to);
-	if (named) {
-		fputs("; test -d ", to);
-		shquote(to, named);
-		fputs(" && echo folder || echo none", to);
-	}
 	fclose(to);
 	return text;
 }
@@ -293,23 +309,9 @@ static void judge_clock(const char *text, time_t before, time_t after)
 		    "clock", "agrees within %lld s", llabs(there - here) + (after - before) / 2);
 }
 
-static void judge_folder(struct doctor *doctor, const char *answer)
+static void check_machine(struct doctor *doctor)
 {
-	char cause[1024];
-
-	if (!strncmp(answer, "folder", 6)) {
-		doctor_ok("folder", "%s", doctor->profile->path);
-	} else if (!strncmp(answer, "none", 4)) {
-		snprintf(cause, sizeof(cause), "there is no folder %s on the instance",
-		    doctor->profile->path);
-		doctor_fail(doctor, "folder", cause,
-		    "Set path in the profile to one that is there, or make it there");
-	}
-}
-
-static void check_folder(struct doctor *doctor)
-{
-	char *command = folder_command(doctor->profile), out[1024], *line, *folder;
+	char *command = folder_command(doctor->profile), out[1024], *line;
 	time_t before = time(NULL);
 
 	if (!command || probe_exec(&doctor->way, command, out, sizeof(out))) {
@@ -321,9 +323,6 @@ static void check_folder(struct doctor *doctor)
 	line = strchr(out, '\n');
 	if (line)
 		*line++ = '\0';
-	folder = line ? strchr(line, '\n') : NULL;
-	if (folder)
-		judge_folder(doctor, folder + 1);
 	judge_space(doctor, out);
 	judge_clock(line ? line : "", before, time(NULL));
 }
@@ -347,7 +346,7 @@ static void examine(struct doctor *doctor)
 	if (doctor_address(doctor) && doctor_port(doctor) && connect_instance(doctor)) {
 		check_sftp(doctor);
 		if (check_shell(doctor)) {
-			check_folder(doctor);
+			check_machine(doctor);
 			check_speed(doctor);
 		}
 	}
