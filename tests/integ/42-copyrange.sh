@@ -63,6 +63,7 @@ copy_in_a_burst() { # to files that were opened without waiting for the instance
 	mkdir "$REMOTE/many"
 	for i in {1..30}; do echo old >"$REMOTE/many/$i"; done
 	touch -d '1 hour ago' "$REMOTE/source" "$REMOTE"/many/*
+	seen "$MNT/many/30"
 	"$PYTHON" - "$MNT" <<-'END'
 		import os, sys
 		os.chdir(sys.argv[1])
@@ -87,6 +88,7 @@ replace_and_copy() {
 	echo other >"$REMOTE/other"
 	echo old >"$REMOTE/replaced.copy"
 	touch -d '1 hour ago' "$REMOTE/replaced" "$REMOTE/other"
+	seen "$MNT/replaced.copy"
 	"$PYTHON" - "$MNT" "$REMOTE" <<-'END'
 		import os, sys
 		mnt, there = sys.argv[1:]

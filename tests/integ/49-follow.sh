@@ -161,11 +161,10 @@ other_mounts() {
 	remount_fs -o symlinks=follow
 	eq "$(kind "$MNT/many/l1")" "regular file"
 	eq "$(kind "$MNT/to-dir")" directory
-	umount_fs
 }
 link_lost() { # in the middle of it
 	local pid
-	mount_fs -o symlinks=follow
+	remount_fs -o symlinks=follow
 	ls "$MNT" >/dev/null
 	for pid in $(sftp_servers); do kill -KILL "$pid"; done
 	eq "$(find "$MNT/many" -type f | wc -l)" 600
