@@ -193,7 +193,7 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 		take_inode(fs, inode, &report, message->bits,
 		    is_ours(fs, inode) || dentry->pending || dentry->flying ||
 			dentry->tick > fs->watched->proof_tick);
-	else if (dentry || folder->folder->complete)
+	else if (dentry || folder->folder->complete || folder->folder->listing)
 		take_name(fs, watch, message);
 }
 

@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import MNT, REMOTE, W, clean, eq, get, libc, m, put, raises, run, synced, test
+from harness import MNT, REMOTE, W, clean, eq, get, libc, m, put, raises, run, seen, synced, test
 
 SEEDS = [int(seed) for seed in sys.argv[2:]] or [1, 2, 3]
 LOCAL = os.path.join(W, "local")
@@ -740,6 +740,29 @@ def order():
             synced()
         eq({stat.S_IMODE(os.stat(there("many", "to", f"f{n}")).st_mode) for n in range(40)}, {0o640})
         eq(os.listdir(there("many")), ["to"])
+
+    @test("a name that comes while its folder is listed is not missing once the watcher has told of it")
+    def _():
+        clean("comes")
+        for n in range(6000):
+            put(there("comes", f"old{n}"))
+        folders = status("watch")["folders"]
+        seen("comes", "old0")
+        while status("watch")["folders"] == folders:
+            time.sleep(0.02)  # sleep: polls
+        with far_away(60), ThreadPoolExecutor(1) as pool:
+            listing = pool.submit(os.listdir, m("comes"))
+            new = []
+            while not listing.done():
+                new.append(f"new{len(new)}")
+                put(there("comes", new[-1]))
+                time.sleep(0.002)  # sleep: so that there are some hundred
+            told = status("watch")["events"]
+            put(there("comes", "last"))
+            while status("watch")["events"] <= told + 1 or not os.path.exists(m("comes", "last")):
+                time.sleep(0.02)  # sleep: polls
+            missing = [name for name in new if not os.path.exists(m("comes", name))]
+        eq(missing, [], f"of {len(new)}")
 
     @test("an isolated change is there when it is answered")
     def _():
