@@ -156,7 +156,8 @@ static void on_opened(void *arg, int err, struct rfile *file, const struct sftp_
 		return;
 	if (err) {
 		open->inode->checked_ms = 0;
-		request_end(&open->request, err);
+		/* Gone since it was looked up: the kernel looks again, for O_CREAT to make it. */
+		request_end(&open->request, err == -ENOENT && !open->nameless ? -ESTALE : err);
 		return;
 	}
 	open->file = file;

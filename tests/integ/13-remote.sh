@@ -165,6 +165,21 @@ vanishes() {
 	exec 5<&-
 	within 2000 absent "$MNT/vanish"
 }
+# What is known here for a second more is no reason not to make a file that is to be made.
+made_anew() {
+	local i
+	for i in 1 2 3; do
+		echo old >"$REMOTE/anew$i"
+		seen "$MNT/anew$i"
+		rm "$REMOTE/anew$i"
+		echo new >"$MNT/anew$i"
+		synced
+		eq "$(<"$REMOTE/anew$i")" new
+		rm "$REMOTE/anew$i"
+		cat "$MNT/anew$i" 2>"$W/said" && die "a file that is gone was read"
+		has "$(<"$W/said")" "No such file"
+	done
+}
 folder_vanishes() {
 	mkdir -p "$REMOTE/fv/sub"
 	echo x >"$REMOTE/fv/sub/f"
@@ -202,6 +217,7 @@ check "R3: tail -f shows each new line within about a second" tail_follows
 check "R3: tail -f on a large log, many lines at once" tail_large
 check "a file that shrank" shrinks
 check "a file removed on the instance while open here" vanishes
+check "a file removed on the instance and made here right after" made_anew
 check "a folder removed on the instance" folder_vanishes
 check "W1: own changes are in listings at once" own_changes_at_once
 check "unmounts" umount_fs
