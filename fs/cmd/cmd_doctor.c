@@ -240,9 +240,11 @@ static bool check_shell(struct doctor *doctor)
 		return false;
 	}
 	if (err) {
-		doctor_fail(doctor, "login shell", "a command that is run there does not end",
-		    "Is the instance overloaded? Does ~/.bashrc there wait for something? Try: ssh "
-		    "HOST true");
+		snprintf(
+		    shown, sizeof(shown), "a command there gives no answer: %s", strerror(-err));
+		doctor_fail(doctor, "login shell", shown,
+		    "Does ~/.bashrc there wait for something, or is the instance overloaded? Try: "
+		    "ssh HOST true");
 		return false;
 	}
 	if (!out[0]) {

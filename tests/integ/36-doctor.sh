@@ -119,6 +119,17 @@ sftp_alone() {
 	grep -q "ok    sftp" "$W/out"
 	grep -q "note  login shell .*SFTP alone" "$W/out"
 	fails grep FAIL "$W/out"
+	no_folder
+	sshd_kill
+	sshd_start "$SSHD_PORT"
+}
+hung_shell() {
+	sshd_kill
+	SFTP_SERVER=internal-sftp sshd_start "$SSHD_PORT"
+	echo 'sleep 100' >"$W/server-home/.bashrc"
+	finds "login shell" "gives no answer: Connection timed out" "bashrc"
+	has "$OUT" "ok    sftp"
+	rm "$W/server-home/.bashrc"
 	sshd_kill
 	sshd_start "$SSHD_PORT"
 }
@@ -160,6 +171,7 @@ each "an option that ssh does not know" ssh_refuses
 [[ ${TRANSPORT:-} == ssh ]] || each "a key with a passphrase and nobody to ask" passphrase
 if [[ $(id -u) == 0 && $(getent passwd root | cut -d: -f7) == */bash ]]; then
 	each "a login shell that prints" noisy
+	each "a login shell that hangs" hung_shell
 	each "no /dev/fuse, no fusermount3" no_fuse
 fi
 each "no SFTP subsystem" no_sftp
