@@ -126,7 +126,7 @@ sftp_alone() {
 hung_shell() {
 	sshd_kill
 	SFTP_SERVER=internal-sftp sshd_start "$SSHD_PORT"
-	echo 'sleep 100' >"$W/server-home/.bashrc"
+	echo 'tail -f /dev/null' >"$W/server-home/.bashrc"
 	finds "login shell" "gives no answer: Connection timed out" "bashrc"
 	rm "$W/server-home/.bashrc"
 	sshd_kill
