@@ -23,10 +23,11 @@ void rfile_window_written(struct rfile_handle *handle, uint32_t len)
 {
 	const struct sftp_rtt *rtt = sftp_rtt(rfile_handle_sftp(handle));
 	uint32_t least = sftp_rtt_least(rtt);
+	bool tells = least && least <= FAR_US;
 	int64_t window = (int64_t)handle->window, fits;
 
-	handle->braked |= least && least <= FAR_US && rtt->data > least + SLOW_US;
-	if (!handle->braked) {
+	handle->braked |= tells && rtt->data > least + SLOW_US;
+	if (!tells || !handle->braked) {
 		window += len;
 	} else {
 		fits = window * (least + WORK_US) / rtt->data + QUEUE_BYTES;
