@@ -1,6 +1,7 @@
 #include "transport/probe.h"
 #include "conf/log.h"
 #include "transport/probe_line.h"
+#include "transport/sftp_codec.h"
 #include "transport/ssh_internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -149,39 +150,33 @@ static int round_trips(struct probe_line *line, struct probe_sftp *out)
 	return 0;
 }
 
-static uint8_t *put_be32(uint8_t *p, size_t value)
-{
-	for (int shift = 24; shift >= 0; shift -= 8)
-		*p++ = (uint8_t)(value >> shift);
-	return p;
-}
-
-/* STAT; draft-ietf-secsh-filexfer-02, 6.8 and 5: an answer of ATTRS without permissions, or a
- * status other than "no such file", tells nothing. */
+/* An answer of ATTRS without permissions, or a status other than "no such file", tells nothing. */
 static int look_at_folder(struct probe_line *line, const char *path, struct probe_sftp *out)
 {
-	size_t len = strlen(path), got;
-	uint8_t buf[8192], *p = buf;
+	struct packet *message = sftp_msg_path(SSH_FXP_STAT, path);
+	struct sftp_string words;
+	struct sftp_reader reader;
+	struct sftp_attr attr;
+	uint8_t buf[8192];
+	uint32_t code;
+	size_t got;
 	ssize_t n;
-	int err;
 
-	if (len > sizeof(buf) - 13)
+	if (!message)
 		return 0;
-	p = put_be32(p, 9 + len);
-	*p++ = 17;
-	p = put_be32(put_be32(p, 2), len);
-	memcpy(p, path, len);
-	err = probe_line_write(line, buf, 13 + len);
-	n = err ? err : read_packet(line, buf, sizeof(buf), &got);
-	if (n < 0)
-		return (int)n;
-	if (n >= 9 && buf[0] == 101 && be32(buf + 5) == 2)
+	n = probe_line_write(line, message->data, message->len);
+	packet_free(message);
+	if (!n)
+		n = read_packet(line, buf, sizeof(buf), &got);
+	if (n < 5)
+		return n < 0 ? (int)n : 0;
+	reader = (struct sftp_reader){buf + 5, buf + n};
+	if (buf[0] == SSH_FXP_STATUS && !sftp_read_status(&reader, &code, &words) &&
+	    code == SSH_FX_NO_SUCH_FILE)
 		out->folder = FOLDER_NONE;
-	if (n < 9 || buf[0] != 105)
-		return 0;
-	p = buf + 9 + (be32(buf + 5) & 1 ? 8 : 0) + (be32(buf + 5) & 2 ? 8 : 0);
-	if ((be32(buf + 5) & 4) && buf + n - p >= 4)
-		out->folder = S_ISDIR(be32(p)) ? FOLDER_THERE : FOLDER_NONE;
+	if (buf[0] == SSH_FXP_ATTRS && !sftp_read_attr(&reader, &attr) &&
+	    (attr.flags & SSH_FILEXFER_ATTR_PERMISSIONS))
+		out->folder = S_ISDIR(attr.mode) ? FOLDER_THERE : FOLDER_NONE;
 	return 0;
 }
 
