@@ -100,14 +100,20 @@ static uint8_t *pattern(uint64_t number, unsigned seed)
 	return data;
 }
 
-/* Keeps pages of one block, and waits until it is done. */
-static void keep(struct store_file *file, uint64_t number, uint32_t pages, unsigned seed)
+/* Pages of one block, on their way to be kept. */
+static void send_block(struct store_file *file, uint64_t number, uint32_t pages, unsigned seed)
 {
 	struct store_batch *batch = store_batch_new(store);
 
 	assert_non_null(batch);
 	assert_int_equal(store_batch_add(batch, file, number, pages, pattern(number, seed)), 1);
 	store_batch_send(batch);
+}
+
+/* The same, and waits until it is done. */
+static void keep(struct store_file *file, uint64_t number, uint32_t pages, unsigned seed)
+{
+	send_block(file, number, pages, seed);
 	settle();
 }
 
@@ -356,14 +362,11 @@ static void test_dropped_before_it_was_found(void **state)
 /* Dropped while a batch of it is being written. */
 static void test_dropped_while_written(void **state)
 {
-	struct store_batch *batch;
 	struct store_file *file;
 
 	open_store(64 * MIB);
 	file = get("/w/a", 100, MIB);
-	batch = store_batch_new(store);
-	assert_int_equal(store_batch_add(batch, file, 0, ALL, pattern(0, 1)), 1);
-	store_batch_send(batch);
+	send_block(file, 0, ALL, 1);
 	store_file_drop(file);
 	settle();
 	file = get("/w/a", 100, MIB);
@@ -381,9 +384,7 @@ static void test_parts_at_once(void **state)
 
 	open_store(64 * MIB);
 	file = get("/w/a", 100, MIB);
-	batch = store_batch_new(store);
-	assert_int_equal(store_batch_add(batch, file, 0, half, pattern(0, 1)), 1);
-	store_batch_send(batch);
+	send_block(file, 0, half, 1);
 	batch = store_batch_new(store);
 	assert_int_equal(store_batch_add(batch, file, 1, ALL, pattern(1, 1)), 1);
 	assert_int_equal(store_batch_add(batch, file, 0, ~half, pattern(0, 1)), -EAGAIN);
