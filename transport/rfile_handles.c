@@ -72,7 +72,7 @@ struct rfile_handle *rfile_handle_new(
 	handle->file = file;
 	handle->lane = lane;
 	handle->refs = 1;
-	handle->window = RFILE_STRIPE_FIRST;
+	handle->window = handle->opening = RFILE_STRIPE_FIRST;
 	TAILQ_INIT(&handle->copies);
 	if (!slot_put(file, handle)) {
 		free(handle);

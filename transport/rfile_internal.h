@@ -80,6 +80,7 @@ struct rfile_handle {
 	size_t in_flight;	    /* data bytes of this file on it */
 	unsigned writes;	    /* of this file on it */
 	size_t window;		    /* bytes to write that may be in flight there */
+	size_t opening;		    /* bytes of its first window, not acknowledged yet */
 	bool braked;		    /* it was too much once */
 	struct rfile_copies copies; /* that wait for it to open */
 	struct sftp_handle name;

@@ -200,6 +200,12 @@ static void test_window_to_write(void **state)
 	assert_in_range(window_after(&stripe, 4, 55000), MIB / 2, MIB);
 	assert_int_equal(window_after(&stripe, 1000, 55000), 2 * RFILE_STRIPE_WRITE);
 	assert_int_equal(window_after(&stripe, 1000, UINT32_MAX), RFILE_STRIPE_LEAST);
+	/* A young one's first answers are slow, and tell nothing. */
+	stripe = (struct rfile_handle){
+	    .channel = channel, .window = RFILE_STRIPE_FIRST, .opening = RFILE_STRIPE_FIRST};
+	assert_int_equal(window_after(&stripe, 2, 190000), RFILE_STRIPE_FIRST + MIB / 2);
+	assert_int_equal(window_after(&stripe, 2, 55000), RFILE_STRIPE_FIRST + MIB);
+	assert_in_range(window_after(&stripe, 16, 190000), RFILE_STRIPE_LEAST, MIB);
 	/* Far away nobody can tell. */
 	rtt->least = 200000;
 	assert_int_equal(window_after(&stripe, 1000, 400000), 2 * RFILE_STRIPE_WRITE);
