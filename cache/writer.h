@@ -48,8 +48,7 @@ struct sync_wait;
 
 #define WRITER_LIMIT_FIRST (8u << 20)
 #define WRITER_LIMIT_LEAST (2u << 20)
-#define WRITER_LIMIT_NEAR (8u << 20)  /* at most, over loopback */
-#define WRITER_LIMIT_MOST (64u << 20) /* at most, at 20 ms and more */
+#define WRITER_LIMIT_MOST (64u << 20)
 #define WRITER_SENT_NEAR (768u << 10) /* under way at once, over loopback */
 
 struct writer {

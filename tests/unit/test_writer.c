@@ -999,11 +999,11 @@ static void test_fills_the_link(void **state)
 		uint32_t rtt_us, mbit, mib, least_percent;
 		uint64_t limit;
 	} links[] = {
-	    {500, 4000, 256, 90, 10 * MIB}, /* near: no more than it takes */
-	    {5000, 4000, 256, 90, 22 * MIB},
-	    {50000, 1000, 256, 85, 64 * MIB},
-	    {50000, 100, 64, 90, 25 * MIB},
-	    {200000, 100, 64, 90, 30 * MIB},
+	    {500, 4000, 256, 90, 9 * MIB}, /* near: no more than it takes */
+	    {5000, 4000, 256, 90, 15 * MIB},
+	    {50000, 1000, 256, 85, 26 * MIB},
+	    {50000, 100, 64, 90, 10 * MIB},
+	    {200000, 100, 64, 90, 15 * MIB},
 	    {100000, 5, 24, 90, 2 * MIB},
 	};
 	double rate, took, ideal;
