@@ -464,6 +464,11 @@ bool content_dirty(const struct content *content)
 	return !TAILQ_EMPTY(&content->writer.unacked);
 }
 
+uint64_t content_dirty_bytes(const struct content *content)
+{
+	return content->writer.dirty;
+}
+
 void content_flush(struct content *content, void (*done)(void *arg, int err), void *arg)
 {
 	writer_flush(content, done, arg);

@@ -276,11 +276,15 @@ void fs_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 
 /* --- flush (each close) and fsync --- */
 
+/* So many bytes on their way are worth one more fsync. */
+#define SYNC_AHEAD_MIN (8u * 1024 * 1024)
+
 struct flush {
 	struct request request;
 	struct handle *handle; /* counted */
 	bool sync;
-	unsigned parts; /* of an fsync, still to be answered: the data, the fsync behind it */
+	unsigned
+	    parts; /* of an fsync, still to be answered: the data, the fsyncs behind and ahead */
 	int err, sync_err;
 };
 
@@ -341,7 +345,18 @@ static void on_data(void *arg, int err)
 {
 	struct flush *flush = arg;
 
-	flush->err = err;
+	if (err)
+		flush->err = err;
+	join_sync(flush);
+}
+
+/* What it tells of the disk there is not told again by an fsync through the same handle. */
+static void on_synced_ahead(void *arg, int err)
+{
+	struct flush *flush = arg;
+
+	if (err && err != -ESTALE && !flush->err)
+		flush->err = err;
 	join_sync(flush);
 }
 
@@ -353,13 +368,25 @@ static void on_synced_behind(void *arg, int err)
 	join_sync(flush);
 }
 
-/* The fsync goes out right behind the data where it may: one round trip for both. */
+/* Is most of the file there, and does the rest take a while? */
+static bool is_mostly_sent(const struct content *content)
+{
+	uint64_t dirty = content_dirty_bytes(content);
+
+	return dirty >= SYNC_AHEAD_MIN && content_size(content) / 4 >= dirty;
+}
+
+/* The fsync goes out right behind the data where it may: one round trip for both. While much data
+ * is on its way the disk there begins with what has come. */
 static void send_sync(struct flush *flush)
 {
 	struct handle *handle = flush->handle;
 	struct content *content = handle->open->content;
+	bool ahead = is_mostly_sent(content);
 
-	flush->parts = 2;
+	flush->parts = 2 + ahead;
+	if (ahead)
+		rfile_fsync(handle->file, on_synced_ahead, flush);
 	content_flush(content, on_data, flush);
 	if (!content_is_sent_through(content, handle) ||
 	    !rfile_fsync_behind(handle->file, on_synced_behind, flush))

@@ -80,6 +80,15 @@ workspace() {
 	umount_fs
 	write_profile
 }
+synced_ahead() {
+	head -c 60000000 /dev/urandom >"$W/local/long"
+	dd if="$W/local/long" of="$MNT/long" bs=1M conv=fsync status=none
+	same_file "$W/local/long" "$REMOTE/long"
+	# of what sftp-server hears: writes behind the first fsync, and none behind the last one
+	awk '/^debug[13]: request [0-9]+: fsync/ { synced = 1; last = 0 }
+		/^debug[13]: request [0-9]+: write/ { behind += synced; last = 1 }
+		END { exit !(behind >= 10 && !last) }' "$W/said"
+}
 with_server() { # WORDS FUNCTION…: mounts, runs, unmounts
 	local words=$1
 	shift
@@ -109,6 +118,17 @@ if [[ $MOUNT_WITH == vastfs ]]; then
 	SSHD_EXTRA='MaxSessions 1' with_server "one channel per connection" everyday big_both_ways
 	SSHD_EXTRA='MaxStartups 1:100:1' with_server "one connection at a time may log in" everyday
 	with_server "sftp-server killed, again and again" pool_death
+	SFTP_SERVER="$SFTP -e -l DEBUG3 2>>'$W/said'" sshd_start
+	proxy_start
+	proxy delay 25 >/dev/null
+	proxy rate 20M >/dev/null
+	write_profile
+	mount_fs
+	check "an fsync begins while the rest of a long file is on its way" synced_ahead
+	umount_fs
+	proxy_stop
+	unset PROXY_PORT
+	sshd_kill
 	if [[ $(id -u) == 0 ]]; then
 		mkdir -p "$W/root/workspace"
 		echo here >"$W/root/workspace/in-workspace"
