@@ -237,6 +237,17 @@ struct pool_channel *pool_channel_open(struct pool_session *session, enum lane l
 	return channel;
 }
 
+/*
+ * A further channel takes five round trips, and an upload wants it at once: what fills a link of
+ * 1 Gbit/s, as sshd lets 2 MiB into each channel in a round trip. There are three such sessions.
+ */
+static unsigned bulk_wanted(uint32_t rtt_us)
+{
+	unsigned wanted = rtt_us > POOL_NEAR_US ? 2 + rtt_us / POOL_BULK_US : 1;
+
+	return wanted < POOL_BULK_PER_SESSION ? wanted : POOL_BULK_PER_SESSION;
+}
+
 void pool_session_fill(struct pool_session *session)
 {
 	struct pool *pool = session->pool;
@@ -245,9 +256,7 @@ void pool_session_fill(struct pool_session *session)
 		return;
 	session->reopen_at = 0;
 	if (session->index) {
-		/* Far away a further channel takes five round trips, and an upload wants it at
-		 * once. */
-		unsigned wanted = pool_min_rtt_us(pool) > POOL_NEAR_US ? 2 : 1;
+		unsigned wanted = bulk_wanted(pool_min_rtt_us(pool));
 
 		while (pool_session_count(session, LANE_BULK) < wanted)
 			if (!pool_channel_open(session, LANE_BULK))

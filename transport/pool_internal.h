@@ -26,8 +26,10 @@
 
 /* OpenSSH's MaxSessions is 10. */
 #define POOL_CHANNELS_MAX 9
-#define POOL_BULK_PER_SESSION 4
-#define POOL_BULK_MAX 8
+#define POOL_BULK_PER_SESSION 5
+#define POOL_BULK_MAX 16
+/* So much round-trip time wants one more of them. */
+#define POOL_BULK_US 60000
 /* A channel with that many bytes in flight is busy enough to want another beside it. */
 #define POOL_CROWDED (1536u * 1024)
 /* Below this round-trip time more channels only cost CPU. */

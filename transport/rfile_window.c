@@ -19,7 +19,7 @@
 /* A window that grows freely is too large when they take a round trip and this. */
 #define SLOW_US 8000
 /* Farther away what is sent in one go takes its time on the link, which looks the same, and all
- * that sshd lets in is not too much. */
+ * that sshd lets in is not too much, nor too soon with the first answer. */
 #define FAR_US 80000
 
 void rfile_window_written(struct rfile_handle *handle, uint32_t len)
@@ -33,7 +33,9 @@ void rfile_window_written(struct rfile_handle *handle, uint32_t len)
 		handle->opening -= len < handle->opening ? len : handle->opening;
 	else
 		handle->braked |= tells && rtt->data > least + SLOW_US;
-	if (!tells || !handle->braked) {
+	if (least > FAR_US && window < (int64_t)RFILE_STRIPE_WRITE) {
+		window = RFILE_STRIPE_WRITE;
+	} else if (!tells || !handle->braked) {
 		window += len;
 	} else {
 		fits = window * (least + WORK_US) / rtt->data + QUEUE_BYTES;

@@ -368,11 +368,13 @@ static void load(unsigned times)
 	}
 }
 
-/* Answers REALPATH after a while, so that the link looks far. */
+static unsigned late_ms = 5;
+
+/* Answers LSTAT after a while, so that the link looks far. */
 static void answer_late(struct fake_channel *channel, struct fake_request *request)
 {
 	if (request->type == SSH_FXP_LSTAT) {
-		uv_sleep(5);
+		uv_sleep(late_ms);
 		fake_reply_status(&channel->stream, request->id, SSH_FX_NO_SUCH_FILE);
 	}
 	packet_free(request->packet);
@@ -393,9 +395,26 @@ static void test_bulk_grows_when_far(void **unused)
 	assert_int_equal(live_channels(1) + live_channels(2), 2);
 	load(20);
 	total = live_channels(1) + live_channels(2);
-	assert_int_equal(total, 8);
-	assert_int_equal(live_channels(1), 4);
+	assert_int_equal(total, 10);
+	assert_int_equal(live_channels(1), 5);
 	assert_int_equal(live_channels(0), 2);
+	teardown_pool();
+}
+
+/* Each takes 2 MiB in a round trip. */
+static void test_bulk_is_there_when_far(void **unused)
+{
+	setup_pool(2);
+	fake.serve = answer_late;
+	late_ms = 130;
+	UNTIL(t.readies && is_up(1));
+	sftp_send(pool_channel_sftp(pool_channel(t.pool, LANE_NAMES, false)),
+	    sftp_msg_path(SSH_FXP_LSTAT, "/"), 0, ignore, NULL);
+	UNTIL(pool_min_rtt_us(t.pool) > 120000);
+	fake_lose_session(fake.sessions[1]);
+	UNTIL(!is_up(1));
+	UNTIL(live_channels(1) == 4);
+	late_ms = 5;
 	teardown_pool();
 }
 
@@ -617,6 +636,7 @@ static int fast(void)
 	    cmocka_unit_test(test_changed_key_is_not_hammered),
 	    cmocka_unit_test(test_one_channel_only),
 	    cmocka_unit_test(test_bulk_grows_when_far),
+	    cmocka_unit_test(test_bulk_is_there_when_far),
 	    cmocka_unit_test(test_bulk_stays_small_when_near),
 	    cmocka_unit_test(test_copy_has_its_own),
 	    cmocka_unit_test(test_waiting),
