@@ -23,7 +23,9 @@
 #define NEAR_US 2000
 #define SENT_NEAR_US 640
 #define RATE_NS UINT64_C(200000000)
-/* The first look at the rate comes early, so that a fast link is filled from the start. */
+/* Bytes a second, until it is known: a third of 1 Gbit/s fills such a link with LIMIT_RTTS. */
+#define FIRST_RATE 40e6
+/* The first look at it comes early, so that a fast link is filled from the start. */
 #define FIRST_RATE_NS UINT64_C(20000000)
 
 /* --- sending --- */
@@ -43,22 +45,13 @@ static uint64_t sent_most(const struct extent *extent)
 	return most < WRITER_LIMIT_MOST ? most : WRITER_LIMIT_MOST;
 }
 
-/* A sample may begin: nothing of what goes out now is answered sooner than a round trip later, and
- * that time says nothing of the link's rate. */
-static void begin_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us)
-{
-	w->rate_since = now + UINT64_C(1000) * rtt_us;
-	w->rate_bytes = 0;
-	w->rate_limited = !TAILQ_EMPTY(&w->ring);
-}
-
 /* What is farther ahead of the link is copied to and from memory that is in no processor cache, and
  * at the start of a transfer to pages that are touched for the first time, just when the processor
  * is needed for the link. 384 MiB at 50 ms and 1 Gbit/s took 4.3 s with up to 64 MiB ahead, 4.1 s
  * so. */
-static uint64_t limit_at(const struct writer_pool *w, uint32_t rtt_us)
+static uint64_t limit_at(double rate, uint32_t rtt_us)
 {
-	double rate = (double)w->rate, rtt = (double)rtt_us / 1e6;
+	double rtt = (double)rtt_us / 1e6;
 	double limit = rate * (LIMIT_SECONDS + 2 * rtt);
 
 	if (limit > LIMIT_PAUSE + rate * LIMIT_RTTS * rtt)
@@ -66,6 +59,17 @@ static uint64_t limit_at(const struct writer_pool *w, uint32_t rtt_us)
 	if (limit < WRITER_LIMIT_LEAST)
 		return WRITER_LIMIT_LEAST;
 	return limit > WRITER_LIMIT_MOST ? WRITER_LIMIT_MOST : (uint64_t)limit;
+}
+
+/* A sample may begin: nothing of what goes out now is answered sooner than a round trip later, and
+ * that time says nothing of the link's rate. */
+static void begin_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us)
+{
+	w->rate_since = now + UINT64_C(1000) * rtt_us;
+	w->rate_bytes = 0;
+	if (!w->rate && rtt_us)
+		w->limit = limit_at(FIRST_RATE, rtt_us);
+	w->rate_limited = !TAILQ_EMPTY(&w->ring);
 }
 
 static void note_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us, uint32_t acked)
@@ -82,7 +86,7 @@ static void note_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us, uint
 	 * can do. */
 	if (w->rate_limited || sample > w->rate) {
 		w->rate = w->rate ? (w->rate + 3 * sample) / 4 : sample;
-		limit = limit_at(w, rtt_us);
+		limit = limit_at((double)w->rate, rtt_us);
 		if (w->rate_limited || limit > w->limit)
 			w->limit = limit;
 	}

@@ -709,6 +709,7 @@ static void test_back_pressure(void **state)
 	int result[96], i, n = 0, done = 0;
 
 	start(0, 64 * MIB);
+	source.rtt_us = 0; /* not known yet */
 	for (i = 0; i < 96; i++)
 		n += write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
 	assert_int_equal(n, WRITER_LIMIT_FIRST / 131072);
@@ -798,6 +799,7 @@ static void test_withdraw(void **state)
 	int result[80], i;
 
 	start(0, 64 * MIB);
+	source.rtt_us = 0; /* not known yet */
 	for (i = 0; i < 80; i++)
 		write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
 	assert_false(content_withdraw(content, &result[0])); /* accepted */
@@ -848,6 +850,7 @@ static void test_fair(void **state)
 	int a[40], b[4], i;
 
 	start(0, 64 * MIB);
+	source.rtt_us = 0; /* not known yet */
 	fake_file_init(&other_file, &source, &other, false);
 	one = content;
 	two = content_new(pool, 0);
@@ -880,6 +883,7 @@ static void test_free_with_waiters(void **state)
 	int result[72], flushed, i;
 
 	start(0, 64 * MIB);
+	source.rtt_us = 0; /* not known yet */
 	for (i = 0; i < 72; i++)
 		write_pattern(&file, (unsigned)i * 131072, 131072, 1, &result[i]);
 	flush(&flushed);
@@ -1001,9 +1005,10 @@ static void test_fills_the_link(void **state)
 	} links[] = {
 	    {500, 4000, 256, 90, 9 * MIB}, /* near: no more than it takes */
 	    {5000, 4000, 256, 90, 15 * MIB},
-	    {50000, 1000, 256, 85, 26 * MIB},
+	    {50000, 1000, 256, 96, 26 * MIB},
 	    {50000, 100, 64, 90, 10 * MIB},
 	    {200000, 100, 64, 90, 15 * MIB},
+	    {200000, 1000, 512, 90, 64 * MIB},
 	    {100000, 5, 24, 90, 2 * MIB},
 	};
 	double rate, took, ideal;
