@@ -1,5 +1,5 @@
 """The measurements behind tests/bench/run, which sets up the server, the proxy and the environment. One thread; each row is a
-function (tool, sizes) that returns a figure or None where the tool can't do it."""
+function (tool, sizes) that returns a figure or None where the tool can't do it. Those of trees and large files: transfers.py."""
 import argparse
 import csv
 import os
@@ -12,19 +12,17 @@ import sys
 import time
 
 import plot
+import transfers
+from mounts import ALL_TOOLS, E, MNT, MOUNTS, REMOTE, W, cold, mount, proxy, quiet, run, timed, unmount
+from rows import Scaled, big_file, row, rows, small_tree
 
-E = os.environ
-W, REMOTE, MNT, BUILD = (E.get(k, "") for k in ("W", "REMOTE", "MNT", "BUILD"))
-MOUNTS = ("vastfs", "sshfs", "rclone", "local")  # local: the server's folder itself, as a mount of its own
-ALL_TOOLS = ("vastfs", "sshfs", "rclone", "scp", "tar", "local")
 # What --quick leaves out: what takes long and tells little. sshfs keeps nothing on the disk; rclone waits for nothing in a save,
 # and for each file of a tree, as cp -r shows.
 SMALL_WRITES = {name + suffix for name in ("lines", "pages", "sqlite", "wal") for suffix in ("", "0")}
-NOT_QUICK = {"rclone": {"find", "grep", "rm", "save", "again", "memory"}, "sshfs": {"again", "remount"}, "local": {"again"}}
+NOT_QUICK = {"rclone": {"upcp", "untar", "find", "grep", "rm", "save", "again", "memory"},
+             "sshfs": {"upcp", "again", "remount"}, "local": {"again"}}
 PLOTTED = ("down", "find", "grep", "read")
 PLOTTED_RTTS = [0, 10, 50, 100, 200]
-USER = subprocess.run(["id", "-un"], capture_output=True, text=True).stdout.strip()
-rows = []
 args = None
 
 
@@ -33,306 +31,14 @@ class Sizes:
         self.files = 400 if quick else 2000
         self.slow_files = 6 if quick else 100  # for tools that wait for each file
         self.patience = 6 if quick else 150  # seconds that a run with all files may take
+        self.cloned = 300 if quick else 3000
         self.big = (64 if quick else 1024) << 20
         self.slow_big = (16 if quick else 256) << 20
         self.zero = (256 if quick else 1024) << 20
         self.names = 10_000 if quick else 1_000_000
 
 
-def row(name, words, unit="s", rtt=None):
-    def keep(function):
-        rows.append((name, words, unit, rtt, function))
-        return function
-    return keep
-
-
-# --- tools -------------------------------------------------------------------
-
-def run(command, **more):
-    return subprocess.run(command, check=True, stdin=subprocess.DEVNULL, **more)
-
-
-def quiet(command, **more):
-    return run(command, stdout=subprocess.DEVNULL, **more)
-
-
-def proxy(*words):
-    quiet([E["TOOLS"] + "/delayproxy", "--send", E["CTL"], *map(str, words)])
-
-
-def mounted():
-    with open("/proc/self/mountinfo") as f:
-        return any(f" {MNT} " in line for line in f)
-
-
-def wait_until(condition, seconds, words):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(words)
-        time.sleep(0.01)  # sleep: polls
-
-
-SSH = ["-i", f"{W}/key", "-o", f"UserKnownHostsFile={W}/known_hosts", "-o", "LogLevel=ERROR"]
-rclone_process = None
-
-
-def mount(tool):
-    global rclone_process
-    if tool == "vastfs":
-        run([BUILD + "/mount.vastfs", "gpu", MNT])
-    elif tool == "local":
-        run(["mount", "--bind", REMOTE, MNT])
-    elif tool == "sshfs":
-        run(["sshfs", "-o", f"IdentityFile={W}/key,UserKnownHostsFile={W}/known_hosts,Port={E['PORT']}",
-             f"{USER}@127.0.0.1:{REMOTE}", MNT])
-    else:
-        env = dict(E, RCLONE_CONFIG_S_TYPE="sftp", RCLONE_CONFIG_S_HOST="127.0.0.1", RCLONE_CONFIG_S_PORT=E["PORT"],
-                   RCLONE_CONFIG_S_USER=USER, RCLONE_CONFIG_S_KEY_FILE=f"{W}/key", RCLONE_CONFIG_S_SHELL_TYPE="unix",
-                   RCLONE_CONFIG_S_KNOWN_HOSTS_FILE=f"{W}/known_hosts", RCLONE_CONFIG=f"{W}/rclone.conf")
-        open(f"{W}/rclone.conf", "a").close()
-        rclone_process = subprocess.Popen(
-            ["rclone", "mount", f"s:{REMOTE}", MNT, "--vfs-cache-mode", "full", "--vfs-write-back", "0s", "--cache-dir",
-             f"{W}/rclone-cache"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=open(f"{W}/rclone.log", "a"))
-        wait_until(mounted, 30, "rclone does not mount")
-
-
-def unmount(tool):
-    global rclone_process
-    if mounted():
-        if tool == "vastfs":
-            quiet([BUILD + "/vastfs", "umount", MNT])
-        elif tool == "local":
-            run(["umount", MNT])
-        else:
-            run(["fusermount3", "-u", MNT])
-    if rclone_process:
-        rclone_process.wait()
-        rclone_process = None
-    wait_until(lambda: not mounted(), 10, "still mounted")
-
-
-def cold(tool):
-    "Empty caches on this side, a new mount."
-    if tool in MOUNTS:
-        unmount(tool)
-        shutil.rmtree(f"{W}/rclone-cache", ignore_errors=True)
-        shutil.rmtree(E.get("XDG_CACHE_HOME", f"{W}/none"), ignore_errors=True)
-        mount(tool)
-    shutil.rmtree(f"{W}/out", ignore_errors=True)
-    os.mkdir(f"{W}/out")
-
-
-def count(path):
-    n = size = 0
-    for root, _dirs, files in os.walk(path):
-        for name in files:
-            n += 1
-            size += os.stat(os.path.join(root, name)).st_size
-    return n, size
-
-
-def synced(tool, path, like):
-    "Waits until the server has all of it."
-    if tool == "vastfs":
-        quiet([BUILD + "/vastfs", "sync", MNT])
-    elif tool == "rclone":
-        want = count(like)
-        wait_until(lambda: count(path) == want, 900, "rclone does not upload")
-
-
-def timed(function):
-    begin = time.monotonic()
-    function()
-    return time.monotonic() - begin
-
-
-# --- data --------------------------------------------------------------------
-
-def small_tree(path, files):
-    "Files of 1 to 15 KiB, 20 to a folder."
-    if os.path.isdir(path):
-        return path
-    rnd = random.Random(files)
-    for n in range(files):
-        folder = f"{path}/d{n // 20 // 10}/e{n // 20}"
-        if n % 20 == 0:
-            os.makedirs(folder, exist_ok=True)
-        with open(f"{folder}/f{n}.txt", "wb") as f:
-            f.write(rnd.randbytes(rnd.randrange(1024, 15 * 1024)))
-    # a file that changed just now is trusted by nobody
-    run(["find", path, "-exec", "touch", "-d", "1 hour ago", "{}", "+"])
-    return path
-
-
-def big_file(path, size):
-    if not os.path.exists(path) or os.path.getsize(path) != size:
-        with open(path, "wb") as f:
-            block = os.urandom(1 << 20)
-            for n in range(size >> 20):
-                f.write(n.to_bytes(8, "big") + block[8:])
-        os.utime(path, (time.time() - 3600,) * 2)
-    with open(path, "rb") as f:
-        while f.read(1 << 20):
-            pass
-    return path
-
-
-class Scaled(float):
-    pass
-
-
-def with_tree(function):
-    """A row about many small files: function(tool, files) is tried with some of them first; if all would take too long at that
-    rate, the figure is what the rate gives."""
-    def measured(tool, sizes):
-        if tool in ("vastfs", "tar", "local"):  # nothing is waited for
-            return function(tool, sizes.files)
-        half, some = function(tool, sizes.slow_files // 2), function(tool, sizes.slow_files)
-        if some is not None:
-            each = max(some - half, 0) / (sizes.slow_files - sizes.slow_files // 2)
-            projected = some + each * (sizes.files - sizes.slow_files)
-            if projected > sizes.patience:
-                return Scaled(projected)
-        return function(tool, sizes.files)
-    return measured
-
-
 # --- rows --------------------------------------------------------------------
-
-@row("up", "cp -r of small files up, synced")
-@with_tree
-def _(tool, files):
-    tree = small_tree(f"{W}/small-{files}", files)
-    shutil.rmtree(f"{REMOTE}/up", ignore_errors=True)
-    cold(tool)
-
-    def go():
-        if tool == "scp":
-            quiet(["scp", "-q", "-r", *SSH, "-P", E["PORT"], tree, f"{USER}@127.0.0.1:{REMOTE}/up"])
-        elif tool == "tar":
-            os.mkdir(f"{REMOTE}/up")
-            run(["bash", "-c", 'tar -C "$0" -cf - . | ssh "$@"', tree, *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-                 f"tar -C {REMOTE}/up -xf -"])
-        else:
-            run(["cp", "-r", tree, f"{MNT}/up"])
-            synced(tool, f"{REMOTE}/up", tree)
-    taken = timed(go)
-    assert count(f"{REMOTE}/up") == count(tree), "not all is there"
-    return taken
-
-
-def server_tree(files):
-    return small_tree(f"{REMOTE}/small-{files}", files)
-
-
-@row("down", "cp -r of small files down")
-@with_tree
-def _(tool, files):
-    tree = server_tree(files)
-    cold(tool)
-
-    def go():
-        if tool == "scp":
-            quiet(["scp", "-q", "-r", *SSH, "-P", E["PORT"], f"{USER}@127.0.0.1:{tree}", f"{W}/out/small"])
-        elif tool == "tar":
-            run(["bash", "-c", 'ssh "$@" | tar -C "$0" -xf -', f"{W}/out", *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-                 f"tar -C {REMOTE} -cf - small-{files}"])
-        else:
-            run(["cp", "-r", f"{MNT}/small-{files}", f"{W}/out/small"])
-    taken = timed(go)
-    assert count(f"{W}/out") == count(tree), "not all is there"
-    return taken
-
-
-@row("find", "find over the tree, first time")
-@with_tree
-def _(tool, files):
-    if tool not in MOUNTS:
-        return None
-    server_tree(files)
-    cold(tool)
-    return timed(lambda: quiet(["find", f"{MNT}/small-{files}", "-type", "f", "-size", "+0"]))
-
-
-@row("grep", "grep -r over the tree, first time")
-@with_tree
-def _(tool, files):
-    if tool not in MOUNTS:
-        return None
-    server_tree(files)
-    cold(tool)
-    return timed(lambda: subprocess.run(["grep", "-rqa", "no such words in it", f"{MNT}/small-{files}"]))
-
-
-@row("rm", "rm -rf of the tree")
-@with_tree
-def _(tool, files):
-    if tool not in MOUNTS:
-        return None
-    tree = server_tree(files)
-    shutil.rmtree(f"{REMOTE}/doomed", ignore_errors=True)
-    shutil.copytree(tree, f"{REMOTE}/doomed")
-    cold(tool)
-
-    def go():
-        run(["rm", "-rf", f"{MNT}/doomed"])
-        if tool == "vastfs":
-            quiet([BUILD + "/vastfs", "sync", MNT])
-    taken = timed(go)
-    assert not os.path.exists(f"{REMOTE}/doomed"), "not gone"
-    return taken
-
-
-def read_file(tool, size, name):
-    big_file(f"{REMOTE}/{name}", size)
-    cold(tool)
-
-    def go():
-        if tool == "scp":
-            quiet(["scp", "-q", *SSH, "-P", E["PORT"], f"{USER}@127.0.0.1:{REMOTE}/{name}", f"{W}/out/big"])
-        elif tool == "tar":
-            run(["bash", "-c", 'ssh "$@" | tar -C "$0" -xf -', f"{W}/out", *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-                 f"tar -C {REMOTE} -cf - {name}"])
-        else:
-            run(["dd", f"if={MNT}/{name}", "of=/dev/null", "bs=1M", "status=none"])
-    return size / timed(go) / 1e6
-
-
-def write_file(tool, size):
-    source = big_file(f"{W}/big-{size}", size)
-    target = f"{REMOTE}/written"
-    if os.path.exists(target):
-        os.unlink(target)
-    cold(tool)
-
-    def go():
-        if tool == "scp":
-            quiet(["scp", "-q", *SSH, "-P", E["PORT"], source, f"{USER}@127.0.0.1:{target}"])
-        elif tool == "tar":
-            run(["bash", "-c", 'tar -C "${0%/*}" -cf - "${0##*/}" | ssh "$@"', source, *SSH, "-p", E["PORT"],
-                 f"{USER}@127.0.0.1", f"tar -C {REMOTE} -xf - --transform s/.*/written/"])
-        else:
-            run(["dd", f"if={source}", f"of={MNT}/written", "bs=1M", "conv=fsync", "status=none"])
-            if tool == "rclone":
-                wait_until(lambda: os.path.exists(target) and os.path.getsize(target) == size, 900, "not uploaded")
-    rate = size / timed(go) / 1e6
-    assert os.path.getsize(target) == size
-    os.unlink(target)
-    return rate
-
-
-@row("read", "read one large file", "MB/s")
-def _(tool, sizes):
-    slow = tool == "sshfs"
-    return read_file(tool, sizes.slow_big if slow else sizes.big, "slow-big" if slow else "big")
-
-
-@row("write", "write one large file, synced", "MB/s")
-def _(tool, sizes):
-    return write_file(tool, sizes.big)
-
 
 @row("save", "editor save: temporary file, fsync, rename", "round trips")
 def _(tool, sizes):
@@ -489,12 +195,12 @@ def _(tool, sizes):
 
 @row("read0", "read one large file without delay", "MB/s", 0)
 def _(tool, sizes):
-    return read_file(tool, sizes.zero, "zero")
+    return transfers.read_file(tool, sizes.zero, "zero")
 
 
 @row("write0", "write one large file without delay", "MB/s", 0)
 def _(tool, sizes):
-    return write_file(tool, sizes.zero)
+    return transfers.write_file(tool, sizes.zero)
 
 
 @row("remount", "read a file again after a remount", "MB/s")
