@@ -255,6 +255,7 @@ void content_replaced(struct content *content, uint64_t from, uint64_t to);
 void content_stays(struct content *content);
 /* Is anything accepted and not yet acknowledged? */
 bool content_dirty(const struct content *content);
+/* How many bytes? */
 uint64_t content_dirty_bytes(const struct content *content);
 /* A small file, all of which has been sent, through that file if it is not acknowledged: what
  * follows through the same file on the instance comes behind it (appends: rfile_follows_appends).

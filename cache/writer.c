@@ -12,10 +12,9 @@
 #define SMALL_WRITE (64u << 10)
 #define SMALL_DIRTY (256u << 10)
 /* The limit holds what is acknowledged in this time, and no more than so many round trips of it and
- * this for a link that waits for no program. */
+ * WRITER_LIMIT_FIRST, for a link that waits for no program. */
 #define LIMIT_SECONDS 2
 #define LIMIT_RTTS 3
-#define LIMIT_PAUSE (8u << 20)
 /* Under way for each microsecond of the round trip: all of WRITER_LIMIT_MOST from 20 ms on. */
 #define SENT_US 2940
 /* Up to this, the round trip is mostly what a busy machine makes of a short one; what may be under
@@ -54,8 +53,8 @@ static uint64_t limit_at(double rate, uint32_t rtt_us)
 	double rtt = (double)rtt_us / 1e6;
 	double limit = rate * (LIMIT_SECONDS + 2 * rtt);
 
-	if (limit > LIMIT_PAUSE + rate * LIMIT_RTTS * rtt)
-		limit = LIMIT_PAUSE + rate * LIMIT_RTTS * rtt;
+	if (limit > WRITER_LIMIT_FIRST + rate * LIMIT_RTTS * rtt)
+		limit = WRITER_LIMIT_FIRST + rate * LIMIT_RTTS * rtt;
 	if (limit < WRITER_LIMIT_LEAST)
 		return WRITER_LIMIT_LEAST;
 	return limit > WRITER_LIMIT_MOST ? WRITER_LIMIT_MOST : (uint64_t)limit;
@@ -67,7 +66,7 @@ static void begin_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us)
 {
 	w->rate_since = now + UINT64_C(1000) * rtt_us;
 	w->rate_bytes = 0;
-	if (!w->rate && rtt_us)
+	if (!w->rate)
 		w->limit = limit_at(FIRST_RATE, rtt_us);
 	w->rate_limited = !TAILQ_EMPTY(&w->ring);
 }

@@ -283,8 +283,7 @@ struct flush {
 	struct request request;
 	struct handle *handle; /* counted */
 	bool sync;
-	unsigned
-	    parts; /* of an fsync, still to be answered: the data, the fsyncs behind and ahead */
+	unsigned parts; /* of an fsync, not answered yet: the data, the fsyncs behind and ahead */
 	int err, sync_err;
 };
 

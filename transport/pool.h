@@ -4,9 +4,9 @@
  *	session 0    NAMES  channel: look-ups, listings, changes of names
  *	             FILES  channel: opens, small reads and writes, fsync, so that a slow
  *	                    fsync does not hold up `ls`
- *	session 1…   BULK   channels, opened as transfers need them (an sshd takes at most
- *	                    2 MiB per channel and round trip); with connections=1 they lie
- *	                    on session 0
+ *	session 1…   BULK   channels, the more the farther away (an sshd takes at most 2 MiB
+ *	                    per channel and round trip), and others as transfers need
+ *	                    them; with connections=1 they lie on session 0
  *
  * Core only. Owns the sessions; redials lost ones with backoff (1 s doubled up to 30 s, with
  * jitter; while someone waits up to 3 s, or 10 s when an sshd turns us away),

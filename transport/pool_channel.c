@@ -1,7 +1,7 @@
 /*
- * The channels of a session. NAMES and FILES (session 0) and one BULK (the others) are opened when
- * the session is up and again when their sftp-server dies; further BULK channels and COPY are
- * opened when they are asked for.
+ * The channels of a session. NAMES and FILES (session 0) and BULK (the others; how many, the round
+ * trip says) are opened when the session is up and again when their sftp-server dies; further BULK
+ * channels and COPY are opened when they are asked for.
  *
  * An sshd that refuses further channels (MaxSessions) leaves a session with the channels it has:
  * pool.c lets the lanes share them, and the refused ones are asked for again only after a while.

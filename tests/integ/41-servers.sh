@@ -89,10 +89,16 @@ synced_ahead() {
 		/^debug[13]: request [0-9]+: write/ { behind += synced; last = 1 }
 		END { exit !(behind >= 10 && !last) }' "$W/said"
 }
+# RATE: bytes a second of a link of 50 ms
 with_server() { # WORDS FUNCTION…: mounts, runs, unmounts
-	local words=$1
+	local words=$1 PROXY_PORT=
 	shift
 	sshd_start
+	if [[ -n ${RATE:-} ]]; then
+		proxy_start
+		proxy delay 25 >/dev/null
+		proxy rate "$RATE" >/dev/null
+	fi
 	write_profile
 	check "$words: mounts" mount_fs
 	if is_mounted; then
@@ -102,6 +108,7 @@ with_server() { # WORDS FUNCTION…: mounts, runs, unmounts
 		check "$words: unmounts" umount_fs
 	fi
 	umount_all
+	[[ -z ${RATE:-} ]] || proxy_stop
 	sshd_kill
 }
 
@@ -118,17 +125,8 @@ if [[ $MOUNT_WITH == vastfs ]]; then
 	SSHD_EXTRA='MaxSessions 1' with_server "one channel per connection" everyday big_both_ways
 	SSHD_EXTRA='MaxStartups 1:100:1' with_server "one connection at a time may log in" everyday
 	with_server "sftp-server killed, again and again" pool_death
-	SFTP_SERVER="$SFTP -e -l DEBUG3 2>>'$W/said'" sshd_start
-	proxy_start
-	proxy delay 25 >/dev/null
-	proxy rate 20M >/dev/null
-	write_profile
-	mount_fs
-	check "an fsync begins while the rest of a long file is on its way" synced_ahead
-	umount_fs
-	proxy_stop
-	unset PROXY_PORT
-	sshd_kill
+	RATE=20M SFTP_SERVER="$SFTP -e -l DEBUG3 2>>'$W/said'" \
+		with_server "an fsync begins while the rest of a long file is on its way" synced_ahead
 	if [[ $(id -u) == 0 ]]; then
 		mkdir -p "$W/root/workspace"
 		echo here >"$W/root/workspace/in-workspace"

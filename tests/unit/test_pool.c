@@ -368,7 +368,7 @@ static void load(unsigned times)
 	}
 }
 
-static unsigned late_ms = 5;
+static unsigned late_ms;
 
 /* Answers LSTAT after a while, so that the link looks far. */
 static void answer_late(struct fake_channel *channel, struct fake_request *request)
@@ -386,6 +386,7 @@ static void test_bulk_grows_when_far(void **unused)
 
 	setup_pool(3);
 	fake.serve = answer_late;
+	late_ms = 5;
 	UNTIL(t.readies && is_up(1) && is_up(2));
 	UNTIL(live_channels(1) == 1 && live_channels(2) == 1);
 	sftp_send(pool_channel_sftp(pool_channel(t.pool, LANE_NAMES, false)),
@@ -414,7 +415,6 @@ static void test_bulk_is_there_when_far(void **unused)
 	fake_lose_session(fake.sessions[1]);
 	UNTIL(!is_up(1));
 	UNTIL(live_channels(1) == 4);
-	late_ms = 5;
 	teardown_pool();
 }
 

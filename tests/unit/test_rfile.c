@@ -208,6 +208,7 @@ static void test_window_to_write(void **state)
 	assert_in_range(window_after(&stripe, 16, 190000), RFILE_STRIPE_LEAST, MIB);
 	/* Far away nobody can tell. */
 	rtt->least = 200000;
+	assert_int_equal(window_after(&stripe, 1, 400000), RFILE_STRIPE_WRITE);
 	assert_int_equal(window_after(&stripe, 1000, 400000), 2 * RFILE_STRIPE_WRITE);
 }
 
