@@ -9,6 +9,7 @@ W, REMOTE, MNT, BUILD = (E.get(k, "") for k in ("W", "REMOTE", "MNT", "BUILD"))
 MOUNTS = ("vastfs", "sshfs", "rclone", "local")  # local: the server's folder itself, as a mount of its own
 ALL_TOOLS = ("vastfs", "sshfs", "rclone", "scp", "tar", "local")
 USER = subprocess.run(["id", "-un"], capture_output=True, text=True).stdout.strip()
+SSH = ["-i", f"{W}/key", "-o", f"UserKnownHostsFile={W}/known_hosts", "-o", "LogLevel=ERROR"]
 
 
 def run(command, **more):
@@ -17,6 +18,15 @@ def run(command, **more):
 
 def quiet(command, **more):
     return run(command, stdout=subprocess.DEVNULL, **more)
+
+
+def over_ssh(script, path, command):
+    """script: of bash, where $0 is path and ssh "$@" runs command there."""
+    run(["bash", "-c", script, path, *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1", command])
+
+
+def scp(*words):
+    quiet(["scp", "-q", *SSH, "-P", E["PORT"], *words])
 
 
 def proxy(*words):
@@ -36,7 +46,6 @@ def wait_until(condition, seconds, words):
         time.sleep(0.01)  # sleep: polls
 
 
-SSH = ["-i", f"{W}/key", "-o", f"UserKnownHostsFile={W}/known_hosts", "-o", "LogLevel=ERROR"]
 rclone_process = None
 
 
@@ -88,6 +97,9 @@ def cold(tool):
 
 
 def count(path):
+    "Files and bytes, of a folder or of one file."
+    if os.path.isfile(path):
+        return 1, os.path.getsize(path)
     n = size = 0
     for root, _dirs, files in os.walk(path):
         for name in files:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from mounts import BUILD, E, MNT, MOUNTS, REMOTE, SSH, USER, W, cold, count, quiet, run, synced, timed, wait_until
+from mounts import BUILD, MNT, MOUNTS, REMOTE, USER, W, cold, count, over_ssh, quiet, run, scp, synced, timed
 from rows import big_file, row, small_tree, with_tree
 
 
@@ -26,13 +26,12 @@ def tree_up(tool, files, put, wait=True):
 
 
 def scp_tree(tree, _folder):
-    quiet(["scp", "-q", "-r", *SSH, "-P", E["PORT"], tree, f"{USER}@127.0.0.1:{REMOTE}/up"])
+    scp("-r", tree, f"{USER}@127.0.0.1:{REMOTE}/up")
 
 
 def tar_tree(tree, _folder):
     os.mkdir(f"{REMOTE}/up")
-    run(["bash", "-c", 'tar -C "$0" -cf - . | ssh "$@"', tree, *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-         f"tar -C {REMOTE}/up -xf -"])
+    over_ssh('tar -C "$0" -cf - . | ssh "$@"', tree, f"tar -C {REMOTE}/up -xf -")
 
 
 def copy_tree(tree, folder):
@@ -83,8 +82,7 @@ def _(tool, sizes):
         shutil.rmtree(f"{REMOTE}/clone", ignore_errors=True)
         run(["git", "clone", "-q", "--no-local", source, path])
     there = timed(lambda: clone(f"{REMOTE}/clone"))
-    there += timed(lambda: run(["bash", "-c", 'ssh "$@" <"$0"', pack, *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-                                f"cat >{REMOTE}/pack"]))
+    there += timed(lambda: over_ssh('ssh "$@" <"$0"', pack, f"cat >{REMOTE}/pack"))
     shutil.rmtree(f"{REMOTE}/clone")
     cold(tool)
     taken = timed(lambda: clone(f"{MNT}/clone"))
@@ -104,10 +102,9 @@ def _(tool, files):
 
     def go():
         if tool == "scp":
-            quiet(["scp", "-q", "-r", *SSH, "-P", E["PORT"], f"{USER}@127.0.0.1:{tree}", f"{W}/out/small"])
+            scp("-r", f"{USER}@127.0.0.1:{tree}", f"{W}/out/small")
         elif tool == "tar":
-            run(["bash", "-c", 'ssh "$@" | tar -C "$0" -xf -', f"{W}/out", *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-                 f"tar -C {REMOTE} -cf - small-{files}"])
+            over_ssh('ssh "$@" | tar -C "$0" -xf -', f"{W}/out", f"tar -C {REMOTE} -cf - small-{files}")
         else:
             run(["cp", "-r", f"{MNT}/small-{files}", f"{W}/out/small"])
     taken = timed(go)
@@ -115,24 +112,25 @@ def _(tool, files):
     return taken
 
 
-@row("find", "find over the tree, first time")
-@with_tree
-def _(tool, files):
+def first_look(tool, files, look):
+    "look(tree) over all of them, in a new mount."
     if tool not in MOUNTS:
         return None
     server_tree(files)
     cold(tool)
-    return timed(lambda: quiet(["find", f"{MNT}/small-{files}", "-type", "f", "-size", "+0"]))
+    return timed(lambda: look(f"{MNT}/small-{files}"))
+
+
+@row("find", "find over the tree, first time")
+@with_tree
+def _(tool, files):
+    return first_look(tool, files, lambda tree: quiet(["find", tree, "-type", "f", "-size", "+0"]))
 
 
 @row("grep", "grep -r over the tree, first time")
 @with_tree
 def _(tool, files):
-    if tool not in MOUNTS:
-        return None
-    server_tree(files)
-    cold(tool)
-    return timed(lambda: subprocess.run(["grep", "-rqa", "no such words in it", f"{MNT}/small-{files}"]))
+    return first_look(tool, files, lambda tree: subprocess.run(["grep", "-rqa", "no such words in it", tree]))
 
 
 @row("rm", "rm -rf of the tree")
@@ -160,10 +158,9 @@ def read_file(tool, size, name):
 
     def go():
         if tool == "scp":
-            quiet(["scp", "-q", *SSH, "-P", E["PORT"], f"{USER}@127.0.0.1:{REMOTE}/{name}", f"{W}/out/big"])
+            scp(f"{USER}@127.0.0.1:{REMOTE}/{name}", f"{W}/out/big")
         elif tool == "tar":
-            run(["bash", "-c", 'ssh "$@" | tar -C "$0" -xf -', f"{W}/out", *SSH, "-p", E["PORT"], f"{USER}@127.0.0.1",
-                 f"tar -C {REMOTE} -cf - {name}"])
+            over_ssh('ssh "$@" | tar -C "$0" -xf -', f"{W}/out", f"tar -C {REMOTE} -cf - {name}")
         else:
             run(["dd", f"if={MNT}/{name}", "of=/dev/null", "bs=1M", "status=none"])
     return size / timed(go) / 1e6
@@ -178,17 +175,14 @@ def write_file(tool, size, fsync=False):
 
     def go():
         if tool == "scp":
-            quiet(["scp", "-q", *SSH, "-P", E["PORT"], source, f"{USER}@127.0.0.1:{target}"])
+            scp(source, f"{USER}@127.0.0.1:{target}")
         elif tool == "tar":
-            run(["bash", "-c", 'tar -C "${0%/*}" -cf - "${0##*/}" | ssh "$@"', source, *SSH, "-p", E["PORT"],
-                 f"{USER}@127.0.0.1", f"tar -C {REMOTE} -xf - --transform s/.*/written/"])
+            over_ssh('tar -C "${0%/*}" -cf - "${0##*/}" | ssh "$@"', source,
+                     f"tar -C {REMOTE} -xf - --transform s/.*/written/")
         else:
             run(["dd", f"if={source}", f"of={MNT}/written", "bs=1M", "conv=fsync", "status=none"] if fsync else
                 ["cp", source, f"{MNT}/written"])
-            if tool == "vastfs":
-                quiet([BUILD + "/vastfs", "sync", MNT])
-            elif tool == "rclone":
-                wait_until(lambda: os.path.exists(target) and os.path.getsize(target) == size, 900, "not uploaded")
+            synced(tool, target, source)
     rate = size / timed(go) / 1e6
     assert os.path.getsize(target) == size
     os.unlink(target)
