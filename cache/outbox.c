@@ -251,6 +251,17 @@ void outbox_up(struct outbox *outbox)
 
 /* --- asking --- */
 
+bool outbox_may_follow(const struct outbox *outbox, const char *path)
+{
+	struct outbox_item probe = {
+	    .kind = OUTBOX_ALONE, .path = (char *)path, .sequence = UINT64_MAX};
+
+	if (outbox->lost || !outbox_index_blocker(outbox, &probe))
+		return false;
+	probe.kind = OUTBOX_BEHIND;
+	return !outbox_index_blocker(outbox, &probe);
+}
+
 int outbox_wait(struct outbox *outbox, enum outbox_kind kind, const char *path, const char *to,
     void (*done)(void *arg, int err), void *arg)
 {

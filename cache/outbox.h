@@ -59,7 +59,7 @@ enum outbox_kind {
 	OUTBOX_ALONE,	/* a change that is not in the outbox: path, and to (or NULL) */
 	OUTBOX_BENEATH, /* the same of a folder: what is beneath path (and to) as well */
 	OUTBOX_ALL,	/* everything accepted before */
-	OUTBOX_BEHIND,	/* the same, but it is enough that it is sent: outbox_may_follow */
+	OUTBOX_BEHIND,	/* as OUTBOX_ALONE, for outbox_may_follow */
 };
 
 struct outbox;
@@ -125,10 +125,10 @@ int outbox_wait(struct outbox *outbox, enum outbox_kind kind, const char *path, 
     void (*done)(void *arg, int err), void *arg);
 
 /*
- * May a new, empty file be made under that name behind all that is in the outbox, on the
- * channel that it is sent through? It is all sent, each in one request. Of the
- * name itself there may only be a rename that took it away, of a file with something in it: when
- * the link is lost, the new file is not taken for that one.
+ * May a new, empty file be made under that name behind what stands in its way, on the channel that
+ * the outbox is sent through? That is all sent: the folders above were made, or a rename took the
+ * name away, of a file with something in it: when the link is lost, the new file is not taken for
+ * that one. False also when nothing stands in its way.
  */
 bool outbox_may_follow(const struct outbox *outbox, const char *path);
 

@@ -160,8 +160,17 @@ static struct outbox_item *later(struct outbox_item *a, struct outbox_item *b)
 static bool sent_will_do(
     const struct outbox *outbox, const struct outbox_item *item, const struct outbox_item *earlier)
 {
-	return earlier->state == OUTBOX_SENT && !outbox->doubts && item->kind < OUTBOX_READ &&
+	return earlier->state == OUTBOX_SENT && !outbox->doubts &&
+	       (item->kind < OUTBOX_READ || item->kind == OUTBOX_BEHIND) &&
 	       earlier->kind != OUTBOX_RENAME && earlier->kind != OUTBOX_FILE;
+}
+
+/* Does a rename on its way make room for the new file of that name? */
+static bool makes_room(const struct outbox *outbox, const struct outbox_item *item,
+    const struct outbox_item *earlier, const char *path)
+{
+	return item->kind == OUTBOX_BEHIND && earlier->kind == OUTBOX_RENAME && earlier->distinct &&
+	       earlier->state == OUTBOX_SENT && !outbox->doubts && !strcmp(earlier->path, path);
 }
 
 /* Of those that name the path itself. */
@@ -177,7 +186,8 @@ static struct outbox_item *by_name(
 	TAILQ_FOREACH (touch, &node->touches, link) {
 		if (touch->item->sequence >= item->sequence)
 			break;
-		if (item->kind != OUTBOX_READ || is_names(touch->item->kind))
+		if ((item->kind != OUTBOX_READ || is_names(touch->item->kind)) &&
+		    !makes_room(outbox, item, touch->item, path))
 			found = touch->item;
 	}
 	return found;
@@ -248,50 +258,10 @@ static struct outbox_item *by_path(
 	return later(found, by_content(outbox, item, path));
 }
 
-static bool is_one_request(enum outbox_kind kind)
-{
-	return kind == OUTBOX_RENAME || kind == OUTBOX_LINK || kind == OUTBOX_UNLINK ||
-	       kind == OUTBOX_RMDIR;
-}
-
-static bool may_follow(
-    const struct outbox *outbox, const char *path, const struct outbox_item *earlier)
-{
-	if (earlier->state != OUTBOX_SENT || outbox->doubts || outbox->lost ||
-	    !is_one_request(earlier->kind) || outbox_is_beneath(path, earlier->path) ||
-	    (earlier->to && (outbox_is_beneath(path, earlier->to) || !strcmp(path, earlier->to))))
-		return false;
-	return strcmp(path, earlier->path) != 0 ||
-	       (earlier->kind == OUTBOX_RENAME && earlier->distinct);
-}
-
-/* The first that it may not; or NULL. */
-static struct outbox_item *not_followed(
-    const struct outbox *outbox, const char *path, const struct outbox_item *item)
-{
-	struct outbox_item *earlier;
-
-	TAILQ_FOREACH (earlier, &outbox->items, link) {
-		if (item && earlier->sequence >= item->sequence)
-			break;
-		if (!may_follow(outbox, path, earlier))
-			return earlier;
-	}
-	return NULL;
-}
-
-bool outbox_may_follow(const struct outbox *outbox, const char *path)
-{
-	return !not_followed(outbox, path, NULL);
-}
-
 struct outbox_item *outbox_index_blocker(
     const struct outbox *outbox, const struct outbox_item *item)
 {
 	struct outbox_item *found;
-
-	if (item->kind == OUTBOX_BEHIND)
-		return not_followed(outbox, item->path, item);
 
 	if (item->kind == OUTBOX_ALL || item->after_all) {
 		found = TAILQ_FIRST(&outbox->items);

@@ -117,22 +117,16 @@ static void on_opened(void *arg, int err, const struct sftp_attr *attr)
 /* "config" of "config.lock". */
 static struct inode *locked_file(struct fs *fs, struct inode *folder, const char *lock)
 {
-	static const char *const endings[] = {".lock", ".lck"};
-	size_t len = strlen(lock), i;
+	size_t len = burst_locked_name(lock);
 	const struct dentry *dentry;
 	char name[NAME_MAX + 1];
 
-	for (i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-		size_t ending = strlen(endings[i]);
-
-		if (len <= ending || len > NAME_MAX || strcmp(lock + len - ending, endings[i]) != 0)
-			continue;
-		memcpy(name, lock, len - ending);
-		name[len - ending] = '\0';
-		dentry = names_find(fs->names, folder, name);
-		return dentry ? dentry->inode : NULL;
-	}
-	return NULL;
+	if (!len || len > NAME_MAX)
+		return NULL;
+	memcpy(name, lock, len);
+	name[len] = '\0';
+	dentry = names_find(fs->names, folder, name);
+	return dentry ? dentry->inode : NULL;
 }
 
 static bool is_full(const struct fs *fs)

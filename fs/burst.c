@@ -144,20 +144,34 @@ static bool says_lock(const char *name)
 	return !strcmp(name, "wlock");
 }
 
+/* How much of the name comes before one of the endings: all, if it has none. */
+static size_t before_ending(const char *name, const char *const *endings)
+{
+	size_t len = strlen(name);
+
+	for (; *endings; endings++) {
+		size_t ending = strlen(*endings);
+
+		if (len >= ending && !strcmp(name + len - ending, *endings))
+			return len - ending;
+	}
+	return len;
+}
+
 bool burst_is_lock(const char *name)
 {
-	static const char *const endings[] = {".pid", ".swp", ".swx", ".lck"};
-	size_t len = strlen(name), i;
+	static const char *const endings[] = {".pid", ".swp", ".swx", ".lck", NULL};
 
-	if (!strncmp(name, ".#", 2) || says_lock(name))
-		return true;
-	for (i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-		size_t ending = strlen(endings[i]);
+	return !strncmp(name, ".#", 2) || says_lock(name) ||
+	       before_ending(name, endings) < strlen(name);
+}
 
-		if (len >= ending && !strcmp(name + len - ending, endings[i]))
-			return true;
-	}
-	return false;
+size_t burst_locked_name(const char *lock)
+{
+	static const char *const endings[] = {".lock", ".lck", NULL};
+	size_t before = before_ending(lock, endings);
+
+	return before < strlen(lock) ? before : 0;
 }
 
 bool burst_knows(struct fs *fs, const struct inode *folder)

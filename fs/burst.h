@@ -52,5 +52,8 @@ bool burst_room(struct fs *fs);
 /* Are all names in the folder known, and new enough for that? */
 bool burst_knows(struct fs *fs, const struct inode *folder);
 bool burst_is_lock(const char *name);
+/* The length of the name of the file that a lock of that name is about ("config" of "config.lock");
+ * 0: of none. */
+size_t burst_locked_name(const char *lock);
 
 #endif

@@ -15,6 +15,13 @@ static bool is_lock(const struct turn *turn)
 						(turn->to_name && burst_is_lock(turn->to_name)));
 }
 
+/* Does it make the lock of one file? Whoever takes that wants nobody else to have it, and tells
+ * nobody that something is there. */
+static bool locks_file(const struct turn *turn)
+{
+	return turn->joins && burst_locked_name(turn->name);
+}
+
 static struct inode *fly(struct names *names, struct inode *inode, const char *name)
 {
 	if (name)
@@ -70,20 +77,20 @@ static bool may_join(struct turn *turn)
 {
 	const struct fs *fs = turn->request->fs;
 
-	turn->joined = turn->joins && is_lock(turn) && outbox_count(fs->outbox) &&
-		       fs->outbox_channel && pool_channel_alive(fs->outbox_channel) &&
+	turn->joined = locks_file(turn) && fs->outbox_channel &&
+		       pool_channel_alive(fs->outbox_channel) &&
 		       outbox_may_follow(fs->outbox, turn->path);
 	return turn->joined;
 }
 
-/* For all that was accepted before. */
-static int wait_for_all(struct turn *turn, void (*done)(void *arg, int err))
+/* What a lock waits for before it is looked at as any other change. */
+static int wait_as_lock(struct turn *turn, void (*done)(void *arg, int err))
 {
 	struct outbox *outbox = turn->request->fs->outbox;
 
 	turn->waited = true;
-	return turn->joins ? outbox_wait(outbox, OUTBOX_BEHIND, turn->path, NULL, done, turn)
-			   : outbox_wait(outbox, OUTBOX_ALL, NULL, NULL, done, turn);
+	return locks_file(turn) ? outbox_wait(outbox, OUTBOX_BEHIND, turn->path, NULL, done, turn)
+				: outbox_wait(outbox, OUTBOX_ALL, NULL, NULL, done, turn);
 }
 
 static void look(void *arg, int err)
@@ -102,7 +109,7 @@ static void look(void *arg, int err)
 		err = path_of(
 		    fs, turn->to_inode, turn->to_name, turn->to_path, sizeof(turn->to_path));
 	if (!err && is_lock(turn) && !turn->waited)
-		waits = wait_for_all(turn, look);
+		waits = wait_as_lock(turn, look);
 	if (!err && waits == 1 && !may_join(turn))
 		waits = outbox_wait(fs->outbox, turn->kind, turn->path,
 		    turn->to_inode ? turn->to_path : NULL, look, turn);

@@ -1,7 +1,7 @@
 /*
  * A change that waits for the instance's answer takes its turn: behind what is still in the outbox
- * and touches the same names, or, when its own name looks like a lock, behind everything. Core
- * only.
+ * and touches the same names, or, when its own name looks like a lock, behind everything (but not
+ * when it makes the lock of one file). Core only.
  */
 #ifndef VASTFS_FS_TURN_H
 #define VASTFS_FS_TURN_H
@@ -18,9 +18,10 @@ struct turn {
 	/* What the name leads to by a change that the instance does not have yet, pinned by the
 	 * caller; or NULL. If that fails the turn does too: something else may stand there. */
 	struct inode *unsettled;
-	bool waited; /* for all */
-	/* It makes a new file, and may go out behind what is on its way (outbox_may_follow): a
-	 * round trip less. joined: so it has to, on the outbox's channel. */
+	bool waited; /* as a lock does */
+	/* It makes a new file. When that is the lock of another one it may go out behind what is on
+	 * its way (outbox_may_follow): a round trip less. joined: so it has to, on the outbox's
+	 * channel. */
 	bool joins, joined;
 	/* err: of the paths (-ESTALE: no name leads there any more), or -EINTR when the request was
 	 * answered meanwhile (a signal, the timeout): then nothing is to be done. */

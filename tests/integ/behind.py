@@ -309,7 +309,8 @@ def order():
             put(m("locks", "before-" + name.strip("."), ), b"before")
             fd = os.open(m("locks", name), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             assert os.path.exists(there("locks", name)), name
-            eq(get(there("locks", "before-" + name.strip("."))), b"before")
+            if name != "index.lock":  # who takes the lock of a file tells nobody that something is there
+                eq(get(there("locks", "before-" + name.strip("."))), b"before")
             os.close(fd)
         for name in ("theirs.lock", ".#theirs", "theirs.pid", ".theirs.swp", "LOCK.theirs", "lockdir", "TheirLock"):
             put(there("locks", name))

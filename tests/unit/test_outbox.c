@@ -486,7 +486,8 @@ static void on_followed(void *arg, int err)
 
 static void a_new_file_may_follow_what_is_sent(void **state)
 {
-	bool followed = false, other = false;
+	bool followed = false;
+	int other = 1;
 
 	(void)state;
 	add(OUTBOX_FILE, "/r/lock", NULL);
@@ -498,7 +499,7 @@ static void a_new_file_may_follow_what_is_sent(void **state)
 	answer(0);
 	assert_true(followed);
 	assert_true(outbox_may_follow(t.outbox, "/r/lock"));
-	assert_true(outbox_may_follow(t.outbox, "/r/lock2"));
+	assert_false(outbox_may_follow(t.outbox, "/r/lock2")); /* there is nothing to follow */
 	assert_false(outbox_may_follow(t.outbox, "/r/f"));
 	assert_false(outbox_may_follow(t.outbox, "/r/f/below"));
 	lose_link();
@@ -506,20 +507,35 @@ static void a_new_file_may_follow_what_is_sent(void **state)
 	outbox_up(t.outbox);
 	assert_false(outbox_may_follow(t.outbox, "/r/lock"));
 	answer_all();
-	assert_true(outbox_may_follow(t.outbox, "/r/lock"));
+	assert_false(outbox_may_follow(t.outbox, "/r/lock"));
 	/* What could be taken for the new one after a lost link, or takes it away. */
 	add(OUTBOX_RENAME, "/r/empty", "/r/g");
 	assert_false(outbox_may_follow(t.outbox, "/r/empty"));
 	add(OUTBOX_UNLINK, "/r/gone", NULL);
 	assert_false(outbox_may_follow(t.outbox, "/r/gone"));
-	assert_true(outbox_may_follow(t.outbox, "/r/other"));
 	assert_int_equal(
-	    outbox_wait(t.outbox, OUTBOX_BEHIND, "/r/gone", NULL, on_followed, &other), 0);
+	    outbox_wait(t.outbox, OUTBOX_BEHIND, "/r/gone", NULL, on_waited, &other), 0);
+	answer_all();
+	assert_int_equal(other, 0);
+}
+
+static void a_new_file_follows_its_folder_alone(void **state)
+{
+	bool waited = false;
+
+	(void)state;
 	add(OUTBOX_MKDIR, "/r/d", NULL);
-	assert_false(outbox_may_follow(t.outbox, "/r/other"));
-	answer(0);
-	answer(0);
-	assert_true(other);
+	add(OUTBOX_FILE, "/r/big", NULL);
+	assert_true(outbox_may_follow(t.outbox, "/r/d/lock"));
+	/* Nothing is in its way: it need not go through the same channel. */
+	assert_false(outbox_may_follow(t.outbox, "/r/lock"));
+	assert_int_equal(
+	    outbox_wait(t.outbox, OUTBOX_BEHIND, "/r/lock", NULL, on_followed, &waited), 1);
+	answer_all();
+	t.changes[t.n].item.moves_folder = true;
+	add(OUTBOX_RENAME, "/r/d", "/r/e");
+	assert_false(outbox_may_follow(t.outbox, "/r/e/lock"));
+	answer_all();
 }
 
 static void folder_waits_for_all_beneath(void **state)
@@ -864,6 +880,7 @@ int main(void)
 	    TEST(lost_link_asks_in_order),
 	    TEST(readers_wait_for_names),
 	    TEST(a_new_file_may_follow_what_is_sent),
+	    TEST(a_new_file_follows_its_folder_alone),
 	    TEST(folder_waits_for_all_beneath),
 	    TEST(those_who_wait_are_told_of_the_end),
 	    TEST(paths_there),
