@@ -96,7 +96,7 @@ uint32_t names_lifetime_ms(const struct inode *inode, int64_t clock, uint32_t ma
 bool names_attr_fresh(const struct inode *inode, uint64_t now_ms, int64_t clock, uint32_t max_ms)
 {
 	return inode->checked_ms &&
-	       now_ms - inode->checked_ms < names_lifetime_ms(inode, clock, max_ms);
+	       now_ms < inode->checked_ms + names_lifetime_ms(inode, clock, max_ms);
 }
 
 bool names_listing_fresh(

@@ -52,7 +52,7 @@ static void check_some(struct fs *fs)
 		inode = open->inode;
 		if (!open->own || open->own_unwanted > UNWANTED)
 			ahead_own_remove(fs, open);
-		else if (fs_now_ms(fs) - inode->checked_ms > CHECK_AGE_MS &&
+		else if (fs_age_ms(fs, inode->checked_ms) > CHECK_AGE_MS &&
 			 ahead_may_fetch(fs, inode) && ahead_fetch(fs, inode))
 			open->own_unwanted++;
 	}

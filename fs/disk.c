@@ -219,7 +219,7 @@ void disk_end(struct fs *fs)
 void disk_keep(struct fs *fs, struct inode *inode)
 {
 	struct openfile *open = inode->open;
-	uint64_t known = fs_now_ms(fs) - inode->version_ms, settled = 0;
+	uint64_t known = fs_age_ms(fs, inode->version_ms), settled = 0;
 	char path[PATH_MAX];
 
 	if (!fs->store || !open || openfile_dirty(inode) ||

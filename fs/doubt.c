@@ -20,7 +20,7 @@ static void visit(void *arg, struct inode *inode)
 	struct fs *fs = round->fs;
 	struct dentry *child;
 
-	if (inode->checked_ms && round->now - inode->checked_ms <= fs_attr_max_ms(fs))
+	if (inode->checked_ms && round->now <= inode->checked_ms + fs_attr_max_ms(fs))
 		notify_attr(fs, inode);
 	if (!inode->folder)
 		return;

@@ -14,6 +14,13 @@ uint64_t fs_now_ms(const struct fs *fs)
 	return uv_now(fs->loop) + 1; /* 0 stands for never */
 }
 
+uint64_t fs_age_ms(const struct fs *fs, uint64_t since_ms)
+{
+	uint64_t now = fs_now_ms(fs);
+
+	return now > since_ms ? now - since_ms : 0;
+}
+
 /* How far the instance's clock may be behind ours as long as nobody has seen it. */
 #define CLOCKS_APART 10
 
@@ -78,12 +85,12 @@ bool fs_name_believed(struct fs *fs, const struct dentry *dentry)
 	const struct inode *inode = dentry->inode;
 
 	return !names_shared(inode) || inode->pending || dentry->pending || openfile_dirty(inode) ||
-	       fs_offline(fs) || fs_now_ms(fs) - dentry->checked_ms < SHARED_MS;
+	       fs_offline(fs) || fs_age_ms(fs, dentry->checked_ms) < SHARED_MS;
 }
 
 bool fs_settled(const struct fs *fs, const struct inode *inode)
 {
-	return attr_settled(&inode->attr, fs_clock_there(fs), fs_now_ms(fs) - inode->version_ms);
+	return attr_settled(&inode->attr, fs_clock_there(fs), fs_age_ms(fs, inode->version_ms));
 }
 
 /* --- numbers of users and groups --- */
@@ -215,7 +222,7 @@ double fs_lifetime(struct fs *fs, const struct inode *inode)
 
 	if (openfile_dirty(inode) || inode->pending)
 		return 1.0;
-	age = watched_attr(fs, inode) ? 0 : fs_now_ms(fs) - inode->checked_ms;
+	age = watched_attr(fs, inode) ? 0 : fs_age_ms(fs, inode->checked_ms);
 	/* So that the kernel asks again while there is time to look without anybody waiting. */
 	if (life <= REFRESH_LIFE_MS && age < life / 2)
 		life /= 2;

@@ -145,6 +145,8 @@ struct fs {
 
 /* The loop's clock in ms. */
 uint64_t fs_now_ms(const struct fs *fs);
+/* How long that is past; 0 for what counts as a millisecond ahead (openfile_sent_behind_lock). */
+uint64_t fs_age_ms(const struct fs *fs, uint64_t since_ms);
 uint32_t fs_attr_max_ms(const struct fs *fs);
 /* The second that the instance's clock has reached at least (transport/remote_clock.h). */
 int64_t fs_clock_there(const struct fs *fs);

@@ -57,7 +57,7 @@ uint64_t openfile_sent_behind_lock(const struct inode *inode, uint64_t sent_ms)
 bool openfile_is_known(struct fs *fs, const struct inode *inode, uint64_t checked_ms)
 {
 	return inode->checked_ms && is_behind_lock(inode, inode->checked_ms) &&
-	       (fs_now_ms(fs) - inode->checked_ms < checked_ms ||
+	       (fs_age_ms(fs, inode->checked_ms) < checked_ms ||
 		   watched_now(fs, inode, checked_ms));
 }
 
@@ -73,7 +73,7 @@ struct handle *openfile_just_came(struct fs *fs, const struct inode *inode)
 	struct handle *handle;
 
 	if (!open || !open->suspect || !open->read_ms || !inode->checked_ms || inode->flying ||
-	    LIST_EMPTY(&inode->names) || fs_now_ms(fs) - open->read_ms >= OPENFILE_CHECKED_MS ||
+	    LIST_EMPTY(&inode->names) || fs_age_ms(fs, open->read_ms) >= OPENFILE_CHECKED_MS ||
 	    !is_behind_lock(inode, open->read_ms) || !is_here(inode))
 		return NULL;
 	LIST_FOREACH (handle, &open->handles, link) {
@@ -117,7 +117,7 @@ bool openfile_is_ours(struct fs *fs, const struct inode *inode, bool in_burst)
 	if (!open || !open->own || open->error || LIST_EMPTY(&inode->names))
 		return false;
 	if (open->own_ms)
-		sure = in_burst && fs_now_ms(fs) - open->own_ms < OPENFILE_CHECKED_MS &&
+		sure = in_burst && fs_age_ms(fs, open->own_ms) < OPENFILE_CHECKED_MS &&
 		       is_behind_lock(inode, open->own_ms);
 	else
 		sure = inode->pending || content_dirty(open->content);

@@ -290,7 +290,7 @@ static void nobody(void *arg, int err)
 
 void refresh_soon(struct fs *fs, struct inode *inode)
 {
-	uint64_t now = fs_now_ms(fs), age = now - inode->checked_ms;
+	uint64_t now = fs_now_ms(fs), age = fs_age_ms(fs, inode->checked_ms);
 	uint32_t life = names_lifetime_ms(inode, fs_clock_there(fs), fs_attr_max_ms(fs));
 
 	if (life > REFRESH_LIFE_MS || age < life / 2 || age >= life || !inode->checked_ms ||

@@ -59,7 +59,7 @@ static bool has_already(const struct setattr *setattr)
 
 	return (to_set & (OWNER_BITS | FUSE_SET_ATTR_MODE)) &&
 	       !(to_set & (FUSE_SET_ATTR_SIZE | TIME_BITS)) && inode->checked_ms &&
-	       fs_now_ms(fs) - inode->checked_ms <= KNOWN_MS &&
+	       fs_age_ms(fs, inode->checked_ms) <= KNOWN_MS &&
 	       !(attr->mode & (S_ISUID | S_ISGID)) && (!login || login == attr->uid) &&
 	       (!(to_set & FUSE_SET_ATTR_UID) || fs_uid_there(fs, st->st_uid) == attr->uid) &&
 	       (!(to_set & FUSE_SET_ATTR_GID) || fs_gid_there(fs, st->st_gid) == attr->gid) &&
