@@ -191,8 +191,7 @@ typedef void content_read_done(void *arg, int err, const struct content_view *vi
  */
 int content_read(struct content *content, void *file, struct readahead *ra, uint64_t offset,
     size_t len, struct content_view *view, content_read_done *done, void *arg);
-/* Starts fetching [offset, offset + len) of a small file just opened, nobody waiting (len at most
- * 256 KiB). */
+/* Starts fetching [offset, offset + len), nobody waiting, as far as there is room for that. */
 void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len);
 
 /* Is all of it in memory? (Meant for small files: it looks at each block.) */

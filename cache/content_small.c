@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* More than that is a large file's, which goes over the channels for those. */
+#define SMALL_MOST (2 * BLOCKS_SIZE)
+
 void content_prefetch(struct content *content, void *file, uint64_t offset, size_t len)
 {
 	if (offset < content->size)
 		fetch_ahead(content, file, offset,
-		    content->size - offset < len ? content->size : offset + len, false);
+		    content->size - offset < len ? content->size : offset + len, len > SMALL_MOST);
 }
 
 bool content_whole(const struct content *content)

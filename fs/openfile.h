@@ -75,6 +75,7 @@ struct handle {
 	uint64_t opened_ms;
 	/* The last read that got no answer in time: when that was, and of which bytes. */
 	uint64_t late_ms, late_from, late_to;
+	uint64_t regained;	/* fs/regain.h: asked for so far */
 	struct handle *placing; /* of an appending one: opened without O_APPEND for it, or NULL */
 };
 

@@ -1,6 +1,7 @@
 /* READ. */
 #include "fs/held.h"
 #include "fs/openfile.h"
+#include "fs/regain.h"
 #include "fs/replaced.h"
 #include "fs/request.h"
 #include <errno.h>
@@ -117,8 +118,10 @@ static void begin_read(struct read *read)
 	read->doubts = handle->doubts;
 	got = content_read(handle->open->content, handle, &handle->ahead, read->offset, read->size,
 	    &view, on_read, read);
-	if (!got)
+	if (!got) {
+		regain_more(handle);
 		return;
+	}
 	if (got > 0)
 		end_read(read, &view);
 	else
