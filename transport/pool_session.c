@@ -14,7 +14,7 @@
 /* With --wait; sshd holds refused keys against the address they come from. */
 #define WAIT_PAUSE_MS 3000
 #define WAIT_DENIED_MS 10000
-#define STAGGER_MS 200
+#define STAGGER_MS 100
 #define STAGGER_NEAR_MS 1500
 /* Of a bulk transfer, in flight; and how often the others' first dials are put off for it: a long
  * one may gain from them. */
