@@ -47,7 +47,7 @@ gone_for() { # SECONDS HOW
 # A copy each way, cut in the middle, goes on within moments once the link is there.
 resumes_soon() { # SECONDS without a link
 	local copy base up
-	head -c 40000000 /dev/urandom >"$W/local/c"
+	head -c 120000000 /dev/urandom >"$W/local/c" # so that much is left when a busy machine looks late
 	proxy rate 20M
 	cp "$W/local/c" "$MNT/c" &
 	copy=$!
@@ -62,8 +62,8 @@ resumes_soon() { # SECONDS without a link
 	timed wait_for 60 sent 1000000 || die "does not go on"
 	echo "resumed after $MS_TAKEN ms"
 	le "$MS_TAKEN" 4000 "milliseconds until the copy goes on"
-	wait "$copy"
 	proxy rate 0
+	wait "$copy"
 	synced
 	same_file "$W/local/c" "$REMOTE/c"
 	rm "$MNT/c"
