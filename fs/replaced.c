@@ -8,6 +8,20 @@ static bool is_lost(const struct handle *handle)
 	return !rfile_is_held(handle->file) && (handle->unseen || rfile_was_held(handle->file));
 }
 
+bool replaced_keeps(const struct inode *inode)
+{
+	const struct openfile *open = inode->open;
+	const struct handle *handle;
+
+	if (!open || LIST_EMPTY(&open->handles) || openfile_dirty(inode))
+		return false;
+	LIST_FOREACH (handle, &open->handles, link) {
+		if (!handle->is_unasked || rfile_is_asked(handle->file))
+			return false;
+	}
+	return content_size(open->content) == inode->attr.size && content_whole(open->content);
+}
+
 bool replaced_meanwhile(struct inode *inode, const struct attr_report *report)
 {
 	const struct attr *attr = &inode->attr;
@@ -18,6 +32,8 @@ bool replaced_meanwhile(struct inode *inode, const struct attr_report *report)
 
 	if (openfile_dirty(inode))
 		return false;
+	if (!grown && replaced_keeps(inode))
+		return true;
 	LIST_FOREACH (handle, &open->handles, link) {
 		if (handle->writable || rfile_is_held(handle->file))
 			return false;

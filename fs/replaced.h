@@ -9,6 +9,10 @@
  * read through a handle in doubt waits for the answer, as the new size may not be that of its file;
  * so does who asks for the name or the attributes.
  *
+ * Who opened it without asking, a moment ago, has nothing on the instance that shows its file: an
+ * FSTAT would open what has the name now. All of the old version is here then, and he keeps that,
+ * unless the file may just have grown.
+ *
  * After a lost link there may be no handle to ask: whoever has the file open read-only keeps what
  * is here of the old version, and gets ESTALE for the rest. A log that has grown is the exception,
  * if it was open on the instance before; who opened it without a link is told that it is outdated.
@@ -20,9 +24,11 @@
 
 #include "fs/openfile.h"
 
-/* The instance reports another version. Is it to be taken for another file, as the link was lost
- * and no open handle can tell? */
+/* The instance reports another version. Is it to be taken for another file, as no open handle can
+ * tell, for want of a link or because it was not asked for? */
 bool replaced_meanwhile(struct inode *inode, const struct attr_report *report);
+/* Is it open only by handles that were opened without asking, and all of it here? */
+bool replaced_keeps(const struct inode *inode);
 /* The version is about to be told to the handle, and is another one. */
 void replaced_doubt(struct handle *handle);
 /* A read of the content cache through a handle in doubt; as content_source.read. */

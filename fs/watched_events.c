@@ -4,6 +4,7 @@
 #include "fs/notify.h"
 #include "fs/openfile.h"
 #include "fs/pinned.h"
+#include "fs/replaced.h"
 #include "fs/targets.h"
 #include "fs/watched_impl.h"
 #include <errno.h>
@@ -164,6 +165,30 @@ static void take_missing(struct fs *fs, struct watch *watch, const char *name)
 		doubt_name(fs, dentry->inode);
 }
 
+/* Its open handles were not asked for there, and show another file now. */
+static bool is_taken_away(
+    const struct inode *inode, const struct watcher_message *message, bool ours)
+{
+	return !ours && (message->bits & WATCHER_NAME) && S_ISREG(inode->attr.mode) &&
+	       replaced_keeps(inode);
+}
+
+static void take_known(struct fs *fs, struct watch *watch, const struct watcher_message *message,
+    struct dentry *dentry)
+{
+	struct inode *inode = dentry->inode;
+	struct attr_report report = fs_report(&message->attr, message->links);
+	bool ours = is_ours(fs, inode) || dentry->pending || dentry->flying ||
+		    dentry->tick > fs->watched->proof_tick;
+
+	if (is_taken_away(inode, message, ours)) {
+		take_missing(fs, watch, message->name);
+		take_name(fs, watch, message);
+	} else {
+		take_inode(fs, inode, &report, message->bits, ours);
+	}
+}
+
 static void take_changed(struct fs *fs, struct watch *watch, const struct watcher_message *message)
 {
 	struct inode *folder = watch->folder, *inode;
@@ -190,9 +215,7 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 	else if (inode && names_shared(inode))
 		take_shared(fs, dentry);
 	else if (inode && (inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
-		take_inode(fs, inode, &report, message->bits,
-		    is_ours(fs, inode) || dentry->pending || dentry->flying ||
-			dentry->tick > fs->watched->proof_tick);
+		take_known(fs, watch, message, dentry);
 	else if (dentry || folder->folder->complete || folder->folder->listing)
 		take_name(fs, watch, message);
 }

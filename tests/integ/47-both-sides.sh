@@ -71,6 +71,14 @@ locked() {
 	return "$ended"
 }
 check_vastfs "a lock taken here lets nothing be read that is older than it" locked
+dated() {
+	local ended=0
+	mount_fs
+	"$PYTHON" "$TESTS/integ/replaced_dated.py" "$MNT" "$REMOTE" 200 || ended=1
+	umount_fs
+	return "$ended"
+}
+check_vastfs "a file with a time of long ago that is replaced while it is read in pieces" dated
 proxy_start --delay 20
 write_profile
 mkdir "$REMOTE/replaced"
