@@ -81,27 +81,30 @@ copy_in_a_burst() { # to files that were opened without waiting for the instance
 }
 # The channel that copies opens both by name, and finds another file there, at times when the watcher has told of it.
 copy_of_replaced() {
-	for i in {1..20}; do replace_and_copy || return; done
+	for i in {1..20}; do replace_and_copy "replaced$i" || return; done
 }
-replace_and_copy() {
-	head -c 300000 /dev/urandom | tee "$W/local/kept" >"$REMOTE/replaced"
+replace_and_copy() { # NAME, which nothing is known of yet: what was looked at within a second need not be asked for
+	head -c 300000 /dev/urandom | tee "$W/local/kept" >"$REMOTE/$1"
 	echo other >"$REMOTE/other"
-	echo old >"$REMOTE/replaced.copy"
-	touch -d '1 hour ago' "$REMOTE/replaced" "$REMOTE/other"
-	seen "$MNT/replaced.copy"
-	"$PYTHON" - "$MNT" "$REMOTE" <<-'END'
+	echo old >"$REMOTE/$1.copy"
+	touch -d '1 hour ago' "$REMOTE/$1" "$REMOTE/other"
+	seen "$MNT/$1.copy"
+	seen "$MNT/$1"
+	"$PYTHON" - "$MNT/$1" "$REMOTE" <<-'END'
 		import os, sys
-		mnt, there = sys.argv[1:]
-		a, b = os.open(f"{mnt}/replaced", os.O_RDONLY), os.open(f"{mnt}/replaced.copy", os.O_WRONLY)
+		path, there = sys.argv[1:]
+		a, b = os.open(path, os.O_RDONLY), os.open(path + ".copy", os.O_WRONLY)
 		os.read(a, 10)
-		os.rename(f"{there}/other", f"{there}/replaced")
+		os.rename(f"{there}/other", f"{there}/{os.path.basename(path)}")
 		done = 0
 		while done < 300000:
-		    done += os.copy_file_range(a, b, 300000 - done, done, done)
+		    got = os.copy_file_range(a, b, 300000 - done, done, done)
+		    assert got, f"the file ends after {done} bytes"
+		    done += got
 		os.close(b)
 	END
 	synced
-	same_file "$W/local/kept" "$REMOTE/replaced.copy"
+	same_file "$W/local/kept" "$REMOTE/$1.copy"
 }
 within_one_file() {
 	"$PYTHON" - "$MNT/one" <<-'END'
