@@ -156,11 +156,17 @@ static struct outbox_item *later(struct outbox_item *a, struct outbox_item *b)
 	return !a || (b && b->sequence > a->sequence) ? b : a;
 }
 
+/* On its way, and the order with it. */
+static bool is_sent(const struct outbox *outbox, const struct outbox_item *earlier)
+{
+	return earlier->state == OUTBOX_SENT && !outbox->doubts;
+}
+
 /* Is it enough that the earlier one was sent? */
 static bool sent_will_do(
     const struct outbox *outbox, const struct outbox_item *item, const struct outbox_item *earlier)
 {
-	return earlier->state == OUTBOX_SENT && !outbox->doubts &&
+	return is_sent(outbox, earlier) &&
 	       (item->kind < OUTBOX_READ || item->kind == OUTBOX_BEHIND) &&
 	       earlier->kind != OUTBOX_RENAME && earlier->kind != OUTBOX_FILE;
 }
@@ -170,7 +176,7 @@ static bool makes_room(const struct outbox *outbox, const struct outbox_item *it
     const struct outbox_item *earlier, const char *path)
 {
 	return item->kind == OUTBOX_BEHIND && earlier->kind == OUTBOX_RENAME && earlier->distinct &&
-	       earlier->state == OUTBOX_SENT && !outbox->doubts && !strcmp(earlier->path, path);
+	       is_sent(outbox, earlier) && !strcmp(earlier->path, path);
 }
 
 /* Of those that name the path itself. */
@@ -241,8 +247,7 @@ static struct outbox_item *by_content(
 		if (earlier->sequence >= item->sequence || !touches_beneath(earlier, path))
 			continue;
 		/* The data of a file and its folder's times have nothing to do with each other. */
-		if (change && (earlier->kind == OUTBOX_FILE ||
-				  (earlier->state == OUTBOX_SENT && !outbox->doubts)))
+		if (change && (earlier->kind == OUTBOX_FILE || is_sent(outbox, earlier)))
 			continue;
 		return earlier;
 	}

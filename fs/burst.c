@@ -144,8 +144,8 @@ static bool says_lock(const char *name)
 	return !strcmp(name, "wlock");
 }
 
-/* How much of the name comes before one of the endings: all, if it has none. */
-static size_t before_ending(const char *name, const char *const *endings)
+/* How long the one is that the name ends with; 0: with none. */
+static size_t ending_of(const char *name, const char *const *endings)
 {
 	size_t len = strlen(name);
 
@@ -153,25 +153,24 @@ static size_t before_ending(const char *name, const char *const *endings)
 		size_t ending = strlen(*endings);
 
 		if (len >= ending && !strcmp(name + len - ending, *endings))
-			return len - ending;
+			return ending;
 	}
-	return len;
+	return 0;
 }
 
 bool burst_is_lock(const char *name)
 {
 	static const char *const endings[] = {".pid", ".swp", ".swx", ".lck", NULL};
 
-	return !strncmp(name, ".#", 2) || says_lock(name) ||
-	       before_ending(name, endings) < strlen(name);
+	return !strncmp(name, ".#", 2) || says_lock(name) || ending_of(name, endings);
 }
 
 size_t burst_locked_name(const char *lock)
 {
 	static const char *const endings[] = {".lock", ".lck", NULL};
-	size_t before = before_ending(lock, endings);
+	size_t ending = ending_of(lock, endings);
 
-	return before < strlen(lock) ? before : 0;
+	return ending ? strlen(lock) - ending : 0;
 }
 
 bool burst_knows(struct fs *fs, const struct inode *folder)

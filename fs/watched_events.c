@@ -174,10 +174,9 @@ static bool is_taken_away(
 }
 
 static void take_known(struct fs *fs, struct watch *watch, const struct watcher_message *message,
-    struct dentry *dentry)
+    const struct attr_report *report, struct dentry *dentry)
 {
 	struct inode *inode = dentry->inode;
-	struct attr_report report = fs_report(&message->attr, message->links);
 	bool ours = is_ours(fs, inode) || dentry->pending || dentry->flying ||
 		    dentry->tick > fs->watched->proof_tick;
 
@@ -185,7 +184,7 @@ static void take_known(struct fs *fs, struct watch *watch, const struct watcher_
 		take_missing(fs, watch, message->name);
 		take_name(fs, watch, message);
 	} else {
-		take_inode(fs, inode, &report, message->bits, ours);
+		take_inode(fs, inode, report, message->bits, ours);
 	}
 }
 
@@ -215,7 +214,7 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 	else if (inode && names_shared(inode))
 		take_shared(fs, dentry);
 	else if (inode && (inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
-		take_known(fs, watch, message, dentry);
+		take_known(fs, watch, message, &report, dentry);
 	else if (dentry || folder->folder->complete || folder->folder->listing)
 		take_name(fs, watch, message);
 }

@@ -29,10 +29,13 @@ for watch in auto no; do
 	wait "$killer" || not_ok "the mount takes the place of the one killed" "$W/kills.out"
 	umount_fs
 done
-replaced() { # WATCH
-	mount_fs -o "watch=$1"
-	"$PYTHON" "$TESTS/integ/replaced.py" "$MNT/replaced" "$REMOTE/replaced" 40
+replaced() { # SCRIPT FOLDER ROUNDS [OPTION…]
+	local ended=0 script=$1 folder=$2 rounds=$3
+	shift 3
+	mount_fs "$@"
+	"$PYTHON" "$TESTS/integ/$script" "$MNT$folder" "$REMOTE$folder" "$rounds" || ended=1
 	umount_fs
+	return "$ended"
 }
 # What a program reads under a lock is what the one that had it before has written, be that on the instance.
 locked() {
@@ -71,24 +74,12 @@ locked() {
 	return "$ended"
 }
 check_vastfs "a lock taken here lets nothing be read that is older than it" locked
-dated() {
-	local ended=0
-	mount_fs
-	"$PYTHON" "$TESTS/integ/replaced_dated.py" "$MNT" "$REMOTE" 200 || ended=1
-	umount_fs
-	return "$ended"
-}
-check_vastfs "a file with a time of long ago that is replaced while it is read in pieces" dated
+check_vastfs "a file with a time of long ago that is replaced while it is read in pieces" replaced replaced_dated.py "" 200
 proxy_start --delay 20
 write_profile
 mkdir "$REMOTE/replaced"
-check_vastfs "a file that is replaced while it is read" replaced auto
-check_vastfs "the same without the watcher" replaced no
-often() {
-	mount_fs
-	"$PYTHON" "$TESTS/integ/replaced_often.py" "$MNT/replaced" "$REMOTE/replaced" 6
-	umount_fs
-}
+check_vastfs "a file that is replaced while it is read" replaced replaced.py /replaced 40
+check_vastfs "the same without the watcher" replaced replaced.py /replaced 40 -o watch=no
 proxy delay 1 >/dev/null
-check_vastfs "a file that is replaced many times a second" often
+check_vastfs "a file that is replaced many times a second" replaced replaced_often.py /replaced 6
 finish
