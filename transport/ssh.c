@@ -418,16 +418,16 @@ void ssh_session_end(struct ssh_connection *c)
 /*
  * Bytes that the other side has not acknowledged must not arrive after the connection was given up:
  * once the link is back, the kernel would deliver old requests behind their repetitions on a new
- * connection. SO_LINGER with 0 seconds throws them away and sends a reset.
+ * connection. SO_LINGER with 0 seconds throws them away and sends a reset. It is set from the
+ * beginning (ssh_dial.c), for a daemon that is killed; what has nothing to throw away ends quietly.
  */
-static void discard_unsent(int fd)
+static void end_quietly(int fd)
 {
-	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+	const struct linger off = {.l_onoff = 0};
 	int unsent = 0;
 
-	if (!ioctl(fd, SIOCOUTQ, &unsent) && !unsent)
-		return;
-	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)))
+	if (!ioctl(fd, SIOCOUTQ, &unsent) && !unsent &&
+	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off)))
 		log_debug("SO_LINGER: %s", strerror(errno));
 }
 
@@ -436,7 +436,7 @@ void ssh_close(struct ssh_connection *c)
 	if (!c)
 		return;
 	if (c->fd >= 0)
-		discard_unsent(c->fd);
+		end_quietly(c->fd);
 	ssh_session_end(c);
 	if (c->fd >= 0) /* with SO_LINGER only close discards; shutdown would send */
 		close(c->fd);

@@ -223,6 +223,7 @@ int sshproc_establish(void *arg, const struct endpoint *endpoint, struct ssh_err
 	if (err)
 		return err;
 	process->heard_ms = ssh_now();
+	sshproc_discard_unsent(process, true); /* if we are killed, it ends with us */
 	sshsays_read(process);
 	sshproc_pin(&process->view.profile, process->says.host_key);
 	log_info("%s: ssh is connected as %s", process->view.where, process->target->profile->user);

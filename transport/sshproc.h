@@ -97,6 +97,9 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error);
 /* Ends the process if it runs, throws away what it has sent and the far side has not acknowledged,
  * waits for it and closes everything. */
 void sshproc_stop(struct sshproc *process);
+/* When ssh ends, what the other side has not acknowledged is thrown away (as in ssh_close): always,
+ * however it ends, or if that is so now. */
+void sshproc_discard_unsent(const struct sshproc *process, bool always);
 /* After it ended by itself: waits for it. */
 void sshproc_reap(struct sshproc *process);
 

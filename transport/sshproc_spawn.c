@@ -156,15 +156,26 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 
 /* --- ending ------------------------------------------------------------------------------ */
 
-/*
- * Bytes that the other side has not acknowledged must not arrive after the connection was given up:
- * once the link is back, the kernel would deliver old requests behind their repetitions on a new
- * connection. The socket is ssh's, but its parent may have a copy of the descriptor, and with
- * SO_LINGER at 0 seconds its end throws the bytes away.
- */
-static void discard_unsent(const struct sshproc *process)
+/* The socket is ssh's, but its parent may have a copy of the descriptor. */
+static void set_linger(const struct sshproc *process, int fd, bool always)
 {
-	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+	int copy = (int)syscall(SYS_pidfd_getfd, process->pid_fd, fd, 0), domain = 0, unsent = 0;
+	socklen_t len = sizeof(domain);
+
+	if (copy < 0)
+		return;
+	if (!getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain != AF_UNIX &&
+	    !ioctl(copy, SIOCOUTQ, &unsent)) {
+		const struct linger linger = {.l_onoff = always || unsent};
+
+		if (setsockopt(copy, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)))
+			log_debug("SO_LINGER: %s", strerror(errno));
+	}
+	close(copy);
+}
+
+void sshproc_discard_unsent(const struct sshproc *process, bool always)
+{
 	char folder[64];
 	struct dirent *entry;
 	DIR *dir;
@@ -172,19 +183,10 @@ static void discard_unsent(const struct sshproc *process)
 	snprintf(folder, sizeof(folder), "/proc/%d/fd", (int)process->pid);
 	dir = opendir(folder);
 	while (dir && (entry = readdir(dir))) {
-		int fd = atoi(entry->d_name), domain = 0, unsent = 0, copy;
-		socklen_t len = sizeof(domain);
+		int fd = atoi(entry->d_name);
 
-		if (fd < 3)
-			continue;
-		copy = (int)syscall(SYS_pidfd_getfd, process->pid_fd, fd, 0);
-		if (copy < 0)
-			continue;
-		if (!getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain != AF_UNIX &&
-		    !ioctl(copy, SIOCOUTQ, &unsent) && unsent &&
-		    setsockopt(copy, SOL_SOCKET, SO_LINGER, &now, sizeof(now)))
-			log_debug("SO_LINGER: %s", strerror(errno));
-		close(copy);
+		if (fd >= 3)
+			set_linger(process, fd, always);
 	}
 	if (dir)
 		closedir(dir);
@@ -205,7 +207,7 @@ void sshproc_reap(struct sshproc *process)
 static void end_process(struct sshproc *process)
 {
 	if (process->pid_fd >= 0)
-		discard_unsent(process);
+		sshproc_discard_unsent(process, false);
 	child_end(&process->pid, &process->pid_fd);
 }
 

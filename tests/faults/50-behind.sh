@@ -106,7 +106,33 @@ killed_behind() { # FAULT that comes just before
 	rm -r "$W/told" "$MNT/behind"
 }
 
+# Connections to the proxy in a state (as in /proc/net/tcp), with bytes that are on their way.
+unsent() { # STATE
+	awk -v at="$(printf '%04X' "$PROXY_PORT")" -v state="$1" \
+		'split($3, far, ":") && far[2] == at && $4 == state && $5 !~ /^00000000:/' /proc/net/tcp /proc/net/tcp6
+}
+some_unsent() { [[ -n $(unsent 01) ]]; }
+# What a killed daemon had not got through is the next mount's to send: were it still delivered, it would be done behind that.
+nothing_follows() {
+	local pid copying
+	pid=$(daemon_pid)
+	proxy rate 100K
+	(head -c 8M /dev/urandom >"$MNT/last") &
+	copying=$!
+	wait_for 10 some_unsent || die "nothing waits to be sent"
+	kill -KILL "$pid"
+	wait_for 10 gone "$pid"
+	eq "$(unsent 04)" '' "closed, and still sent:"
+	wait "$copying" || true
+	proxy rate 0
+	umount -l "$MNT"
+	mount_fs
+	timeout 60 "$BUILD/vastfs" sync "$MNT"
+	rm "$MNT/last"
+}
+
 check "mounts" mount_fs
+fault_check "a daemon is killed: what it had not got through a slow link is thrown away" nothing_follows
 for fault in cut stall servers_die; do
 	fault_check "cp -r and rm -r while it happens: $fault" copies "$fault"
 	fault_check "tar x while it happens: $fault" unpacks "$fault"
