@@ -17,7 +17,7 @@
 #define WRITE_MAX 32700
 #define CHANNEL_PACKET 32768
 /* Packets up to this size are put together into one write. */
-#define SMALL_PACKET 4096
+#define SMALL_PACKET (WRITE_MAX / 2)
 /* A channel's share of one turn. */
 #define TURN_WRITE (256u * 1024)
 
