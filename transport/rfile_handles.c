@@ -173,7 +173,38 @@ static void handle_checked(void *arg, const struct sftp_reply *reply)
 	rfile_drop(file);
 }
 
-/* From the loop, with the reference and the hold of the opening: passes them on to the check. */
+/* Passes a reference and a hold on to the check. */
+static int send_check(struct rfile_handle *handle, const struct sftp_handle *name, sftp_done *done)
+{
+	struct packet *message = sftp_msg_handle(SSH_FXP_FSTAT, name);
+
+	if (!message)
+		return -ENOMEM;
+	rfile_hold(handle->file);
+	sftp_send(rfile_handle_sftp(handle), message, 0, done, rfile_handle_get(handle));
+	return 0;
+}
+
+/* Its OPEN's answer tells whether it is of use (sftp_foresee.h). A server that does not do what it
+ * is asked in turn may not have known the handle yet: it is asked again. */
+static void handle_checked_early(void *arg, const struct sftp_reply *reply)
+{
+	struct rfile_handle *handle = arg;
+	struct rfile *file = handle->file;
+	bool again = reply->err && reply->err != -ENOTCONN &&
+		     handle->state == RFILE_HANDLE_CHECKING && pool_channel_alive(handle->channel);
+
+	handle->foreseen.len = 0;
+	if (handle->foreseen_right &&
+	    (!again || send_check(handle, &handle->name, handle_checked))) {
+		handle_checked(handle, reply);
+		return;
+	}
+	rfile_handle_put(handle);
+	rfile_drop(file);
+}
+
+/* From the loop. */
 static int handle_check(struct rfile_handle *handle, const struct sftp_reply *reply)
 {
 	if (reply->err)
@@ -189,11 +220,10 @@ static int handle_check(struct rfile_handle *handle, const struct sftp_reply *re
 	handle->state = RFILE_HANDLE_CHECKING;
 	if (!pool_channel_alive(handle->channel))
 		return -ENOTCONN;
-	struct packet *message = sftp_msg_handle(SSH_FXP_FSTAT, &handle->name);
-	if (!message)
-		return -ENOMEM;
-	sftp_send(rfile_handle_sftp(handle), message, 0, handle_checked, handle);
-	return 0;
+	handle->foreseen_right =
+	    handle->foreseen.len == handle->name.len &&
+	    !memcmp(handle->foreseen.data, handle->name.data, handle->name.len);
+	return handle->foreseen_right ? 0 : send_check(handle, &handle->name, handle_checked);
 }
 
 static void handle_opened(void *arg, const struct sftp_reply *reply)
@@ -202,11 +232,10 @@ static void handle_opened(void *arg, const struct sftp_reply *reply)
 	struct rfile *file = handle->file;
 	int err = handle_check(handle, reply);
 
-	if (!err) {
+	if (err)
+		handle_failed(handle, err);
+	else
 		rfile_pump(file); /* reads may go behind the check */
-		return;
-	}
-	handle_failed(handle, err);
 	rfile_handle_put(handle);
 	rfile_drop(file);
 }
@@ -225,10 +254,14 @@ static int handle_open(
 		packet_free(message);
 		return -ENOMEM;
 	}
+	if (!sftp_foresee(rfile_handle_sftp(handle), &handle->foreseen))
+		handle->foreseen.len = 0;
 	rfile_hold(file);
 	/* One byte in flight makes the pool name another channel for the next stripe. */
 	sftp_send(rfile_handle_sftp(handle), message, lane == LANE_BULK, handle_opened,
 	    rfile_handle_get(handle));
+	if (handle->foreseen.len && send_check(handle, &handle->foreseen, handle_checked_early))
+		handle->foreseen.len = 0;
 	return 0;
 }
 

@@ -47,7 +47,7 @@
  * downloads are held back by our own receive window only. */
 #define RFILE_STRIPE_WRITE (2u * 1024 * 1024)
 /* What a stripe may have in flight to begin with, and the least (rfile_window.c). */
-#define RFILE_STRIPE_FIRST (512u * 1024)
+#define RFILE_STRIPE_FIRST (1024u * 1024)
 #define RFILE_STRIPE_LEAST (256u * 1024)
 #define RFILE_STRIPE_READ (6u * 1024 * 1024)
 /* Nearby the processors are what bounds a transfer: two sessions share them better than one. */
@@ -84,6 +84,8 @@ struct rfile_handle {
 	bool braked;		    /* it was too much once */
 	struct rfile_copies copies; /* that wait for it to open */
 	struct sftp_handle name;
+	struct sftp_handle foreseen; /* whose FSTAT went right behind the OPEN; len 0: none did */
+	bool foreseen_right;	     /* that is the check */
 };
 
 enum rfile_kind { RFILE_READ, RFILE_WRITE, RFILE_FSYNC, RFILE_FSTAT, RFILE_FSETSTAT };

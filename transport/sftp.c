@@ -455,7 +455,7 @@ void sftp_send(struct sftp *s, struct packet *message, size_t cost, sftp_done *d
 
 bool sftp_foresee(const struct sftp *s, struct sftp_handle *out)
 {
-	return s->state == READY && sftp_foresee_next(&s->table, out);
+	return s->state == READY && sftp_foresee_next(&s->table, s->features.max_handles, out);
 }
 
 const struct sftp_features *sftp_features(const struct sftp *s)

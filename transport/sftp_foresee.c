@@ -50,7 +50,7 @@ void sftp_foresee_answered(
 }
 
 /* The list is short where this is asked for: small operations. */
-bool sftp_foresee_next(const struct sftp_table *table, struct sftp_handle *out)
+bool sftp_foresee_next(const struct sftp_table *table, bool likely, struct sftp_handle *out)
 {
 	const struct sftp_foresee *foresee = &table->foresee;
 	uint32_t closed[LOOK_AT], ever = foresee->ever, number;
@@ -58,7 +58,7 @@ bool sftp_foresee_next(const struct sftp_table *table, struct sftp_handle *out)
 	const struct sftp_request *request;
 	unsigned looked = 0;
 
-	if (foresee->off || !foresee->seen || table->abandoned)
+	if (foresee->off || (!foresee->seen && !likely) || table->abandoned)
 		return false;
 	TAILQ_FOREACH (request, &table->waiting, order) {
 		if (++looked > LOOK_AT)

@@ -381,7 +381,8 @@ static void do_stat(struct job *job, uint8_t type)
 
 	if (type == SSH_FXP_FSTAT) {
 		int slot = take_handle(job);
-		if (slot < 0)
+		unsigned *fail = &job->server->instance->fstats_fail;
+		if (slot < 0 || (*fail && (*fail)--))
 			status(job, SSH_FX_NO_SUCH_FILE);
 		else
 			attrs(job, job->server->handles[slot].file);

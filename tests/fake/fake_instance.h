@@ -32,6 +32,7 @@ struct fake_instance {
 	bool no_lstat;	      /* LSTAT fails */
 	uint32_t write_fails; /* the status of every WRITE, if not 0 */
 	uint32_t open_fails;  /* the status of every OPEN, if not 0 */
+	unsigned fstats_fail; /* so many FSTATs to come fail */
 	uint32_t copy_fails;  /* the status of every copy-data, if not 0 */
 	bool copy_lies;	      /* copy-data says OK and copies nothing */
 	bool numbered;	      /* handles are named as OpenSSH does */

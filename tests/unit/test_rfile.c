@@ -212,6 +212,66 @@ static void test_window_to_write(void **state)
 	assert_int_equal(window_after(&stripe, 1000, 400000), 2 * RFILE_STRIPE_WRITE);
 }
 
+/* Writes what wants a stripe; nobody has been asked yet. */
+static struct rfile *begin_stripe(struct pool_channel *bulk, const char *path, const uint8_t *data)
+{
+	snprintf(rig.pool.path, sizeof(rig.pool.path), "%s", path);
+	struct rfile *file = open_file(path, RW | SSH_FXF_CREAT);
+	rig.pool.channels[0]->held = bulk->held = true;
+	for (unsigned i = 0; i < 5; i++)
+		RIG_CALL(rfile_write(
+		    file, i * 200000, data + i * 200000, 200000, RFILE_BULK, on_plain, &many[i]));
+	return file;
+}
+
+/* The rest of it goes through the stripe. */
+static void end_stripe(struct pool_channel *bulk, struct rfile *file, const uint8_t *data)
+{
+	struct fake_file *there = fake_file_find(&rig.pool.instance, rig.pool.path);
+	unsigned writes = bulk->server.writes;
+
+	bulk->held = false;
+	rig_settle();
+	assert_true(bulk->server.writes > writes);
+	rig.pool.channels[0]->held = false;
+	rig_settle();
+	assert_non_null(there);
+	assert_memory_equal(there->data, data, 5 * 200000);
+	rfile_put(file);
+	rig_settle();
+}
+
+static void test_a_stripe_is_checked_with_its_open(void **state)
+{
+	struct pool_channel *bulk = rig_channel(LANE_BULK);
+	uint8_t *data = pattern(MIB, 9), *other = pattern(MIB, 10);
+
+	rig.pool.instance.numbered = true;
+	struct rfile *file = begin_stripe(bulk, "/f", data);
+	assert_int_equal(sftp_requests_in_flight(bulk->sftp), 1); /* no handle was seen yet */
+	end_stripe(bulk, file, data);
+
+	file = begin_stripe(bulk, "/g", data);
+	assert_int_equal(sftp_requests_in_flight(bulk->sftp), 2);
+	end_stripe(bulk, file, data);
+
+	/* One that does not do what it is asked in turn: it is asked again. */
+	file = begin_stripe(bulk, "/h", data);
+	rig.pool.instance.fstats_fail = 1;
+	end_stripe(bulk, file, data);
+	assert_int_equal(rig.pool.instance.fstats_fail, 0);
+
+	/* An open before it fails, so that another handle comes than was foreseen. */
+	file = begin_stripe(bulk, "/gone", data);
+	fake_file_unlink(fake_file_find(&rig.pool.instance, "/gone"));
+	rig.pool.channels[0]->held = false;
+	struct rfile *second = begin_stripe(bulk, "/k", other);
+	end_stripe(bulk, second, other);
+	rfile_put(file);
+	free(data);
+	free(other);
+}
+
 static void test_small_files_need_no_stripe(void **state)
 {
 	uint8_t *data = pattern(200000, 5);
@@ -564,6 +624,7 @@ int main(void)
 	    TEST(test_a_short_answer_at_an_old_end_is_no_end),
 	    TEST(test_bulk_is_striped_and_small_operations_stay_free),
 	    TEST(test_window_to_write),
+	    TEST(test_a_stripe_is_checked_with_its_open),
 	    TEST(test_small_files_need_no_stripe),
 	    TEST(test_bulk_without_a_bulk_lane),
 	    TEST(test_a_stripe_of_another_file_is_not_used),
