@@ -398,6 +398,8 @@ static bool primary_has_room(struct rfile_handle *primary, const struct rfile_op
 		pool_channel(file->pool, LANE_BULK, false) == primary->channel))
 		cap = op->kind == RFILE_READ && !pool_near(file->pool) ? RFILE_PRIMARY_READ
 								       : RFILE_STRIPE_WRITE;
+	else if (op->kind == RFILE_WRITE && rfile_window_wide(sftp))
+		cap *= 2;
 	return primary->in_flight == 0 || sftp_bytes_in_flight(sftp) + op->len <= cap;
 }
 

@@ -38,7 +38,8 @@
 /* Bulk bytes of one file before it gets a handle on the bulk lane: two round trips do not pay for
  * less. */
 #define RFILE_STREAM_MIN (256u * 1024)
-/* Bulk bytes in flight on the FILES lane, so that a small operation waits behind little (N3). */
+/* Bulk bytes in flight on the FILES lane, so that a small operation waits behind little (N3); twice
+ * as many to write where the link is seen to take them at once. */
 #define RFILE_PRIMARY_CAP (512u * 1024)
 /* Reads there while the bulk lane is still being dialled, which far away takes a dozen round trips:
  * within what the channel's receive window lets in at once. */
@@ -229,6 +230,8 @@ struct rfile_handle *rfile_best_stripe(struct rfile *file, enum rfile_kind kind)
 void rfile_want_stripe(struct rfile *file, const struct rfile_handle *best, enum rfile_kind kind);
 /* A write of len bytes through it was acknowledged. */
 void rfile_window_written(struct rfile_handle *handle, uint32_t len);
+/* Is what was written there lately answered in little more than a round trip? */
+bool rfile_window_wide(const struct sftp *sftp);
 /* Closes a handle that belongs to no file. */
 void rfile_close_remote(struct pool_channel *channel, const struct sftp_handle *name);
 

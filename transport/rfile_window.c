@@ -47,3 +47,10 @@ void rfile_window_written(struct rfile_handle *handle, uint32_t len)
 		window = RFILE_STRIPE_LEAST;
 	handle->window = (size_t)window;
 }
+
+bool rfile_window_wide(const struct sftp *sftp)
+{
+	const struct sftp_rtt *rtt = sftp_rtt(sftp);
+
+	return rtt->data && rtt->data <= sftp_rtt_least(rtt) + SLOW_US;
+}

@@ -218,7 +218,7 @@ static struct rfile *begin_stripe(struct pool_channel *bulk, const char *path, c
 	snprintf(rig.pool.path, sizeof(rig.pool.path), "%s", path);
 	struct rfile *file = open_file(path, RW | SSH_FXF_CREAT);
 	rig.pool.channels[0]->held = bulk->held = true;
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < 10; i++)
 		RIG_CALL(rfile_write(
 		    file, i * 200000, data + i * 200000, 200000, RFILE_BULK, on_plain, &many[i]));
 	return file;
@@ -236,7 +236,7 @@ static void end_stripe(struct pool_channel *bulk, struct rfile *file, const uint
 	rig.pool.channels[0]->held = false;
 	rig_settle();
 	assert_non_null(there);
-	assert_memory_equal(there->data, data, 5 * 200000);
+	assert_memory_equal(there->data, data, 10 * 200000);
 	rfile_put(file);
 	rig_settle();
 }
@@ -244,7 +244,7 @@ static void end_stripe(struct pool_channel *bulk, struct rfile *file, const uint
 static void test_a_stripe_is_checked_with_its_open(void **state)
 {
 	struct pool_channel *bulk = rig_channel(LANE_BULK);
-	uint8_t *data = pattern(MIB, 9), *other = pattern(MIB, 10);
+	uint8_t *data = pattern(2 * MIB, 9), *other = pattern(2 * MIB, 10);
 
 	rig.pool.instance.numbered = true;
 	struct rfile *file = begin_stripe(bulk, "/f", data);
@@ -270,6 +270,32 @@ static void test_a_stripe_is_checked_with_its_open(void **state)
 	rfile_put(file);
 	free(data);
 	free(other);
+}
+
+static size_t primary_takes(const uint8_t *data, uint32_t answers_us)
+{
+	struct pool_channel *files = rig.pool.channels[0], *bulk = rig.pool.channels[1];
+	struct sftp_rtt *rtt = (struct sftp_rtt *)(uintptr_t)sftp_rtt(files->sftp);
+	struct rfile *file;
+	size_t taken;
+
+	rtt->data = answers_us;
+	file = begin_stripe(bulk, "/f", data);
+	taken = sftp_bytes_in_flight(files->sftp);
+	end_stripe(bulk, file, data);
+	fake_file_unlink(fake_file_find(&rig.pool.instance, "/f"));
+	return taken;
+}
+
+static void test_a_quick_primary_takes_more(void **state)
+{
+	uint8_t *data = pattern(2 * MIB, 11);
+
+	rig_channel(LANE_BULK);
+	assert_in_range(primary_takes(data, 0), 1, 512 * 1024);
+	assert_in_range(primary_takes(data, 5000), 512 * 1024 + 1, MIB);
+	assert_in_range(primary_takes(data, 90000), 1, 512 * 1024);
+	free(data);
 }
 
 static void test_small_files_need_no_stripe(void **state)
@@ -625,6 +651,7 @@ int main(void)
 	    TEST(test_bulk_is_striped_and_small_operations_stay_free),
 	    TEST(test_window_to_write),
 	    TEST(test_a_stripe_is_checked_with_its_open),
+	    TEST(test_a_quick_primary_takes_more),
 	    TEST(test_small_files_need_no_stripe),
 	    TEST(test_bulk_without_a_bulk_lane),
 	    TEST(test_a_stripe_of_another_file_is_not_used),
