@@ -232,6 +232,18 @@ void disk_keep(struct fs *fs, struct inode *inode)
 	content_keep(open->content, path, inode->attr.mtime_there, settled);
 }
 
+bool disk_look(struct fs *fs, struct inode *inode, void (*done)(void *arg, bool whole), void *arg)
+{
+	struct openfile *open = NULL;
+
+	if (fs->store && store_is_calm(fs->store) && fs_settled(fs, inode))
+		open = openfile_of(fs, inode);
+	if (!open || open->suspect || openfile_dirty(inode))
+		return false;
+	disk_keep(fs, inode);
+	return content_look_kept(open->content, done, arg);
+}
+
 void disk_changed(struct fs *fs, struct inode *inode)
 {
 	struct openfile *open = inode->open;

@@ -36,6 +36,9 @@ int disk_key_below(char *path, size_t size, const char *suffix);
 /* The inode has content, and its attributes are those of the instance: it may come from the disk
  * cache, and be kept there once no other version can pass for this one. */
 void disk_keep(struct fs *fs, struct inode *inode);
+/* Has the disk cache all of the file, in the version that is known? done is called once, later; the
+ * inode stays pinned until then. False: that can't be told, or not at once. */
+bool disk_look(struct fs *fs, struct inode *inode, void (*done)(void *arg, bool whole), void *arg);
 /* Its content or times are changed here. */
 void disk_changed(struct fs *fs, struct inode *inode);
 /* Is there no link, so that the disk cache is to be asked for listings? */

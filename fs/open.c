@@ -25,6 +25,7 @@ struct open {
 	struct sftp_attr attr;
 	bool waited;
 	bool nameless; /* file is another open's */
+	bool absent;   /* from the disk cache */
 	struct turn turn;
 };
 
@@ -190,11 +191,10 @@ static void take_turn(struct open *open)
 static uint32_t early_bytes(const struct open *open)
 {
 	const struct inode *inode = open->inode;
-	bool cached = open->request.fs->store || openfile_is_whole(inode);
+	bool here = openfile_is_whole(inode) || (open->request.fs->store && !open->absent);
+	bool stays = here && fs_settled(open->request.fs, inode);
 
-	return inode->attr.size <= EARLY_MOST && (!cached || !fs_settled(open->request.fs, inode))
-		   ? (uint32_t)inode->attr.size
-		   : 0;
+	return inode->attr.size <= EARLY_MOST && !stays ? (uint32_t)inode->attr.size : 0;
 }
 
 static void send_open(struct open *open)
@@ -322,15 +322,17 @@ static void open_ours(struct open *open)
 	open_unasked(open, openfile_keeps_ours(openfile));
 }
 
-/* In a burst, a file that may surely be written. */
-static bool may_empty(const struct open *open)
+/* In a burst, a file that may surely be written to, or emptied. */
+static bool may_go_behind(const struct open *open)
 {
 	struct fs *fs = open->request.fs;
 	int flags = open->fi.flags;
 
-	return (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY &&
-	       burst_on(fs, open->request.pid) && behind_may_empty(fs, open->inode) &&
-	       !lost_privileges(open, open->inode->attr.mode);
+	if ((flags & O_ACCMODE) == O_RDONLY || !burst_on(fs, open->request.pid))
+		return false;
+	return flags & O_TRUNC ? behind_may_empty(fs, open->inode) &&
+				     !lost_privileges(open, open->inode->attr.mode)
+			       : behind_may_open(fs, open->inode, flags);
 }
 
 static void open_behind(struct open *open,
@@ -346,16 +348,6 @@ static void open_behind(struct open *open,
 	open->fi.fh = (uint64_t)(uintptr_t)handle;
 	if (!request_end_open(&open->request, &open->fi))
 		handle_put(handle);
-}
-
-/* In a burst, a file that may surely be written to. */
-static bool may_open_behind(const struct open *open)
-{
-	struct fs *fs = open->request.fs;
-	int flags = open->fi.flags;
-
-	return !(flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY &&
-	       burst_on(fs, open->request.pid) && behind_may_open(fs, open->inode, flags);
 }
 
 static void open_here(struct open *open)
@@ -385,18 +377,30 @@ static void on_fetched(void *arg)
 		take_turn(open);
 }
 
+static void on_looked(void *arg, bool whole)
+{
+	struct open *open = arg;
+
+	open->absent = !whole;
+	take_turn(open);
+}
+
 static void open_to_read(struct open *open)
 {
-	switch (ahead_opened(open->request.fs, open->inode, open->request.pid)) {
+	struct inode *inode = open->inode;
+
+	switch (ahead_opened(open->request.fs, inode, open->request.pid)) {
 	case AHEAD_HERE:
 		open_here(open);
 		break;
 	case AHEAD_UNDERWAY:
-		if (ahead_wait(open->inode, on_fetched, open))
+		if (ahead_wait(inode, on_fetched, open))
 			break;
 		/* fall through */
 	case AHEAD_ABSENT:
-		take_turn(open);
+		if (inode->attr.size > EARLY_MOST || openfile_is_whole(inode) ||
+		    !disk_look(open->request.fs, inode, on_looked, open))
+			take_turn(open);
 		break;
 	}
 }
@@ -465,10 +469,8 @@ static void begin_open(void *arg)
 		open_beside(open, other);
 	else if (reads && !asks)
 		open_to_read(open);
-	else if (may_empty(open))
-		open_behind(open, behind_empty);
-	else if (may_open_behind(open))
-		open_behind(open, behind_open);
+	else if (may_go_behind(open))
+		open_behind(open, open->fi.flags & O_TRUNC ? behind_empty : behind_open);
 	else
 		take_turn(open);
 }

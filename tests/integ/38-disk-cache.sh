@@ -44,6 +44,8 @@ remount_moves_nothing() {
 	remount_fs
 	same_tree "$REMOTE/tree" "$MNT/tree"
 	eq "$(fetched)" 0 "bytes fetched"
+	# nor did the small ones come with their opens
+	le "$(json '[.sessions[].bytes_in] | add')" "$(find "$REMOTE/tree" -name small -printf '%s\n' | awk '{ s += $1 } END { print s }')" "bytes from there"
 	ge "$(json .disk_cache.hit_bytes)" "$TOTAL"
 	eq "$(json .disk_cache.checksum_failures)" 0
 	# and once more from memory

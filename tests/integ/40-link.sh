@@ -56,6 +56,33 @@ fsynced_records() {
 	END
 	proxy delay 0
 }
+small_files() {
+	local n
+	for n in 1 2 3 4 5 6 7; do
+		mkdir "$REMOTE/small-$n"
+		head -c $((n * 5000)) /dev/urandom >"$REMOTE/small-$n/file"
+		touch -d '1 hour ago' "$REMOTE/small-$n/file"
+	done
+	proxy delay $((RTT / 2))
+	"$PYTHON" - "$MNT" "$REMOTE" "$RTT" <<-'END'
+		import os, sys, time
+		here, there, rtt = sys.argv[1], sys.argv[2], float(sys.argv[3]) / 1000
+		taken = []
+		for n in range(1, 8):
+		    name = f"/small-{n}/file"
+		    os.stat(here + name)
+		    begin = time.monotonic()
+		    with open(here + name, "rb") as f:
+		        data = f.read()
+		    taken.append((time.monotonic() - begin) / rtt)
+		    with open(there + name, "rb") as f:
+		        assert f.read() == data
+		print("round trips:", " ".join(f"{t:.1f}" for t in taken))
+		middle = sorted(taken)[len(taken) // 2]
+		assert middle <= 1.6, f"{middle:.1f} round trips"
+	END
+	proxy delay 0
+}
 find_first() {
 	mkdir -p "$REMOTE/tree"
 	(cd "$REMOTE/tree" && for i in $(seq 100); do mkdir "$i" && touch "$i"/{1..20}; done)
@@ -307,6 +334,7 @@ link_check() {
 }
 link_check "an isolated editor save takes at most 4 round trips" editor_save
 check_vastfs "a record and its fsync take one round trip" fsynced_records
+check_vastfs "a small file that was looked at is opened and read in one round trip" small_files
 link_check "find over 2,000 files, first time, at 50 ms" find_first
 link_check "ls in another folder during a bulk copy: p99 at most 3 round trips" ls_beside_copy
 link_check "a link that gives seven bytes at a time" dribbles
