@@ -524,7 +524,7 @@ umount_all() {
 }
 
 cleanup() {
-	local status=$? pid start child
+	local status=$? pid start child killed=()
 	[[ -n $W ]] || return
 	# all of it, also in a script that ends at its first error
 	set +e
@@ -532,8 +532,10 @@ cleanup() {
 	while read -r pid start; do
 		[[ $(born "$pid") == "$start" ]] || continue
 		for child in $(descendants "$pid") "$pid"; do kill -KILL "$child" 2>/dev/null; done
+		killed+=("$pid")
 	done < <(cat "$W/pids" 2>/dev/null)
-	wait 2>/dev/null
+	# for no others: nobody would end those
+	[[ ${#killed[@]} == 0 ]] || wait "${killed[@]}" 2>/dev/null
 	if [[ -n ${KEEP:-} ]]; then echo "# kept: $W"; else rm -rf --one-file-system "$W"; fi
 	# a file that ends before finish() has failed
 	if [[ ${FUNCNAME[1]:-} != finish ]]; then
