@@ -20,19 +20,19 @@ while_it_runs() { # FAULT COMMAND…
 	for i in 1 2 3; do
 		"$PYTHON" -c 'import time; time.sleep(0.1)' # sleep: in the middle of the work
 		gone "$pid" && break
-		$fault
+		"do_$fault"
 		echo "fault $i"
 	done
 	wait "$pid" || die "exit status $? from: $*"
 	timeout 60 "$BUILD/vastfs" sync "$MNT"
 }
-cut() { proxy cut; }
-stall() {
+do_cut() { proxy cut; }
+do_stall() {
 	proxy stall
 	"$PYTHON" -c 'import time; time.sleep(3)' # sleep: the length of the stall
 	proxy resume
 }
-servers_die() {
+do_servers_die() {
 	local pid
 	for pid in $(sftp_servers); do kill -KILL "$pid" 2>/dev/null || true; done
 }
