@@ -197,12 +197,12 @@ void watcher_free(struct watcher *watcher)
 
 enum watcher_state watcher_state(const struct watcher *watcher)
 {
-	return watcher->state;
+	return watcher ? watcher->state : WATCHER_OFF;
 }
 
 const char *watcher_by(const struct watcher *watcher)
 {
-	return watcher->shell ? "inotifywait" : "python3";
+	return watcher && watcher->shell ? "inotifywait" : "python3";
 }
 
 bool watcher_digests(const struct watcher *watcher)
@@ -212,7 +212,7 @@ bool watcher_digests(const struct watcher *watcher)
 
 const char *watcher_why(const struct watcher *watcher)
 {
-	return watcher->why;
+	return watcher ? watcher->why : "the mount ends";
 }
 
 /* --- what it is asked --- */

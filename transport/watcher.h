@@ -50,13 +50,14 @@ void watcher_free(struct watcher *watcher);
  */
 void watcher_tick(struct watcher *watcher);
 
+/* These three of NULL as well: it was ended, and the mount ends. */
 enum watcher_state watcher_state(const struct watcher *watcher);
 /* "python3" or "inotifywait": who does it, or is asked to. */
 const char *watcher_by(const struct watcher *watcher);
-/* Does it tell digests? */
-bool watcher_digests(const struct watcher *watcher);
 /* Why it does not run, for people; "" while it does. */
 const char *watcher_why(const struct watcher *watcher);
+/* Does it tell digests? */
+bool watcher_digests(const struct watcher *watcher);
 
 /* Only while it is up; else they do nothing. Numbers are the caller's, each used once. An ADD is
  * answered by ADDED, a PING by PING. */

@@ -553,7 +553,8 @@ class Names(Worker):
         names = set(self.call("listdir", os.listdir, where))
         for name, state in self.state.items():
             if state and (state == "present") != (name in names):
-                return f"{name} is {'' if name in names else 'not '}listed, should be {state}"
+                there = "there" if os.path.exists(f"{self.there}/{name}") else "not there"
+                return f"{name} is {'' if name in names else 'not '}listed, should be {state}, is {there}"
 
     final = check
 

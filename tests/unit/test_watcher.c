@@ -1,4 +1,5 @@
 /* The watcher's messages: what may be said, and what must not; its digest is that of watcher.py. */
+#include "transport/watcher.h"
 #include "transport/watcher_codec.h"
 #include <errno.h>
 #include <setjmp.h>
@@ -204,13 +205,22 @@ static void test_lines(void **unused)
 	assert_line('A', path, "A 7 \n");
 }
 
+/* Listings that were under way end after it, and begin others. */
+static void test_ended(void **state)
+{
+	(void)state;
+	assert_int_equal(watcher_state(NULL), WATCHER_OFF);
+	assert_non_null(watcher_by(NULL));
+	assert_string_not_equal(watcher_why(NULL), "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_hello), cmocka_unit_test(test_changed),
 	    cmocka_unit_test(test_changed_refused), cmocka_unit_test(test_added),
 	    cmocka_unit_test(test_others), cmocka_unit_test(test_orders),
-	    cmocka_unit_test(test_digest)};
+	    cmocka_unit_test(test_digest), cmocka_unit_test(test_ended)};
 
 	return cmocka_run_group_tests_name("watcher", tests, NULL, NULL);
 }
