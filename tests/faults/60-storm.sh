@@ -48,6 +48,7 @@ daemons() { daemon_pid "${1:-$MNT}" || true; }
 mount_at() { # DIR; it may fail, but not hang, and not by a signal
 	local rc=0
 	timeout -k 5 $((LIMIT * 10)) setsid -w "$BUILD/mount.vastfs" gpu "$1" >"$W/mount.out" 2>&1 </dev/null || rc=$?
+	[[ ! -d $W/storm ]] || sed "s/^/$(date +%T) /" "$W/mount.out" >>"$W/storm/mounts"
 	case $rc in 0 | 2 | 32 | 1) [[ $rc == 0 ]] || echo "# $rc: $(tail -n 2 "$W/mount.out")" >&2 ;; *) echo "wrong: exit status $rc of mount.vastfs: $(cat "$W/mount.out")" ;; esac
 }
 kill_daemon() { # DIR
