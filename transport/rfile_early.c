@@ -22,8 +22,7 @@ void rfile_early_came(struct rfile_early *early, const struct sftp_reply *reply)
 
 void rfile_early_give(struct rfile_early *early, const struct sftp_handle *name, struct rfile *file)
 {
-	if (!early->data || name->len != early->foreseen.len ||
-	    memcmp(name->data, early->foreseen.data, name->len) != 0)
+	if (!early->data || !sftp_handle_same(name, &early->foreseen))
 		return;
 	file->early = *early;
 	early->data = NULL;

@@ -220,9 +220,7 @@ static int handle_check(struct rfile_handle *handle, const struct sftp_reply *re
 	handle->state = RFILE_HANDLE_CHECKING;
 	if (!pool_channel_alive(handle->channel))
 		return -ENOTCONN;
-	handle->foreseen_right =
-	    handle->foreseen.len == handle->name.len &&
-	    !memcmp(handle->foreseen.data, handle->name.data, handle->name.len);
+	handle->foreseen_right = sftp_handle_same(&handle->foreseen, &handle->name);
 	return handle->foreseen_right ? 0 : send_check(handle, &handle->name, handle_checked);
 }
 

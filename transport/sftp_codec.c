@@ -388,3 +388,8 @@ void sftp_codec_set_id(struct packet *packet, uint32_t id)
 	if (packet->len >= HEAD)
 		put_u32(&at, id);
 }
+
+bool sftp_handle_same(const struct sftp_handle *a, const struct sftp_handle *b)
+{
+	return a->len == b->len && !memcmp(a->data, b->data, a->len);
+}

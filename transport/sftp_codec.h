@@ -103,6 +103,7 @@ struct sftp_handle {
 	uint32_t len;
 	uint8_t data[SFTP_HANDLE_MAX];
 };
+bool sftp_handle_same(const struct sftp_handle *a, const struct sftp_handle *b);
 
 /* The names of a NAME reply, walked in place. */
 struct sftp_names {

@@ -421,13 +421,15 @@ void ssh_session_end(struct ssh_connection *c)
  * connection. SO_LINGER with 0 seconds throws them away and sends a reset. It is set from the
  * beginning (ssh_dial.c), for a daemon that is killed; what has nothing to throw away ends quietly.
  */
-static void end_quietly(int fd)
+void ssh_discard_unsent(int fd, bool always)
 {
-	const struct linger off = {.l_onoff = 0};
+	struct linger linger = {.l_onoff = always};
 	int unsent = 0;
 
-	if (!ioctl(fd, SIOCOUTQ, &unsent) && !unsent &&
-	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off)))
+	if (!always && ioctl(fd, SIOCOUTQ, &unsent))
+		return;
+	linger.l_onoff |= unsent != 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)))
 		log_debug("SO_LINGER: %s", strerror(errno));
 }
 
@@ -436,7 +438,7 @@ void ssh_close(struct ssh_connection *c)
 	if (!c)
 		return;
 	if (c->fd >= 0)
-		end_quietly(c->fd);
+		ssh_discard_unsent(c->fd, false);
 	ssh_session_end(c);
 	if (c->fd >= 0) /* with SO_LINGER only close discards; shutdown would send */
 		close(c->fd);

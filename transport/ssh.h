@@ -103,6 +103,9 @@ int ssh_connect(const struct ssh_target *target, struct ssh_cancel *cancel,
     struct ssh_connection **out, struct ssh_error *error);
 /* Shuts the socket down first, so that nothing of libssh2's can wait. */
 void ssh_close(struct ssh_connection *connection);
+/* What the other side of a socket has not acknowledged when that is closed is thrown away: always,
+ * also when we are killed, or only what there is now (nothing: it ends quietly). */
+void ssh_discard_unsent(int fd, bool always);
 
 LIBSSH2_SESSION *ssh_session(struct ssh_connection *connection);
 int ssh_socket(const struct ssh_connection *connection);

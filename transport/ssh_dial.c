@@ -147,7 +147,6 @@ static void set_option(int fd, int level, int name, int value)
 /* Connects to one address. The descriptor, or a negative errno. */
 static int connect_one(struct ssh_connection *c, const struct addrinfo *to, uint64_t deadline)
 {
-	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, to->ai_protocol);
 	int err = 0;
 	socklen_t len = sizeof(err);
@@ -159,8 +158,7 @@ static int connect_one(struct ssh_connection *c, const struct addrinfo *to, uint
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
-	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))) /* as ssh_close needs it */
-		log_verbose("SO_LINGER: %s", strerror(errno));
+	ssh_discard_unsent(fd, true);
 	if (connect(fd, to->ai_addr, to->ai_addrlen) && errno != EINPROGRESS) {
 		err = errno;
 	} else {

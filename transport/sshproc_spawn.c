@@ -11,14 +11,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -159,18 +157,13 @@ int sshproc_start(struct sshproc *process, struct ssh_error *error)
 /* The socket is ssh's, but its parent may have a copy of the descriptor. */
 static void set_linger(const struct sshproc *process, int fd, bool always)
 {
-	int copy = (int)syscall(SYS_pidfd_getfd, process->pid_fd, fd, 0), domain = 0, unsent = 0;
+	int copy = (int)syscall(SYS_pidfd_getfd, process->pid_fd, fd, 0), domain = 0;
 	socklen_t len = sizeof(domain);
 
 	if (copy < 0)
 		return;
-	if (!getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain != AF_UNIX &&
-	    !ioctl(copy, SIOCOUTQ, &unsent)) {
-		const struct linger linger = {.l_onoff = always || unsent};
-
-		if (setsockopt(copy, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)))
-			log_debug("SO_LINGER: %s", strerror(errno));
-	}
+	if (!getsockopt(copy, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain != AF_UNIX)
+		ssh_discard_unsent(copy, always);
 	close(copy);
 }
 
