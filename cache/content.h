@@ -54,6 +54,8 @@ struct content_source {
 	/* Appending files: the server puts each write at the end of the file. Their writes are
 	 * called in order, several in flight together; the source keeps that order. */
 	bool (*appends)(void *file);
+	/* Where the last one that was acknowledged ends; false: that is not known. */
+	bool (*append_end)(void *file, uint64_t *end);
 	uint32_t (*max_read)(void *file);  /* at least 4096 */
 	uint32_t (*max_write)(void *file); /* at least 4096 */
 	/* For the spool: where the file lies on the instance, into path, and what the instance has
@@ -164,6 +166,11 @@ void content_resize(struct content *content, uint64_t size);
  * when they arrive (and asked again if somebody waits for them). Dirty data stays. */
 void content_invalidate(struct content *content);
 uint64_t content_size(const struct content *content);
+/* Where what was just accepted, up to that offset, ends on the instance: appends go to its end of
+ * the file, wherever the kernel believes that to be. */
+uint64_t content_end_there(const struct content *content, uint64_t end);
+/* What the instance has of it, at least. */
+uint64_t content_size_there(const struct content *content);
 /* The content is that of this version of the file at path: the disk cache may be asked for it, and
  * given what is fetched from the instance from settled_ns (uv_hrtime) on, when no other version can
  * pass for this one (R2). Does nothing when the size is not the content's, without a disk cache, or

@@ -62,7 +62,7 @@
 
 enum spool_type {
 	SPOOL_WRITE = 1, /* path, offset, data */
-	SPOOL_APPEND,	 /* the same; offset: where the end of the file was believed to be */
+	SPOOL_APPEND,	 /* the same; offset: where the end of the file was, as far as was known */
 	SPOOL_TRUNCATE,	 /* path, offset: the new size */
 	SPOOL_CREATE,	 /* path, attr.mode: a regular file, exclusively */
 	SPOOL_MKDIR,	 /* path, attr.mode */

@@ -147,20 +147,21 @@ static bool may_go(struct writer_pool *wp, const struct extent *extent)
 	return true;
 }
 
-uint64_t writer_place(const struct writer *w, uint64_t offset)
+/* What failed of appends is no part of the file that the next ones come behind, or a part of it is.
+ */
+static void grew_there(struct writer *w, const struct extent *extent, int err)
 {
-	return offset > w->append_over ? offset - w->append_over : 0;
-}
+	uint64_t end = extent_end(extent), there;
 
-/* What failed of appends is no part of the file that the next ones come behind. */
-static void writer_grew_there(struct writer *w, const struct extent *extent, int err)
-{
-	uint64_t to = writer_place(w, extent_end(extent));
-
-	if (err && w->appending)
-		w->append_over += extent->len;
-	else if (!err && to > w->remote_size)
-		w->remote_size = to;
+	if (w->appending) {
+		if (err)
+			w->append_to -= extent->len;
+		else if (extent->pool->source->append_end(extent->file, &there))
+			w->append_to = there + w->dirty;
+		end = w->append_to - w->dirty;
+	}
+	if (!err && end > w->remote_size)
+		w->remote_size = end;
 }
 
 void writer_ended(struct extent *extent, int err)
@@ -178,7 +179,7 @@ void writer_ended(struct extent *extent, int err)
 	if (err)
 		writer_wait_failed(pool, content, extent->id, err);
 	if (content) {
-		writer_grew_there(&content->writer, extent, err);
+		grew_there(&content->writer, extent, err);
 		content_acked(content, from, extent->len, seen ? 0 : err);
 		writer_wait_ended(content);
 	}

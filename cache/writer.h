@@ -59,8 +59,9 @@ struct writer {
 	uint64_t
 	    append_from; /* appending: the lowest offset among them; and the highest end sent */
 	uint64_t append_end;
-	/* How much farther than that the kernel takes the file to go: what failed counts there. */
-	uint64_t append_over;
+	/* Where the last of them will end on the instance, whatever the kernel's offsets say: it
+	 * does not know what failed, nor what others append. */
+	uint64_t append_to;
 	uint64_t remote_size; /* the instance has at least this much of the file */
 	uint64_t dirty;	      /* bytes in them */
 	bool own;	      /* something was sent since the base (struct spool_record) */

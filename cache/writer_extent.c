@@ -51,8 +51,7 @@ struct extent *extent_new(struct content *content, void *file, uint64_t offset)
 		w->appending = pool->source->appends(file);
 		w->append_from = offset;
 		w->append_end = 0;
-		w->append_over =
-		    w->appending && offset > w->remote_size ? offset - w->remote_size : 0;
+		w->append_to = w->remote_size;
 		TAILQ_INSERT_TAIL(&pool->writer.dirty_contents, content, writer.dirty_link);
 		pool->writer.dirty_files++;
 	} else if (w->appending) {
@@ -124,5 +123,6 @@ void extent_grew(struct extent *extent, uint32_t n)
 {
 	extent->len += n;
 	extent->content->writer.dirty += n;
+	extent->content->writer.append_to += n;
 	extent->pool->writer.dirty += n;
 }

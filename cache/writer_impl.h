@@ -11,8 +11,6 @@
 /* --- writer.c --- */
 /* It is gone, acknowledged or not; out of pending or sent, which the caller sees to. */
 void writer_ended(struct extent *extent, int err);
-/* Where the instance puts what is appended at an offset of the kernel; else that. */
-uint64_t writer_place(const struct writer *writer, uint64_t offset);
 
 /* --- writer_extent.c --- */
 struct extent *extent_new(struct content *content, void *file, uint64_t offset);

@@ -39,11 +39,12 @@ static bool add_ref(struct extent *extent, uint64_t sequence)
 void writer_spool_take(struct extent *extent, uint64_t offset, const uint8_t *data, uint32_t len)
 {
 	struct content_pool *pool = extent->pool;
+	const struct writer *w = &extent->content->writer;
 	char path[PATH_MAX];
 	struct spool_record record = {
-	    .type = extent->content->writer.appending ? SPOOL_APPEND : SPOOL_WRITE,
+	    .type = w->appending ? SPOOL_APPEND : SPOOL_WRITE,
 	    .path = path,
-	    .offset = writer_place(&extent->content->writer, offset),
+	    .offset = w->appending ? w->append_to : offset,
 	    .data = data,
 	    .len = len,
 	};
@@ -56,7 +57,7 @@ void writer_spool_take(struct extent *extent, uint64_t offset, const uint8_t *da
 		extent->unspooled = true;
 		return;
 	}
-	if (extent->content->writer.own)
+	if (w->own)
 		record.flags |= SPOOL_OWN;
 	sequence = spool_append(pool->spool, &record);
 	if (sequence > 0 && add_ref(extent, (uint64_t)sequence))
@@ -204,6 +205,16 @@ void writer_spool_shed(struct content_pool *pool)
 		if (extent->data && writer_spool_has(extent))
 			extent_drop_data(extent);
 	}
+}
+
+uint64_t content_end_there(const struct content *content, uint64_t end)
+{
+	return content->writer.appending ? content->writer.append_to : end;
+}
+
+uint64_t content_size_there(const struct content *content)
+{
+	return content->writer.remote_size;
 }
 
 bool content_spooled(const struct content *content)

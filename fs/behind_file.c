@@ -171,6 +171,7 @@ void behind_ended_create(struct behind *behind, int err)
 	struct inode *inode = behind->inode;
 	struct attr_report report = fs_report(&behind->seen, 0);
 	uint64_t size = inode->attr.size;
+	bool other;
 
 	if (err) {
 		behind_fail_file(behind, err);
@@ -191,8 +192,9 @@ void behind_ended_create(struct behind *behind, int err)
 		inode->attr.uid = report.uid;
 		inode->attr.gid = report.gid;
 	} else {
+		other = openfile_is_other(inode->open, report.size, size);
 		openfile_take_own(fs, inode, &report, behind->sent_ms);
-		if (report.size != size)
+		if (other)
 			openfile_version_changed(inode);
 		else if (!report.size)
 			openfile_confirmed(fs, inode->open, behind->sent_ms, false);

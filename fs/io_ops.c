@@ -21,13 +21,18 @@ struct write {
 	char data[];	 /* while a handle that can take it is being opened */
 };
 
+static uint64_t end_there(const struct write *write, const struct handle *handle)
+{
+	return content_end_there(handle->open->content, write->offset + write->size);
+}
+
 static void on_written(void *arg, int err)
 {
 	struct write *write = arg;
 	struct handle *handle = write->handle;
 
 	if (!err)
-		openfile_wrote(write->request.fs, handle->open, write->offset + write->size);
+		openfile_wrote(write->request.fs, handle->open, end_there(write, handle));
 	else if (err != -ECANCELED && !write->write_back)
 		openfile_told(handle->open, true);
 	if (err)
@@ -67,7 +72,7 @@ static void take_bytes(struct write *write, struct handle *handle, const char *d
 		return;
 	}
 	/* What waits is no part of the file yet. */
-	openfile_wrote(write->request.fs, open, accepted ? write->offset + write->size : 0);
+	openfile_wrote(write->request.fs, open, accepted ? end_there(write, handle) : 0);
 	if (accepted) {
 		request_end_count(&write->request, write->size);
 		return;

@@ -230,7 +230,12 @@ void openfile_told(struct openfile *open, bool told)
 	open->own = false;
 	open->wrote = true;
 	open->inode->checked_ms = 0;
+	if (!content_dirty(open->content)) {
+		open->inode->attr.size = content_size_there(open->content);
+		content_resize(open->content, open->inode->attr.size);
+	}
 	notify_content(open->fs, open->inode);
+	openfile_looked_at(open->inode);
 }
 
 struct handle *handle_get(struct handle *handle)
@@ -439,12 +444,14 @@ static void on_fstat(void *arg, int err, const struct sftp_attr *attr)
 		inode->checked_ms = 0;
 		if (!err && attr->flags) {
 			bool suspect = open->suspect || attr->mtime != inode->attr.mtime_there;
+			bool other;
 
 			report = fs_report(attr, 0);
+			other = openfile_is_other(open, report.size, expected);
 			openfile_take_own(refresh->fs, inode, &report, refresh->sent_ms);
 			inode->changed_tick = refresh->tick; /* what was asked later is no older */
 			open->suspect = suspect;
-			if (report.size != expected) /* somebody there wrote too */
+			if (other) /* somebody there wrote too */
 				openfile_version_changed(inode);
 			else
 				openfile_confirmed(refresh->fs, open, refresh->sent_ms, false);

@@ -202,6 +202,9 @@ void openfile_used(struct fs *fs, struct openfile *open);
 /* The instance had what was written here, and nothing else, at sent_ms, and reported a version.
  * dated: its time was set here, so that another version can be told from it. */
 void openfile_confirmed(struct fs *fs, struct openfile *open, uint64_t sent_ms, bool dated);
+/* The instance reports a size: is it another one than that which is expected, or than what is here?
+ */
+bool openfile_is_other(const struct openfile *open, uint64_t size, uint64_t expected);
 /* We changed the file ourselves and the instance then reported this: what is cached of it stays
  * good. */
 void openfile_take_own(

@@ -123,6 +123,13 @@ static bool source_appends(void *file)
 	return handle->append;
 }
 
+static bool source_append_end(void *file, uint64_t *end)
+{
+	const struct handle *handle = file;
+
+	return rfile_append_end(handle->file, end);
+}
+
 struct dirty_walk {
 	bool (*each)(void *arg, const char *path, uint64_t dirty, uint64_t size);
 	void *arg;
@@ -190,6 +197,7 @@ const struct content_source openfile_source = {
     .get = source_get,
     .put = source_put,
     .appends = source_appends,
+    .append_end = source_append_end,
     .place = source_place,
     .max_read = source_max_read,
     .max_write = source_max_write,

@@ -126,6 +126,12 @@ void openfile_version_changed(struct inode *inode)
 	notify_content(open->fs, inode);
 }
 
+bool openfile_is_other(const struct openfile *open, uint64_t size, uint64_t expected)
+{
+	/* Appends may have gone elsewhere than where they are here. */
+	return size != expected || size != content_size(open->content);
+}
+
 void openfile_take_own(
     struct fs *fs, struct inode *inode, const struct attr_report *report, uint64_t sent_ms)
 {
@@ -138,6 +144,8 @@ void openfile_take_own(
 		open->suspect = true;
 		tell_version(open, true);
 	}
+	if (open && !content_dirty(open->content))
+		content_resize(open->content, report->size);
 	if (open && content_refused(open->content))
 		inode->attr.size = content_size(open->content);
 }
@@ -157,7 +165,7 @@ void openfile_seen(struct fs *fs, struct inode *inode, const struct sftp_attr *a
 		if (handle->writable) /* that will tell, and which file it is too */
 			return;
 	}
-	other = report.size != inode->attr.size;
+	other = openfile_is_other(open, report.size, inode->attr.size);
 	open->wrote = false;
 	openfile_take_own(fs, inode, &report, sent_ms);
 	inode->changed_tick = tick; /* the open is to bring what was read of it, too */

@@ -5,8 +5,9 @@
 #include <string.h>
 
 #define SMALL (64u << 10)
-/* How much of a file's end is compared with appends that may have been done. */
-#define TAIL_MOST (16u << 20)
+/* How much of a file's end is compared with appends that may have been done: as much as may have
+ * been under way. */
+#define TAIL_MOST (64u << 20)
 
 static void job_done(struct job *job, int err)
 {
@@ -74,21 +75,30 @@ static void truncate_open(struct job *job, int err)
 
 /* --- append: is it there already? --- */
 
-static void append_now(struct job *job)
+/* What is there of it from its place on is its beginning: the server was ended within the write, or
+ * has done all of it. If something else is there, somebody else appends too, and it is looked for
+ * behind that. */
+static void find_append(struct job *job)
 {
 	struct target *target = job->target;
 	const struct spool_record *record = &job->record;
-	const uint8_t *found = NULL;
+	const uint8_t *at = target->tail + target->tail_at, *found = at;
+	size_t left = target->tail_len - target->tail_at;
+	uint32_t n = left < record->len ? (uint32_t)left : record->len;
 
-	if (record->sent && target->tail_len > target->tail_at)
-		found = memmem(target->tail + target->tail_at, target->tail_len - target->tail_at,
-		    record->data, record->len);
-	if (!found) {
-		write_all(job);
+	if (memcmp(at, record->data, n))
+		found = memmem(at, left, record->data, record->len);
+	if (!found)
 		return;
-	}
-	target->tail_at = (size_t)(found - target->tail) + record->len;
-	job_done(job, 0);
+	target->tail_at = (size_t)(found - target->tail) + n;
+	job->at = n;
+}
+
+static void append_now(struct job *job)
+{
+	if (job->record.sent && job->target->tail_len > job->target->tail_at)
+		find_append(job);
+	write_all(job);
 }
 
 static void read_tail(struct job *job);

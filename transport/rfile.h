@@ -168,6 +168,9 @@ void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, 
 /* The same with a copy of data. */
 void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,
     enum rfile_lane lane, remote_done *done, void *arg);
+/* Where the last append that was acknowledged ends, as far as the instance has told the size in
+ * front of it; false: it has not, or a part of one that failed may be there. */
+bool rfile_append_end(const struct rfile *file, uint64_t *end);
 
 /* Everything that was completed before is on the disk there (fsync@openssh.com on each handle
  * written through; 0 where it is not offered, once per mount with a log_warning). Callers wait for

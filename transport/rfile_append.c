@@ -203,6 +203,12 @@ void rfile_append_pump(struct rfile *file)
 	}
 }
 
+bool rfile_append_end(const struct rfile *file, uint64_t *end)
+{
+	*end = file->append_end;
+	return file->append_end_known;
+}
+
 bool rfile_follows_appends(const struct rfile *file)
 {
 	return TAILQ_EMPTY(&file->appends) && !file->append_uncertain &&

@@ -128,6 +128,14 @@ static bool source_appends(void *file)
 	return ((struct fake_file *)file)->appends;
 }
 
+static bool source_append_end(void *file, uint64_t *end)
+{
+	const struct fake_file *f = file;
+
+	*end = f->store->size;
+	return f->source->tells_end;
+}
+
 static uint32_t source_max_read(void *file)
 {
 	return ((struct fake_file *)file)->source->max_read;
@@ -151,6 +159,7 @@ const struct content_source fake_source_ops = {
     .get = source_get,
     .put = source_put,
     .appends = source_appends,
+    .append_end = source_append_end,
     .max_read = source_max_read,
     .max_write = source_max_write,
     .rtt_us = source_rtt_us,

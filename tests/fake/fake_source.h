@@ -43,6 +43,7 @@ struct fake_source {
 	TAILQ_HEAD(fake_ops, fake_op) ops; /* in the order of the calls */
 	int n;
 	uint32_t max_read, max_write, rtt_us;
+	bool tells_end; /* of the last append, which is the end of the file: none is served early */
 	uint64_t reads, writes, read_bytes, write_bytes; /* calls, and bytes of them, so far */
 };
 

@@ -651,6 +651,40 @@ static void test_appends_never_overwrite(void **state)
 	finish();
 }
 
+/* By the place that the spool notes, the next mount finds what was done of them. */
+static void test_appends_know_their_place(void **state)
+{
+	int results[3];
+
+	start(100, 64 * MIB);
+	source.tells_end = true;
+	assert_accepted(&appender, 100, 100, 1);
+	assert_int_equal(content_end_there(content, 200), 200);
+	flush(&results[0]);
+	assert_accepted(&appender, 200, 100, 1);
+	flush(&results[1]);
+	/* Half of it is there, and after that somebody else's 1000 bytes. */
+	fake_store_resize(&store, 150);
+	fake_fail(&source, fake_op(&source, 0), -ENOSPC);
+	assert_int_equal(results[0], -ENOSPC);
+	assert_int_equal(content_end_there(content, 300), 200);
+	assert_accepted(&appender, 300, 100, 1);
+	fake_store_resize(&store, 1150);
+	fake_deliver(&source, fake_op(&source, 0));
+	assert_int_equal(store.size, 1250);
+	assert_int_equal(content_end_there(content, 400), 1350);
+	flush(&results[2]);
+	fake_deliver_all(&source);
+	assert_false(content_dirty(content));
+	/* Now that it is clean: done, though no answer said so. */
+	content_resize(content, 2000);
+	assert_accepted(&appender, 400, 100, 1);
+	assert_int_equal(content_end_there(content, 500), 2100);
+	writer_push(content);
+	fake_deliver_all(&source);
+	finish();
+}
+
 static void test_change_of_class_waits(void **state)
 {
 	int result, plain;
@@ -1056,6 +1090,7 @@ int main(void)
 	    cmocka_unit_test(test_sync),
 	    cmocka_unit_test(test_append),
 	    cmocka_unit_test(test_appends_never_overwrite),
+	    cmocka_unit_test(test_appends_know_their_place),
 	    cmocka_unit_test(test_change_of_class_waits),
 	    cmocka_unit_test(test_read_appended),
 	    cmocka_unit_test(test_read_misplaced_append),
