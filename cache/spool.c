@@ -18,6 +18,9 @@
 /* An active segment without live records begins anew from this on. */
 #define REWIND_AT (256u << 10)
 #define LIMIT_MOST (UINT64_C(4) << 30)
+/* What one change of a program's puts into it at most, and has to be free by the limit. */
+#define READY_RECORDS 4u
+#define READY_ROOM (1u << 20)
 
 /* --- segments coming and going --- */
 
@@ -56,13 +59,17 @@ static void emptied(struct spool *spool, struct segment *segment)
 	}
 }
 
-/* The segment that takes a record of this length; NULL with *err. */
-static struct segment *segment_for(struct spool *spool, size_t len, int *err)
+/* The segment that takes n records of this length together; NULL with *err. */
+static struct segment *segment_for(struct spool *spool, uint32_t n, size_t len, int *err)
 {
 	struct segment *segment = spool->active;
 
-	if (segment && segment->n < SPOOL_RECORDS_MAX && segment->used + len <= spool->segment_size)
+	if (segment && segment->n + n <= SPOOL_RECORDS_MAX &&
+	    segment->used + len <= spool->segment_size)
 		return segment;
+	spool->active = NULL;
+	if (segment && !segment->live)
+		retire(spool, segment);
 	segment = TAILQ_FIRST(&spool->spare);
 	if (segment) {
 		TAILQ_REMOVE(&spool->spare, segment, link);
@@ -126,7 +133,7 @@ int64_t spool_append(struct spool *spool, const struct spool_record *record)
 		drop_spares(spool);
 	if (spool->disk_bytes + len > spool->limit)
 		return failed_append(spool, -ENOSPC);
-	segment = segment_for(spool, len, &err);
+	segment = segment_for(spool, 1, len, &err);
 	if (!segment)
 		return failed_append(spool, err);
 	n = spool_encode(record, spool->next, segment->salt, meta);
@@ -152,6 +159,24 @@ int64_t spool_append(struct spool *spool, const struct spool_record *record)
 	spool->error = 0;
 	spool->touched = true;
 	return (int64_t)spool->next++;
+}
+
+bool spool_ready(struct spool *spool)
+{
+	const uint32_t len = READY_RECORDS * SPOOL_META_MAX;
+	struct segment *segment;
+	int err = 0;
+
+	if (spool->disk_bytes + READY_ROOM > spool->limit)
+		drop_spares(spool);
+	if (!spool->home || spool->error || spool->disk_bytes + READY_ROOM > spool->limit)
+		return false;
+	segment = segment_for(spool, READY_RECORDS, len, &err);
+	if (segment)
+		err = segment_allocate(spool, segment, len);
+	if (err)
+		failed_append(spool, err);
+	return !err;
 }
 
 int spool_error(const struct spool *spool)

@@ -146,6 +146,9 @@ uint64_t spool_limit_default(const char *root);
  * (the disk fails), -ENAMETOOLONG, -EINVAL. After an error the change is not in the spool: the
  * caller lets the program wait for the instance. */
 int64_t spool_append(struct spool *spool, const struct spool_record *record);
+/* Will it take the next few changes without data, whatever else happens to the disk's free space?
+ * Programs are answered before the instance only then. */
+bool spool_ready(struct spool *spool);
 /* Why it did not take the last one; 0: it did. Tried anew every second (spool_tick). */
 int spool_error(const struct spool *spool);
 /* How many more bytes of data it takes, about. */

@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #define OPEN_MOST 64u /* segments with an open file */
+#define ALLOCATE (64u << 10)
 
 static const char segment_magic[8] = "VASTSPL1";
 static const uint32_t record_magic = 0x72535637;
@@ -440,6 +441,22 @@ int segment_begin(struct spool *spool, struct segment *segment, uint64_t first)
 		return errno ? -errno : -ENOSPC;
 	segment->bits_written = true;
 	segment_start_writing(segment);
+	return 0;
+}
+
+int segment_allocate(struct spool *spool, struct segment *segment, uint32_t len)
+{
+	int fd = segment_fd(spool, segment);
+
+	if (fd < 0)
+		return fd;
+	if (segment->allocated >= segment->used + len)
+		return 0;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, segment->used, len + ALLOCATE) < 0) {
+		if (errno != EOPNOTSUPP)
+			return -errno;
+	}
+	segment->allocated = segment->used + len + ALLOCATE;
 	return 0;
 }
 

@@ -32,6 +32,7 @@ struct segment {
 	uint32_t *at; /* where each begins, and its type (SEGMENT_AT, _TYPE); 0: broken */
 	uint32_t at_room;
 	uint32_t used;	     /* bytes, head included */
+	uint32_t allocated;  /* bytes that the disk has given, as far as that is known */
 	uint32_t live;	     /* records that are not done */
 	uint64_t live_bytes; /* of records */
 	bool recovered;
@@ -126,6 +127,8 @@ int segment_fd(struct spool *spool, struct segment *segment);
 int segment_begin(struct spool *spool, struct segment *segment, uint64_t first);
 /* Notes the record just written behind the others. -ENOMEM. */
 int segment_note(struct segment *segment, uint32_t at, enum spool_type type);
+/* The disk gives room for len more bytes; -errno. */
+int segment_allocate(struct spool *spool, struct segment *segment, uint32_t len);
 /* Head and bits are put on their way to the disk. */
 void segment_start_writing(struct segment *segment);
 /* Writes the i-th record's mark; first: unless it has one. */

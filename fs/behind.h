@@ -21,7 +21,7 @@
 #include "fs/openfile.h"
 #include "fs/request.h"
 
-/* Is there room in the spool for answered changes? */
+/* Will the spool take another change? */
 bool behind_spool_takes(const struct fs *fs);
 int behind_start(struct fs *fs);
 /* What is left is given up, with errors. */

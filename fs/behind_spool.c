@@ -62,7 +62,7 @@ static void take(struct behind *behind, const struct spool_record *record)
 
 	if (!spool || behind->n_sequences == BEHIND_SEQUENCES)
 		return;
-	/* If it does not take it, there are no more bursts until it does (behind_spool_takes). */
+	/* It was ready for it (behind_spool_takes). */
 	sequence = spool_append(spool, record);
 	if (sequence > 0)
 		behind->sequences[behind->n_sequences++] = (uint64_t)sequence;
@@ -149,10 +149,5 @@ void behind_spool_drop(struct behind *behind)
 
 bool behind_spool_takes(const struct fs *fs)
 {
-	struct spool_figures figures;
-
-	if (!fs->spool)
-		return true;
-	spool_figures(fs->spool, &figures);
-	return !figures.error && figures.disk_bytes + (1u << 20) < figures.limit_bytes;
+	return !fs->spool || spool_ready(fs->spool);
 }

@@ -98,7 +98,8 @@ static bool is_row(const struct burst *burst)
 
 static bool is_within_bounds(const struct fs *fs)
 {
-	return fs->profile->lag && outbox_count(fs->outbox) < BACKLOG_MOST &&
+	return fs->profile->lag && behind_spool_takes(fs) &&
+	       outbox_count(fs->outbox) < BACKLOG_MOST &&
 	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull &&
 	       !is_too_deep(fs);
 }
@@ -238,6 +239,6 @@ bool burst_room(struct fs *fs)
 	if (!room->known_ms || now - room->known_ms > ROOM_KNOWN_MS || room->read_only)
 		return false;
 	content_pool_figures(fs->contents, &figures);
-	return behind_spool_takes(fs) && room->bytes > ROOM_BYTES + figures.dirty_bytes &&
+	return room->bytes > ROOM_BYTES + figures.dirty_bytes &&
 	       room->files > ROOM_FILES + outbox_count(fs->outbox);
 }

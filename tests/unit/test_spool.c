@@ -452,6 +452,50 @@ static void test_failing_disk(void **state)
 	spool_close(spool);
 }
 
+/* What it is ready for has its place, whatever becomes of the disk. */
+static void test_ready(void **state)
+{
+	struct rlimit old, limit;
+	struct spool *spool = spool_open(root, "gpu", 8 * MIB);
+	uint64_t first;
+	struct stat st;
+	unsigned i;
+
+	assert_true(spool_ready(spool));
+	for (i = 0; i < SPOOL_RECORDS_MAX - 2; i++)
+		assert_true(append(spool, i, 0) > 0);
+	assert_int_equal(TAILQ_FIRST(&spool->segments), spool->active);
+	/* the rest of the segment is not enough for a change */
+	assert_true(spool_ready(spool));
+	assert_int_not_equal(TAILQ_FIRST(&spool->segments), spool->active);
+	assert_int_equal(fstat(spool->active->fd, &st), 0);
+	assert_true((uint64_t)st.st_blocks * 512 >= SPOOL_RECORDS_AT + 4 * SPOOL_META_MAX);
+	first = spool->next;
+	assert_true(append(spool, 1, 0) > 0);
+	assert_record(spool, first, 1, 0);
+	/* the limit, with some room */
+	while (spool_room(spool) > 3 * MIB / 2)
+		assert_true(append(spool, 1, 100000) > 0);
+	assert_true(spool_ready(spool));
+	while (spool_room(spool) > MIB)
+		assert_true(append(spool, 1, 100000) > 0);
+	assert_false(spool_ready(spool));
+	assert_true(append(spool, 1, 100000) > 0);
+	spool_done(spool, 1, (uint32_t)spool->next - 1);
+	assert_true(spool_ready(spool));
+	/* a disk that takes no more */
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	limit = (struct rlimit){.rlim_cur = spool->active->used, .rlim_max = old.rlim_max};
+	setrlimit(RLIMIT_FSIZE, &limit);
+	assert_true(append(spool, 1, 0) < 0);
+	assert_false(spool_ready(spool));
+	setrlimit(RLIMIT_FSIZE, &old);
+	spool_tick(spool);
+	assert_true(spool_ready(spool));
+	spool_close(spool);
+}
+
 static void test_no_folder(void **state)
 {
 	struct spool *spool = spool_open("/proc/nowhere", "gpu", 0);
@@ -717,6 +761,7 @@ int main(void)
 	    TEST(test_old_bytes_are_no_records),
 	    TEST(test_full),
 	    TEST(test_failing_disk),
+	    TEST(test_ready),
 	    TEST(test_no_folder),
 	    TEST(test_renames_wait_for_what_is_older),
 	    TEST(test_gap),
