@@ -222,7 +222,7 @@ int behind_file(struct handle *handle, const struct sftp_attr *attr)
 		if (!attr)
 			return 0;
 		merge(&behind->attr, attr);
-		return behind_spool_attr(behind, attr);
+		return behind_spool_attr(behind);
 	}
 	if (!attr && open->sending && content_flush_covers(open->content, open->sending))
 		return 0;

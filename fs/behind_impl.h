@@ -68,8 +68,8 @@ void behind_spool_take(struct behind *behind, enum outbox_kind kind, const char 
 /* A truncation, with what the instance has of the file before. */
 void behind_spool_truncate(
     struct behind *behind, const char *path, uint64_t size, const struct openfile *open);
-/* Attributes that join a change of a file. */
-int behind_spool_attr(struct behind *behind, const struct sftp_attr *attr);
+/* Attributes that joined a change of a file, in one record with those before them. */
+int behind_spool_attr(struct behind *behind);
 void behind_spool_sent(const struct behind *behind);
 /* It is done, or can't be: then it stays. */
 void behind_spool_ended(struct behind *behind, int err);

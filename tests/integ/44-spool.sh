@@ -100,6 +100,27 @@ dated_and_not_told() {
 	for n in {1..8}; do eq "$(cat "$REMOTE/dt/f$n")" "ours of $n"; done
 	eq "$(ls "$REMOTE/dt" | wc -l)" 16
 }
+# Mode and times of a new file, set more often than its change in the spool has records.
+set_often() {
+	mkdir "$MNT/so"
+	"$PYTHON" - "$MNT/so" "$(daemon_pid)" "$TOOLS/delayproxy" --send "$W/proxy.ctl" stall >/dev/null <<-'END'
+		import os, signal, subprocess, sys
+		for n in range(8):
+		    os.mkdir(f"{sys.argv[1]}/burst{n}")
+		subprocess.run(sys.argv[3:], check=True)
+		fd = os.open(f"{sys.argv[1]}/f", os.O_WRONLY | os.O_CREAT, 0o600)
+		os.write(fd, b"set")
+		for n in range(12):
+		    os.fchmod(fd, 0o600 + n)
+		    os.utime(fd, (1e9, 1e9 + n))
+		os.kill(int(sys.argv[2]), signal.SIGKILL)
+	END
+	proxy cut >/dev/null
+	proxy resume >/dev/null
+	umount -l "$MNT" 2>/dev/null || fusermount3 -u -z "$MNT"
+	mount_fs
+	eq "$(stat -c '%a %Y' "$REMOTE/so/f") $(cat "$REMOTE/so/f")" "613 1000000011 set"
+}
 conflict() {
 	echo "base" >"$MNT/c"
 	exec 5<>"$MNT/c"
@@ -358,6 +379,7 @@ progress() {
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
 check_vastfs "what was written in a folder that was renamed survives too" folder_moved
 check_vastfs "what was written to and dated, and done before the daemon was killed, is still ours" dated_and_not_told
+check_vastfs "what was set of a new file survives too, however often" set_often
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
 check_vastfs "what was removed before it was sent is not wanted any more" removed_unsent
