@@ -246,6 +246,8 @@ bool content_spooled(const struct content *content);
 void content_based(struct content *content);
 /* Or something of ours may: it was truncated. */
 void content_unbased(struct content *content);
+/* May something of ours have changed it since? */
+bool content_is_changed(const struct content *content);
 /* What was accepted and not sent can't be: as if the instance had refused it. */
 void content_fail(struct content *content, int err);
 /* What is accepted is not sent until it is let go again (what is under way goes on); counted. */

@@ -249,6 +249,11 @@ void content_unbased(struct content *content)
 	content->writer.own = true;
 }
 
+bool content_is_changed(const struct content *content)
+{
+	return content->writer.own;
+}
+
 void content_unspool(struct content *content)
 {
 	writer_unspool(content);

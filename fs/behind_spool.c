@@ -103,6 +103,8 @@ void behind_spool_truncate(
 		record.base_size = open->base_size;
 		record.base_mtime = open->base_mtime;
 	}
+	if (content_is_changed(open->content))
+		record.flags |= SPOOL_OWN;
 	take(behind, &record);
 }
 

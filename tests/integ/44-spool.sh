@@ -100,6 +100,35 @@ dated_and_not_told() {
 	for n in {1..8}; do eq "$(cat "$REMOTE/dt/f$n")" "ours of $n"; done
 	eq "$(ls "$REMOTE/dt" | wc -l)" 16
 }
+# Written to and renamed, all of which was done there, then given another size, which was not sent.
+resized_unsent() {
+	mkdir "$REMOTE/ru"
+	echo base >"$REMOTE/ru/old"
+	touch -d '1 hour ago' "$REMOTE/ru/old"
+	seen "$MNT/ru/old"
+	proxy delay 50 >/dev/null
+	"$PYTHON" - "$MNT/ru" "$(daemon_pid)" "$BUILD/vastfs" "$TOOLS/delayproxy" --send "$W/proxy.ctl" stall >/dev/null <<-'END'
+		import os, signal, subprocess, sys
+		for n in range(8):
+		    os.mkdir(f"{sys.argv[1]}/burst{n}")
+		fd = os.open(f"{sys.argv[1]}/old", os.O_WRONLY | os.O_APPEND)
+		os.write(fd, b"ours")
+		os.close(fd)
+		os.rename(f"{sys.argv[1]}/old", f"{sys.argv[1]}/new")
+		subprocess.run([sys.argv[3], "sync", sys.argv[1]], check=True)
+		subprocess.run(sys.argv[4:], check=True)
+		os.rename(f"{sys.argv[1]}/new", f"{sys.argv[1]}/newer")
+		os.truncate(f"{sys.argv[1]}/newer", 5000)
+		os.kill(int(sys.argv[2]), signal.SIGKILL)
+	END
+	proxy delay 0 >/dev/null
+	proxy cut >/dev/null
+	proxy resume >/dev/null
+	umount -l "$MNT" 2>/dev/null || fusermount3 -u -z "$MNT"
+	mount_fs
+	eq "$(ls "$REMOTE/ru" | grep -v burst)" newer
+	eq "$(stat -c %s "$REMOTE/ru/newer") $(head -n 1 "$REMOTE/ru/newer")" "5000 base"
+}
 # Mode and times of a new file, set more often than its change in the spool has records.
 set_often() {
 	mkdir "$MNT/so"
@@ -379,6 +408,7 @@ progress() {
 check_vastfs "what was written without a link survives kill -9" survives_kill_without_link
 check_vastfs "what was written in a folder that was renamed survives too" folder_moved
 check_vastfs "what was written to and dated, and done before the daemon was killed, is still ours" dated_and_not_told
+check_vastfs "what was written to, and given a size that was not sent, is still ours" resized_unsent
 check_vastfs "what was set of a new file survives too, however often" set_often
 check_vastfs "a file that was changed there meanwhile is kept, ours beside it" conflict
 check_vastfs "writers go on into the spool while there is no link" goes_on_after_an_outage
