@@ -175,7 +175,8 @@ class History:
         elif what == "utime" and regular:
             when = r.randrange(10 ** 8, 9 * 10 ** 8)
             self.both(lambda top: os.utime(os.path.join(top, old), (when, when)))
-        elif what == "truncate" and regular:
+        # of the same size, tmpfs leaves the time as it was, and others don't
+        elif what == "truncate" and regular and os.path.getsize(os.path.join(self.tops[0], old)) != 50:
             self.both(lambda top: os.truncate(os.path.join(top, old), 50))
         elif what == "read" and regular:
             self.both(lambda top: get(os.path.join(top, old)))
