@@ -215,7 +215,8 @@ static void take_changed(struct fs *fs, struct watch *watch, const struct watche
 		take_shared(fs, dentry);
 	else if (inode && (inode->attr.mode & S_IFMT) == (report.mode & S_IFMT))
 		take_known(fs, watch, message, &report, dentry);
-	else if (dentry || folder->folder->complete || folder->folder->listing)
+	else if (!remote_is_aside(fs->remote, message->name, strlen(message->name)) &&
+		 (dentry || folder->folder->complete || folder->folder->listing))
 		take_name(fs, watch, message);
 }
 

@@ -117,17 +117,16 @@ static int add_name(struct list_op *list, const struct sftp_name *name)
 	return 0;
 }
 
-/* What a rename here has put aside is gone in a moment: a program that removes all that is listed
- * would not find it any more. */
-static bool is_aside(const struct remote *remote, struct sftp_string name)
+bool remote_is_aside(const struct remote *remote, const void *name, size_t len)
 {
+	const char *at = name;
 	char prefix[64];
-	size_t len;
+	size_t n;
 
-	if (name.data[0] != '.' || remote->aside_left)
+	if (at[0] != '.' || remote->aside_left)
 		return false;
-	len = (size_t)snprintf(prefix, sizeof(prefix), REMOTE_ASIDE, (int)getpid());
-	return name.len > len && !memcmp(name.data, prefix, len);
+	n = (size_t)snprintf(prefix, sizeof(prefix), REMOTE_ASIDE, (int)getpid());
+	return len > n && !memcmp(at, prefix, n);
 }
 
 /* The count of names, or a negative errno. */
@@ -141,7 +140,7 @@ static int add_names(struct list_op *list, struct sftp_names names)
 		if (name.name.len == 1 && name.name.data[0] == '.') {
 			list->self = name.attr;
 			list->has_self = true;
-		} else if (sftp_name_is_valid(name.name) && !is_aside(list->op.remote, name.name)) {
+		} else if (sftp_name_is_valid(name.name) && !remote_is_aside(list->op.remote, name.name.data, name.name.len)) {
 			err = add_name(list, &name);
 		}
 	}

@@ -61,6 +61,31 @@ poor_links() {
 	eq "$(stat -c %Y "$REMOTE/a")" 1000000000
 	rm "$MNT/a" "$MNT/s"
 }
+# Where a rename can't replace, what it puts aside for a moment is seen by nobody, nor told of by the watcher.
+nothing_aside() {
+	mkdir "$MNT/na"
+	"$PYTHON" - "$MNT/na" <<-'END'
+		import os, sys, threading
+		top = sys.argv[1]
+		ended, seen = threading.Event(), set()
+		def look():
+		    while not ended.is_set():
+		        seen.update(os.listdir(top))
+		def put(name):
+		    with open(f"{top}/{name}", "w") as f:
+		        f.write(name)
+		put("file")
+		thread = threading.Thread(target=look)
+		thread.start()
+		for n in range(100):
+		    put("new")
+		    os.rename(f"{top}/new", f"{top}/file")
+		ended.set()
+		thread.join()
+		assert seen <= {"file", "new"}, seen
+	END
+	rm -r "$MNT/na"
+}
 pool_death() {
 	local pid i
 	head -c 1000000 /dev/urandom >"$REMOTE/f"
@@ -117,7 +142,7 @@ SSHD_EXTRA='RekeyLimit 1M
 Ciphers aes256-gcm@openssh.com,aes128-ctr
 Compression no' with_server "aes128-ctr or gcm" big_both_ways
 SFTP_SERVER="$SFTP -P posix-rename,hardlink,fsync,lsetstat,limits,expand-path,statvfs,fstatvfs,copy-data,home-directory,users-groups-by-id@openssh.com" \
-	with_server "a server without extensions" everyday big_both_ways
+	with_server "a server without extensions" everyday big_both_ways nothing_aside
 if [[ $MOUNT_WITH == vastfs ]]; then
 	SFTP_SERVER="$SFTP -P hardlink,lsetstat" with_server "no hard links, no times of links" poor_links
 	SFTP_SERVER=internal-sftp with_server "internal-sftp" everyday
