@@ -125,8 +125,8 @@ struct remote_listing {
 };
 void remote_list(struct remote *remote, const char *path, uint64_t look_up,
     const struct remote_listing *listing, void *arg);
-/* What a rename here has put aside (remote_rename.c) is gone in a moment: a program that removes all
- * that is listed would not find it any more, so it is in no listing. */
+/* What a rename here has put aside (remote_rename.c) is gone in a moment: a program that removes
+ * all that is listed would not find it any more, so it is in no listing. */
 bool remote_is_aside(const struct remote *remote, const void *name, size_t len);
 /* A guess that the folder is listed next, as what is there at path is being looked up: sends its
  * OPENDIR already, from which a remote_list of the path with the same number of the look-up (not 0)

@@ -140,7 +140,8 @@ static int add_names(struct list_op *list, struct sftp_names names)
 		if (name.name.len == 1 && name.name.data[0] == '.') {
 			list->self = name.attr;
 			list->has_self = true;
-		} else if (sftp_name_is_valid(name.name) && !remote_is_aside(list->op.remote, name.name.data, name.name.len)) {
+		} else if (sftp_name_is_valid(name.name) &&
+			   !remote_is_aside(list->op.remote, name.name.data, name.name.len)) {
 			err = add_name(list, &name);
 		}
 	}
