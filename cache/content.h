@@ -169,8 +169,6 @@ uint64_t content_size(const struct content *content);
 /* Where what was just accepted, up to that offset, ends on the instance: appends go to its end of
  * the file, wherever the kernel believes that to be. */
 uint64_t content_end_there(const struct content *content, uint64_t end);
-/* What the instance has of it, at least. */
-uint64_t content_size_there(const struct content *content);
 /* The content is that of this version of the file at path: the disk cache may be asked for it, and
  * given what is fetched from the instance from settled_ns (uv_hrtime) on, when no other version can
  * pass for this one (R2). Does nothing when the size is not the content's, without a disk cache, or

@@ -212,11 +212,6 @@ uint64_t content_end_there(const struct content *content, uint64_t end)
 	return content->writer.appending ? content->writer.append_to : end;
 }
 
-uint64_t content_size_there(const struct content *content)
-{
-	return content->writer.remote_size;
-}
-
 bool content_spooled(const struct content *content)
 {
 	return !content->writer.error && writer_spooled(content);

@@ -230,10 +230,6 @@ void openfile_told(struct openfile *open, bool told)
 	open->own = false;
 	open->wrote = true;
 	open->inode->checked_ms = 0;
-	if (!content_dirty(open->content)) {
-		open->inode->attr.size = content_size_there(open->content);
-		content_resize(open->content, open->inode->attr.size);
-	}
 	notify_content(open->fs, open->inode);
 	openfile_looked_at(open->inode);
 }
