@@ -111,22 +111,21 @@ void behind_spool_truncate(
 int behind_spool_attr(struct behind *behind)
 {
 	struct spool *spool = behind->fs->spool;
-	struct spool_record record = {.type = SPOOL_SETATTR};
 	unsigned n = behind->n_sequences;
 	uint64_t last = n ? behind->sequences[n - 1] : 0;
 	bool joins = last && spool_type_of(spool, last) == SPOOL_SETATTR;
 	char path[PATH_MAX];
 	int err = names_path(behind->fs->names, behind->inode, path, sizeof(path));
 
-	if (err || !behind->attr.flags)
+	if (err)
 		return err;
-	record.path = path;
-	set_attr(&record, &behind->attr);
-	behind->n_sequences -= joins;
-	take(behind, &record);
-	if (joins && behind->n_sequences == n)
+	behind->n_sequences -= joins; /* its place */
+	behind_spool_take(behind, OUTBOX_FILE, path, NULL, NULL);
+	if (!joins)
+		return 0;
+	if (behind->n_sequences == n)
 		spool_done(spool, last, 1);
-	behind->n_sequences = behind->n_sequences < n ? n : behind->n_sequences;
+	behind->n_sequences = n;
 	return 0;
 }
 

@@ -98,10 +98,9 @@ static bool is_row(const struct burst *burst)
 
 static bool is_within_bounds(const struct fs *fs)
 {
-	return fs->profile->lag && behind_spool_takes(fs) &&
-	       outbox_count(fs->outbox) < BACKLOG_MOST &&
+	return fs->profile->lag && outbox_count(fs->outbox) < BACKLOG_MOST &&
 	       outbox_age_ms(fs->outbox, fs_now_ms(fs)) < fs->profile->lag * 1000ull &&
-	       !is_too_deep(fs);
+	       !is_too_deep(fs) && behind_spool_takes(fs);
 }
 
 bool burst_on(struct fs *fs, pid_t pid)

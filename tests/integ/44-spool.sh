@@ -12,7 +12,11 @@ kill_daemon() { # [MOUNTPOINT]
 	pid=$(daemon_pid "$dir")
 	kill -KILL "$pid"
 	wait_for 10 gone "$pid"
-	umount -l "$dir" 2>/dev/null || fusermount3 -u -z "$dir"
+	let_go "$dir"
+}
+# Takes a mount without a daemon away.
+let_go() { # MOUNTPOINT
+	umount -l "$1" 2>/dev/null || fusermount3 -u -z "$1"
 }
 status() { "$BUILD/vastfs" status --json "$MNT" | jq -r "$1"; }
 not_connected() { [[ $(status .connected) == false ]]; }
@@ -124,7 +128,7 @@ resized_unsent() {
 	proxy delay 0 >/dev/null
 	proxy cut >/dev/null
 	proxy resume >/dev/null
-	umount -l "$MNT" 2>/dev/null || fusermount3 -u -z "$MNT"
+	let_go "$MNT"
 	mount_fs
 	eq "$(ls "$REMOTE/ru" | grep -v burst)" newer
 	eq "$(stat -c %s "$REMOTE/ru/newer") $(head -n 1 "$REMOTE/ru/newer")" "5000 base"
@@ -146,7 +150,7 @@ set_often() {
 	END
 	proxy cut >/dev/null
 	proxy resume >/dev/null
-	umount -l "$MNT" 2>/dev/null || fusermount3 -u -z "$MNT"
+	let_go "$MNT"
 	mount_fs
 	eq "$(stat -c '%a %Y' "$REMOTE/so/f") $(cat "$REMOTE/so/f")" "613 1000000011 set"
 }
