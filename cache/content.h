@@ -207,10 +207,11 @@ bool content_load(struct content *content, void (*done)(void *arg), void *arg);
 /* Has the disk cache all of a file, in this version? done is called once, later, unless that can't
  * be found out now (false). The content stays until then. */
 bool content_look_kept(struct content *content, void (*done)(void *arg, bool whole), void *arg);
-/* All len bytes of the file, read by somebody who knows that they are of the present version, and
- * that no other one can pass for it; what is there or under way already stays as it is. 0, -ESTALE
- * when the size is another one or something was written, -ENOMEM. */
-int content_fill(struct content *content, const uint8_t *data, size_t len);
+/* All len bytes of the file, read by somebody who knows that they are of the present version; what
+ * is there or under way already stays as it is. settled: when they were asked for, no other version
+ * could pass for it any more; else they are not kept on disk. 0, -ESTALE when the size is another
+ * one or something was written, -ENOMEM. */
+int content_fill(struct content *content, const uint8_t *data, size_t len, bool settled);
 
 /*
  * Accepts len bytes at offset; the size grows to cover them. data is borrowed for the call (copied

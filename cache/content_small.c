@@ -191,7 +191,8 @@ bool content_look_kept(struct content *content, void (*done)(void *arg, bool who
 
 /* --- read ahead of any open(2) -------------------------------------------------------- */
 
-static int fill_block(struct content *content, struct block *block, const uint8_t *data, size_t len)
+static int fill_block(
+    struct content *content, struct block *block, const uint8_t *data, size_t len, bool settled)
 {
 	uint32_t mask = blocks_mask(0, 0, len) & ~(block->present | block->underway), from, n;
 	unsigned page;
@@ -211,12 +212,12 @@ static int fill_block(struct content *content, struct block *block, const uint8_
 	block->present |= mask;
 	block->fresh |= mask;
 	blocks_touch(block, false);
-	if (content->kept)
+	if (content->kept && settled)
 		kept_came(content, block, mask);
 	return 0;
 }
 
-int content_fill(struct content *content, const uint8_t *data, size_t len)
+int content_fill(struct content *content, const uint8_t *data, size_t len, bool settled)
 {
 	struct content_pool *pool = content->pool;
 	uint64_t number;
@@ -231,7 +232,7 @@ int content_fill(struct content *content, const uint8_t *data, size_t len)
 		n = len - at < BLOCKS_SIZE ? len - at : BLOCKS_SIZE;
 		if (!block)
 			return -ENOMEM;
-		err = fill_block(content, block, data + at, n);
+		err = fill_block(content, block, data + at, n, settled);
 		blocks_release(block);
 	}
 	pool->delivered += len;

@@ -88,10 +88,11 @@ static void take(struct ahead_fetch *fetch, const struct sftp_attr *after)
 	fs_take_report(fetch->fs, inode, after, fetch->tick, fetch->sent_ms);
 	if (after->size != fetch->attr.size || after->mtime != fetch->attr.mtime ||
 	    !same_version(inode, after) || inode->changed_tick > fetch->first_tick ||
-	    openfile_dirty(inode) || open->suspect)
+	    openfile_dirty(inode) || open->suspect ||
+	    !fs_settled_at(fetch->fs, inode, fetch->sent_ms))
 		return;
 	disk_keep(fetch->fs, inode);
-	if (!content_fill(open->content, fetch->data, fetch->attr.size))
+	if (!content_fill(open->content, fetch->data, fetch->attr.size, true))
 		openfile_opened(inode);
 }
 

@@ -88,9 +88,17 @@ bool fs_name_believed(struct fs *fs, const struct dentry *dentry)
 	       fs_offline(fs) || fs_age_ms(fs, dentry->checked_ms) < SHARED_MS;
 }
 
+bool fs_settled_at(const struct fs *fs, const struct inode *inode, uint64_t ms)
+{
+	uint64_t known = ms > inode->version_ms ? ms - inode->version_ms : 0;
+	int64_t seconds = (int64_t)(fs_age_ms(fs, ms) + 999) / 1000;
+
+	return attr_settled(&inode->attr, fs_clock_there(fs) - seconds, known);
+}
+
 bool fs_settled(const struct fs *fs, const struct inode *inode)
 {
-	return attr_settled(&inode->attr, fs_clock_there(fs), fs_age_ms(fs, inode->version_ms));
+	return fs_settled_at(fs, inode, fs_now_ms(fs));
 }
 
 /* --- numbers of users and groups --- */

@@ -153,6 +153,8 @@ int64_t fs_clock_there(const struct fs *fs);
 /* Can another version of the file be told from the one that is known, by its whole-second mtime?
  */
 bool fs_settled(const struct fs *fs, const struct inode *inode);
+/* The same at a time of the loop's clock that may be past, as what was asked for then has it. */
+bool fs_settled_at(const struct fs *fs, const struct inode *inode, uint64_t ms);
 
 /* Is there no link to the instance? What is cached is then believed whatever its age (R5). */
 bool fs_offline(const struct fs *fs);

@@ -87,13 +87,15 @@ void openfile_came(struct fs *fs, struct inode *inode, const uint8_t *data,
     const struct sftp_attr *attr, uint64_t tick, uint64_t sent_ms)
 {
 	struct openfile *open = inode->open;
+	bool settled = fs_settled_at(fs, inode, sent_ms);
 
-	/* While it is not settled which file the handles are on, this may be the other one. */
+	/* While it is not clear which file the handles are on, this may be the other one. */
 	if (open->asking || inode->pending || inode->changed_tick > tick || openfile_dirty(inode) ||
 	    inode->attr.size != attr->size || inode->attr.mtime_there != attr->mtime ||
-	    content_fill(open->content, data, attr->size))
+	    content_fill(open->content, data, attr->size, settled))
 		return;
-	openfile_used(fs, open);
+	if (!settled)
+		open->suspect = true;
 	open->read_ms = sent_ms;
 }
 

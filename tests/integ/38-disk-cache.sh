@@ -48,10 +48,10 @@ remount_moves_nothing() {
 	le "$(json '[.sessions[].bytes_in] | add')" "$(find "$REMOTE/tree" -name small -printf '%s\n' | awk '{ s += $1 } END { print s }')" "bytes from there"
 	ge "$(json .disk_cache.hit_bytes)" "$TOTAL"
 	eq "$(json .disk_cache.checksum_failures)" 0
-	# and once more from memory
+	# and once more from memory, but for what the kernel has let go
 	before=$(json .disk_cache.hit_bytes)
 	same_tree "$REMOTE/tree" "$MNT/tree"
-	eq "$(json .disk_cache.hit_bytes)" "$before"
+	le "$(json .disk_cache.hit_bytes)" $((before + TOTAL / 10)) "bytes from the disk"
 	umount_fs
 }
 own_links() { # S2: those that the instance has made are not
@@ -115,6 +115,22 @@ changed_here() {
 	same_tree "$REMOTE/tree" "$MNT/tree"
 	same_file "$W/new" "$MNT/tree/6/small"
 	same_file "$REMOTE/tree/7/small" "$MNT/tree/7/small"
+	umount_fs
+}
+# Another version within the same second, of the same size: what was read before it is not kept.
+same_second() {
+	local at
+	mount_fs -o watch=no,attr_timeout=1
+	at=$(date +%s)
+	head -c 5000 /dev/urandom >"$REMOTE/tree/trap"
+	touch -d "@$at" "$REMOTE/tree/trap"
+	same_file "$REMOTE/tree/trap" "$MNT/tree/trap"
+	head -c 5000 /dev/urandom >"$W/new"
+	cat "$W/new" >"$REMOTE/tree/trap"
+	touch -d "@$at" "$REMOTE/tree/trap"
+	sleep 3 # sleep: until nothing can pass for it any more, without a look in between
+	same_file "$W/new" "$MNT/tree/trap"
+	rm "$MNT/tree/trap"
 	umount_fs
 }
 renamed_folder() {
@@ -297,6 +313,7 @@ check "a remount reads everything again without the link" anew remount_moves_not
 check "the cache is its user's alone" anew is_private
 check "files that changed on the instance meanwhile" anew changed_there
 check "files that were changed here and given their old time" anew changed_here
+check "another version within the same second" anew same_second
 check "a renamed folder is found under its new name" anew renamed_folder
 check "a damaged block is fetched again and counted" anew damaged
 check "a damaged index begins afresh" anew damaged_index
