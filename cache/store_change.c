@@ -98,10 +98,26 @@ static const char *below(const char *name, const char *path)
 	return !strncmp(name, path, len) && (!name[len] || name[len] == '/') ? name + len : NULL;
 }
 
+/* Files that are attached there are not what the path leads to any more: what comes of them would
+ * pass for another's of the same size and second. */
+static void end_attached(struct store *store, const char *path)
+{
+	struct store_file *file;
+
+	LIST_FOREACH (file, &store->attached, link) {
+		if (!below(file->path, path))
+			continue;
+		file->over = true;
+		store_file_lost(file);
+	}
+}
+
 void store_forget(struct store *store, const char *path)
 {
-	if (store->state != STORE_OFF)
-		send_path(store, path, NULL);
+	if (store->state == STORE_OFF)
+		return;
+	end_attached(store, path);
+	send_path(store, path, NULL);
 }
 
 void store_rename(struct store *store, const char *from, const char *to)
@@ -112,6 +128,7 @@ void store_rename(struct store *store, const char *from, const char *to)
 
 	if (store->state == STORE_OFF)
 		return;
+	end_attached(store, to);
 	LIST_FOREACH (file, &store->attached, link) {
 		if (!(rest = below(file->path, from)) || asprintf(&path, "%s%s", to, rest) < 0)
 			continue;

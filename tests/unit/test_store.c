@@ -450,6 +450,45 @@ static void test_renamed_in_use(void **state)
 	store_file_put(file);
 }
 
+static int give(struct store_file *file, uint64_t number)
+{
+	struct store_batch *batch = store_batch_new(store);
+	int rc = store_batch_add(batch, file, number, 1, pattern(number, 1));
+
+	store_batch_send(batch);
+	settle();
+	return rc;
+}
+
+/* One whose name was taken by another, or removed, is no version of that other one, though it has
+ * the same size and second. */
+static void test_lost_name_in_use(void **state)
+{
+	struct store_file *old, *file;
+
+	open_store(64 * MIB);
+	old = get("/w/a", 100, MIB);
+	file = get("/w/b", 100, MIB);
+	store_rename(store, "/w/b", "/w/a");
+	assert_int_equal(give(old, 0), 0);
+	keep(file, 1, 1, 2);
+	store_file_put(file);
+	store_file_put(old);
+	old = get("/w/a", 100, MIB);
+	assert_int_equal(store_file_pages(old, 0), 0);
+	assert_kept(old, 1, 1, 2);
+	store_forget(store, "/w/a");
+	file = get("/w/a", 100, MIB);
+	assert_int_equal(give(old, 0), 0);
+	store_file_put(file);
+	store_file_put(old);
+	file = get("/w/a", 100, MIB);
+	assert_int_equal(store_file_pages(file, 0), 0);
+	store_file_put(file);
+	settle();
+	assert_int_equal(block_files(), 0);
+}
+
 /* --- damage -------------------------------------------------------------------------- */
 
 static void test_damaged_block(void **state)
@@ -710,7 +749,8 @@ static void test_full_disk(void **state)
 	if (store_file_pages(file, 0))
 		assert_kept(file, 0, ALL, 1);
 	/* room again, later */
-	store_forget(store, "/w/a");
+	store_file_drop(file);
+	file = get("/w/a", 100, MIB);
 	settle();
 	store->full_until = 0;
 	keep(file, 1, 1, 2);
@@ -920,6 +960,7 @@ int main(void)
 	    TEST(test_parts_at_once),
 	    TEST(test_paths),
 	    TEST(test_renamed_in_use),
+	    TEST(test_lost_name_in_use),
 	    TEST(test_damaged_block),
 	    TEST(test_wrong_place),
 	    TEST(test_lost_block_file),
