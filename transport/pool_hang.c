@@ -28,8 +28,9 @@
 #define QUIET_MAX_MS 30000
 /* ssh(1) vouches for its link until it has asked in vain for this long (sshproc_args.c). */
 #define QUIET_PROCESS_MS 20000
-/* The connection is asked each tick. Ticks in a row in which it was heard lately and the channel
- * was not, enough that one of its answers is younger than the first question. */
+/* The connection is asked each tick. Ticks in a row, the last of the silence, in which it was heard
+ * lately and the channel was not, enough that one of its answers is younger than the first
+ * question. */
 #define PROOFS 3
 #define LATELY_MS 2500
 #define KILL_TICKS 3
@@ -172,6 +173,7 @@ static bool hangs(struct pool_channel *channel)
 {
 	struct pool_session *session = witness(channel->session);
 	struct sftp_quiet quiet = sftp_quiet(channel->sftp);
+	uint64_t limit;
 
 	if (!channel->ready || !rests(channel, &quiet))
 		return false;
@@ -183,8 +185,9 @@ static bool hangs(struct pool_channel *channel)
 		session->pool->hang_seen = uv_now(session->pool->loop);
 		ask_idle_ones(session->pool);
 	}
-	channel->proofs += quiet.ms >= limit_ms(channel, quiet.slow);
-	return channel->proofs > PROOFS;
+	limit = limit_ms(channel, quiet.slow);
+	channel->proofs += quiet.ms + PROOFS * POOL_TICK_MS >= limit;
+	return channel->proofs > PROOFS && quiet.ms >= limit;
 }
 
 static void say(const struct pool_channel *channel, struct ssh_error *error)

@@ -35,6 +35,8 @@
 /* Below this round-trip time more channels only cost CPU. */
 #define POOL_NEAR_US 2000
 
+/* Between two looks at all connections. */
+#define POOL_TICK_MS 1000
 #define POOL_NEVER UINT64_MAX
 
 /* Who makes the sessions: session.h's functions. A seam for tests, and for other makers of streams.

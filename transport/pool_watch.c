@@ -17,7 +17,6 @@
 #include <string.h>
 #include <time.h>
 
-#define TICK_MS 1000
 #define TICK_CREDIT_MS 1500
 #define ASK_MS 5000
 #define ASK_SSH_MS 3000
@@ -180,5 +179,5 @@ void pool_watch_start(struct pool *pool)
 {
 	pool->last_tick = clock_ms(CLOCK_MONOTONIC);
 	pool->asleep = (int64_t)(clock_ms(CLOCK_BOOTTIME) - pool->last_tick);
-	uv_timer_start(&pool->tick, on_tick, TICK_MS, TICK_MS);
+	uv_timer_start(&pool->tick, on_tick, POOL_TICK_MS, POOL_TICK_MS);
 }

@@ -83,24 +83,29 @@ else
 	umount -l "$fusectl"
 fi
 # What lets the reader go ends with the daemon, however that ends, and is not taken for it.
+guard_of() { # DAEMON; it takes its name when it has begun
+	wait_for 5 pgrep -P "$1" -x vastfs-guard >/dev/null || die "no guard of $1"
+	pgrep -P "$1" -x vastfs-guard
+}
 guard_ends() {
 	local daemon guard
 	mount_fs || return
 	daemon=$(daemon_pid)
-	guard=$(pgrep -P "$daemon" -x vastfs-guard) || return
+	guard=$(guard_of "$daemon") || return
 	has "$(tr '\0' ' ' <"/proc/$guard/cmdline")" "vastfs-guard"
 	fails grep -q mount.vastfs "/proc/$guard/cmdline"
 	[[ $(ls "/proc/$guard/fd") == 0 ]] || die "$(ls -l "/proc/$guard/fd")"
 	umount_fs
-	wait_for 5 gone "$guard" || return
+	wait_for 5 gone "$guard" || die "after umount: $(ps -o pid,ppid,stat,args "$guard")"
 	mount_fs || return
 	daemon=$(daemon_pid)
-	guard=$(pgrep -P "$daemon" -x vastfs-guard) || return
+	guard=$(guard_of "$daemon") || return
 	kill -KILL "$daemon"
-	wait_for 5 gone "$guard" || return
+	wait_for 5 gone "$guard" || die "after kill -9: $(ps -o pid,ppid,stat,args "$guard")"
 	umount -l "$MNT"
 }
 check_vastfs "the guard ends with the daemon" guard_ends
+umount_all
 # What the kernel has just been told of the folder is not taken for a sign of life, nor is a connection that ends just now.
 remounted_at_once() {
 	touch -d '1 hour ago' "$REMOTE"
