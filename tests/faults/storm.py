@@ -546,7 +546,9 @@ class Names(Worker):
         self.look(lambda where: text)
 
     def settle(self, where, name):
-        if name not in os.listdir(where):
+        before, names = mounted(self.base), os.listdir(where)
+        os.statvfs(where)  # the kernel goes on telling names that it knows when the daemon is dead
+        if name not in names and mounted(self.base) == before:
             self.state[name] = "absent"
 
     def check(self, where):
