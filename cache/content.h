@@ -54,6 +54,11 @@ struct content_source {
 	/* Appending files: the server puts each write at the end of the file. Their writes are
 	 * called in order, several in flight together; the source keeps that order. */
 	bool (*appends)(void *file);
+	/* The same for one of them that is given again, with the same bytes, when it ended with
+	 * -ETIMEDOUT or -ENOTCONN: before any other, in the order of the first calls (again). Of
+	 * those the source finds out what arrived. */
+	void (*append)(void *file, void *buffer, uint32_t len, bool bulk, bool again,
+	    void (*done)(void *arg, int err), void *arg);
 	/* Where the last one that was acknowledged ends; false: that is not known. */
 	bool (*append_end)(void *file, uint64_t *end);
 	uint32_t (*max_read)(void *file);  /* at least 4096 */

@@ -38,6 +38,7 @@ struct extent {
 	bool ready;	/* to be sent as soon as nothing overlapping is in flight */
 	bool unspooled; /* some of it is not in the spool */
 	bool stalled;	/* among the sent ones, but the link was lost: to be sent again */
+	bool again;	/* that was done, of an append */
 	uint32_t n_refs, more_room;
 	struct extent_ref ref;	 /* the first; n_refs - 1 more */
 	struct extent_ref *more; /* owned */

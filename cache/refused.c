@@ -11,6 +11,7 @@ struct bytes {
 	unsigned refs;
 	uint64_t offset;
 	uint8_t *data;	 /* owned; NULL: the spool has them, or nobody */
+	bool appended;	 /* in the spool by their places there: one behind the other here */
 	uint32_t n_refs; /* records of the spool */
 	struct extent_ref at[];
 };
@@ -38,6 +39,7 @@ static struct bytes *bytes_new(const struct extent *extent)
 	if (!bytes)
 		return NULL;
 	bytes->offset = extent->offset;
+	bytes->appended = extent->content->writer.appending;
 	bytes->n_refs = n;
 	for (i = 0; i < n; i++)
 		bytes->at[i] = i ? extent->more[i - 1] : extent->ref;
@@ -142,6 +144,7 @@ static void put(const struct window *window, uint64_t offset, const uint8_t *dat
 static int put_records(
     const struct content *content, const struct bytes *bytes, const struct window *window)
 {
+	uint64_t behind = bytes->offset;
 	struct spool_buf buf = {0};
 	struct spool_record record;
 	uint32_t i, k;
@@ -151,14 +154,17 @@ static int put_records(
 		for (k = 0; !err && k < bytes->at[i].n; k++) {
 			err =
 			    spool_read(content->pool->spool, bytes->at[i].first + k, &buf, &record);
-			if (!err)
-				put(window, record.offset, record.data, record.len);
-			else if (err == -ENOENT) /* the user gave it up, or it was sent after all */
-				err = 0;
+			if (err == -ENOENT && !bytes->appended) {
+				err = 0; /* the user gave it up, or it was sent after all */
+			} else if (!err) {
+				put(window, bytes->appended ? behind : record.offset, record.data,
+				    record.len);
+				behind += record.len;
+			}
 		}
 	}
 	free(buf.at);
-	return err;
+	return err == -ENOENT ? 0 : err;
 }
 
 static int put_over(

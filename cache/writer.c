@@ -94,8 +94,8 @@ static void note_rate(struct writer_pool *w, uint64_t now, uint32_t rtt_us, uint
 
 static bool can_send(const struct writer *w, uint64_t from, uint64_t to)
 {
-	if (w->appending)
-		return !w->sent.n || from >= w->append_end;
+	if (w->appending) /* what is sent again goes before the next ones */
+		return !w->stalled && !w->again && (!w->sent.n || from >= w->append_end);
 	return !extents_overlap(&w->sent, from, to);
 }
 
@@ -117,8 +117,12 @@ static void go(struct extent *extent)
 		writer_spool_own(extent->content);
 	writer_spool_sent(extent);
 	pool_hold(pool);
-	pool->source->write(extent->file, extent->offset, extent_give_data(extent), extent->len,
-	    is_bulk(extent), acked, extent);
+	if (extent->content->writer.appending && writer_spool_has(extent))
+		pool->source->append(extent->file, extent_give_data(extent), extent->len,
+		    is_bulk(extent), extent->again, acked, extent);
+	else
+		pool->source->write(extent->file, extent->offset, extent_give_data(extent),
+		    extent->len, is_bulk(extent), acked, extent);
 }
 
 /* Into sent, where there is room for it, and out. */
@@ -231,20 +235,27 @@ static void send_pending(struct content *content, uint64_t from, uint64_t to, bo
 /* What the link was lost for goes again. */
 static void send_stalled(struct content *content)
 {
-	struct extents *sent = &content->writer.sent;
+	struct writer *w = &content->writer;
+	struct extents *sent = &w->sent;
 	struct extent *extent;
+	bool stop = false;
 	size_t i;
 
-	for (i = 0; i < sent->n; i++) {
+	for (i = 0; i < sent->n && !stop; i++) {
 		extent = sent->at[i];
-		if (!extent->stalled || !may_go(&content->pool->writer, extent))
+		if (!extent->stalled)
+			continue;
+		stop = w->appending; /* the order is kept */
+		if (!may_go(&content->pool->writer, extent))
 			continue;
 		if (writer_spool_load(extent) < 0) {
 			pool_start_timer(content->pool);
 			continue;
 		}
-		extent->stalled = false;
-		content->writer.stalled--;
+		extent->stalled = stop = false;
+		w->stalled--;
+		extent->again = w->appending;
+		w->again += extent->again;
 		go(extent);
 	}
 }
@@ -315,6 +326,9 @@ static void acked(void *arg, int err)
 	wp->acked += err ? 0 : extent->len;
 	wp->backlog -= wp->backlog < extent->len / 2 ? wp->backlog : extent->len / 2;
 	note_rate(wp, pool->now(), pool->source->rtt_us(extent->file), err ? 0 : extent->len);
+	if (content)
+		content->writer.again -= extent->again;
+	extent->again = false;
 	if (content && content->writer.dropped)
 		err = 0;
 	if (writer_spool_retries(extent, err)) {

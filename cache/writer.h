@@ -26,7 +26,8 @@
  * until it is acknowledged; an extent knows its records. While the link is down nothing is sent,
  * the limit is the spool's, and data beyond 64 MiB is left to the spool and read back to be sent;
  * what was under way when the link was lost for longer than the timeout waits among the sent ones
- * (stalled) and is sent again. What the spool does not take is accepted when the instance has
+ * (stalled) and is sent again; appends in their order, and the source finds out what of them is
+ * there. What the spool does not take is accepted when the instance has
  * acknowledged it.
  *
  * Errors. A failed write's bytes stay in the spool, named in the status, until a program is told:
@@ -67,6 +68,7 @@ struct writer {
 	bool own;	      /* something was sent since the base (struct spool_record) */
 	int error;	      /* W5: the first one not yet reported */
 	unsigned stalled;     /* among the sent ones */
+	unsigned again;	      /* among the sent ones, of appends */
 	unsigned held;	      /* so often content_hold; nothing is sent meanwhile */
 	bool dropped;	      /* nobody wants what was written */
 	char *failed_path;    /* owned: under which the spool keeps what failed; or NULL */

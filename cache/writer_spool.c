@@ -156,9 +156,11 @@ bool writer_spooled(const struct content *content)
 
 int writer_spool_load(struct extent *extent)
 {
+	bool appending = extent->content->writer.appending;
 	struct spool_buf buf = {0};
 	struct spool_record record;
 	uint32_t i, k, len = extent->len;
+	uint64_t at, behind = 0;
 	int err = 0;
 
 	if (extent->data)
@@ -170,12 +172,14 @@ int writer_spool_load(struct extent *extent)
 		for (k = 0; !err && k < ref_at(extent, i)->n; k++) {
 			err = spool_read(
 			    extent->pool->spool, ref_at(extent, i)->first + k, &buf, &record);
-			if (!err && (record.offset < extent->offset ||
-					record.offset + record.len > extent_end(extent)))
+			/* An append's place there may be another than here. */
+			at = appending ? extent->offset + behind : record.offset;
+			if (!err && (at < extent->offset || at + record.len > extent_end(extent)))
 				err = -EIO;
 			if (!err)
-				memcpy(extent->data + (record.offset - extent->offset), record.data,
-				    record.len);
+				memcpy(
+				    extent->data + (at - extent->offset), record.data, record.len);
+			behind += err ? 0 : record.len;
 		}
 	}
 	free(buf.at);
@@ -186,10 +190,8 @@ int writer_spool_load(struct extent *extent)
 
 bool writer_spool_retries(const struct extent *extent, int err)
 {
-	/* Whether an append was done can't be known here: a later mount compares. */
-	if (!extent->content || extent->content->writer.appending)
-		return false;
-	return (err == -ETIMEDOUT || err == -ENOTCONN) && writer_spool_has(extent);
+	return extent->content && (err == -ETIMEDOUT || err == -ENOTCONN) &&
+	       writer_spool_has(extent);
 }
 
 void writer_spool_shed(struct content_pool *pool)

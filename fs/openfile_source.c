@@ -106,6 +106,15 @@ static void source_write(void *file, uint64_t offset, void *buffer, uint32_t len
 	    handle->file, offset, buffer, len, bulk ? RFILE_BULK : RFILE_SMALL, done, arg);
 }
 
+static void source_append(void *file, void *buffer, uint32_t len, bool bulk, bool again,
+    void (*done)(void *arg, int err), void *arg)
+{
+	struct handle *handle = file;
+
+	rfile_append_lasting(
+	    handle->file, buffer, len, bulk ? RFILE_BULK : RFILE_SMALL, again, done, arg);
+}
+
 static void source_get(void *file)
 {
 	handle_get(file);
@@ -194,6 +203,7 @@ const struct content_source openfile_source = {
     .data_new = source_data_new,
     .data_free = source_data_free,
     .write = source_write,
+    .append = source_append,
     .get = source_get,
     .put = source_put,
     .appends = source_appends,

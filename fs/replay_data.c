@@ -77,15 +77,26 @@ static void truncate_open(struct job *job, int err)
 
 /* What is there of it from its place on is its beginning: the server was ended within the write, or
  * has done all of it. If something else is there, somebody else appends too, and it is looked for
- * behind that. */
+ * behind that. In front of its place it can't be. */
 static void find_append(struct job *job)
 {
 	struct target *target = job->target;
 	const struct spool_record *record = &job->record;
-	const uint8_t *at = target->tail + target->tail_at, *found = at;
-	size_t left = target->tail_len - target->tail_at;
-	uint32_t n = left < record->len ? (uint32_t)left : record->len;
+	uint64_t place =
+	    record->offset > target->tail_from ? record->offset - target->tail_from : 0;
+	const uint8_t *at, *found;
+	size_t left;
+	uint32_t n;
 
+	if (place > target->tail_len)
+		place = target->tail_len;
+	if (target->tail_at < place)
+		target->tail_at = (size_t)place;
+	found = at = target->tail + target->tail_at;
+	left = target->tail_len - target->tail_at;
+	n = left < record->len ? (uint32_t)left : record->len;
+	if (!n)
+		return;
 	if (memcmp(at, record->data, n))
 		found = memmem(at, left, record->data, record->len);
 	if (!found)

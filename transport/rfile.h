@@ -168,6 +168,14 @@ void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, 
 /* The same with a copy of data. */
 void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,
     enum rfile_lane lane, remote_done *done, void *arg);
+/*
+ * One write to an appending file, of which it is never left unknown what is there: when it ends
+ * with -ETIMEDOUT or -ENOTCONN it may be given again, with the same bytes (again), each in the
+ * order of the first calls and before any other append. Then what arrived of it is not sent a
+ * second time; -EIO where that can't be told, as somebody else appends.
+ */
+void rfile_append_lasting(struct rfile *file, struct packet *data, uint32_t len,
+    enum rfile_lane lane, bool again, remote_done *done, void *arg);
 /* Where the last append that was acknowledged ends, as far as the instance has told the size in
  * front of it; false: it has not, or a part of one that failed may be there. */
 bool rfile_append_end(const struct rfile *file, uint64_t *end);

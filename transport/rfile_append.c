@@ -12,6 +12,9 @@
  *
  * When the file grew by more than all of them, somebody else appends too and nobody can tell: -EIO
  * for them.
+ *
+ * Those whose caller keeps them (lasting) end when their time is over, but what they may have added
+ * stays known by its length (append_lost), until they are given again: then it is told as above.
  */
 #include "transport/rfile_internal.h"
 
@@ -25,7 +28,7 @@ static void sized(void *arg, const struct sftp_reply *reply)
 {
 	struct rfile *file = arg;
 
-	if (!reply->err && reply->type == SSH_FXP_ATTRS &&
+	if (!reply->err && reply->type == SSH_FXP_ATTRS && !file->append_uncertain &&
 	    (reply->attr.flags & SSH_FILEXFER_ATTR_SIZE)) {
 		file->append_end_known = true;
 		file->append_end = reply->attr.size;
@@ -42,17 +45,46 @@ static void ask_size(struct rfile *file, struct rfile_handle *handle, sftp_done 
 	sftp_send(rfile_handle_sftp(handle), message, 0, done, file);
 }
 
+static void note_appended(struct rfile *file, uint32_t len)
+{
+	if (file->append_uncertain) {
+		file->append_behind += len;
+		return;
+	}
+	file->append_end += len;
+	if (file->append_end_known && file->append_end > file->end)
+		file->end = file->append_end;
+}
+
+/* It ends without an answer; what it may have added is remembered, or nobody can tell any more. */
+static void lose(struct rfile *file, struct rfile_op *op, int err)
+{
+	bool link = err == -ETIMEDOUT || err == -ENOTCONN;
+
+	TAILQ_REMOVE(&file->appends_sent, op, link);
+	if (op->lasting && link)
+		file->append_lost += op->len - op->got;
+	else
+		file->append_end_known = false;
+	file->append_uncertain = true;
+	rfile_op_fail(op, link ? -ETIMEDOUT : err);
+}
+
 static void append_replied(void *arg, const struct sftp_reply *reply)
 {
 	struct rfile_op *op = arg;
 	struct rfile *file = op->file;
 	uint32_t sent = op->cost;
+	bool unanswered;
 
 	rfile_hold(file);
 	file->appends_out--;
 	file->append_bytes -= sent;
 	rfile_op_release(op, reply);
-	if (reply->err == -ENOTCONN) {
+	unanswered = reply->err == -ENOTCONN || (op->lasting && reply->err == -ETIMEDOUT);
+	if (unanswered && (file->append_lost || reply->err == -ETIMEDOUT)) {
+		lose(file, op, reply->err);
+	} else if (unanswered) {
 		file->append_uncertain = true;
 	} else {
 		TAILQ_REMOVE(&file->appends_sent, op, link);
@@ -60,9 +92,7 @@ static void append_replied(void *arg, const struct sftp_reply *reply)
 			file->append_end_known = false; /* a part of it may be there */
 			rfile_op_error(op, reply->err);
 		} else {
-			file->append_end += sent;
-			if (file->append_end_known && file->append_end > file->end)
-				file->end = file->append_end;
+			note_appended(file, sent);
 			rfile_op_finish(op, 0);
 		}
 	}
@@ -72,40 +102,89 @@ static void append_replied(void *arg, const struct sftp_reply *reply)
 
 /* --- after a lost link --- */
 
-/* The file has that size now: completes what is done, puts the rest in front of what waits. */
-static void resolve(struct rfile *file, uint64_t size)
+/* What of it is there: all (it is completed), or a beginning. Takes that off grown. */
+static bool is_there(struct rfile *file, struct rfile_op *op, uint64_t *grown)
 {
-	uint64_t grown = size - file->append_end, sent = 0;
-	struct rfile_ops again = TAILQ_HEAD_INITIALIZER(again);
+	uint32_t left = op->len - op->got, there = *grown < left ? (uint32_t)*grown : left;
+
+	*grown -= there;
+	file->append_end += there;
+	op->got += there;
+	if (op->got == op->len)
+		rfile_op_fail(op, 0);
+	return op->got == op->len;
+}
+
+static void unknown(struct rfile *file)
+{
 	struct rfile_op *op;
 
-	TAILQ_FOREACH (op, &file->appends_sent, link)
-		sent += op->len - op->got;
-	bool known = file->append_end_known && size >= file->append_end && grown <= sent;
-	if (!known)
-		log_warning("an append was interrupted by a lost connection, and the file grew "
-			    "otherwise too: whether it was done is not known");
+	log_warning("an append was interrupted by a lost connection, and the file grew "
+		    "otherwise too: whether it was done is not known");
 	while ((op = TAILQ_FIRST(&file->appends_sent))) {
-		uint32_t left = op->len - op->got;
 		TAILQ_REMOVE(&file->appends_sent, op, link);
-		if (!known) {
-			rfile_op_fail(op, -EIO);
-		} else if (grown >= left) {
-			grown -= left;
-			rfile_op_fail(op, 0);
-		} else {
-			op->got += (uint32_t)grown;
-			grown = 0;
-			TAILQ_INSERT_TAIL(&again, op, link);
-		}
+		rfile_op_fail(op, -EIO);
 	}
-	TAILQ_CONCAT(&again, &file->appends, link);
-	TAILQ_CONCAT(&file->appends, &again, link);
+	while ((op = TAILQ_FIRST(&file->appends)) && op->again) {
+		TAILQ_REMOVE(&file->appends, op, link);
+		rfile_op_fail(op, -EIO);
+	}
+}
+
+/* Those that were sent go in front of what waits, in their order. */
+static void send_again(struct rfile *file)
+{
+	TAILQ_CONCAT(&file->appends_sent, &file->appends, link);
+	TAILQ_CONCAT(&file->appends, &file->appends_sent, link);
+}
+
+static void certain(struct rfile *file, uint64_t size)
+{
+	struct rfile_op *op;
+
+	file->append_lost = file->append_behind = 0;
 	file->append_uncertain = false;
 	file->append_end_known = true;
 	file->append_end = size;
 	if (size > file->end)
 		file->end = size;
+	TAILQ_FOREACH (op, &file->appends, link)
+		op->again = false;
+}
+
+/* The file has that size now: completes what is done, puts the rest in front of what waits. What
+ * was lost comes first; of that not all may have been given again yet. */
+static void resolve(struct rfile *file, uint64_t size)
+{
+	uint64_t end = file->append_end + file->append_behind, sent = file->append_lost, grown;
+	struct rfile_op *op;
+
+	TAILQ_FOREACH (op, &file->appends_sent, link)
+		sent += op->len - op->got;
+	grown = size - end;
+	if (!file->append_end_known || size < end || grown > sent) {
+		unknown(file);
+		grown = 0;
+	}
+	while (grown && (op = TAILQ_FIRST(&file->appends)) && op->again && file->append_lost) {
+		uint64_t before = grown;
+		bool whole;
+
+		TAILQ_REMOVE(&file->appends, op, link);
+		whole = is_there(file, op, &grown);
+		file->append_lost -= before - grown;
+		if (!whole)
+			TAILQ_INSERT_HEAD(&file->appends, op, link);
+	}
+	if (grown && file->append_lost && TAILQ_EMPTY(&file->appends))
+		return; /* the rest comes */
+	while (grown && (op = TAILQ_FIRST(&file->appends_sent))) {
+		TAILQ_REMOVE(&file->appends_sent, op, link);
+		if (!is_there(file, op, &grown))
+			TAILQ_INSERT_HEAD(&file->appends_sent, op, link);
+	}
+	send_again(file);
+	certain(file, size);
 }
 
 static void looked(void *arg, const struct sftp_reply *reply)
@@ -116,7 +195,7 @@ static void looked(void *arg, const struct sftp_reply *reply)
 	if (!reply->err && reply->type == SSH_FXP_ATTRS && file->append_uncertain &&
 	    (reply->attr.flags & SSH_FILEXFER_ATTR_SIZE))
 		resolve(file, reply->attr.size);
-	else if (reply->err == -ENOTCONN)
+	else if (reply->err == -ENOTCONN || reply->err == -ETIMEDOUT)
 		rfile_append_fail_waiting(file, -ETIMEDOUT, true);
 	else
 		rfile_append_fail_waiting(file, reply->err ? reply->err : -EPROTO, false);
@@ -124,16 +203,22 @@ static void looked(void *arg, const struct sftp_reply *reply)
 	rfile_drop(file);
 }
 
+/* Behind what was sent, if that may still be done there. */
 static void look(struct rfile *file)
 {
-	if (file->append_looking || file->appends_out)
+	struct rfile_handle *handle = file->appender;
+
+	if (file->append_looking || file->appends_out ||
+	    (TAILQ_EMPTY(&file->appends_sent) && TAILQ_EMPTY(&file->appends)))
 		return;
-	if (!rfile_handle_usable(file->primary, RFILE_WRITE)) {
+	if (!rfile_handle_usable(handle, RFILE_WRITE))
+		handle = file->primary;
+	if (!rfile_handle_usable(handle, RFILE_WRITE)) {
 		rfile_want_primary(file);
 		return;
 	}
 	file->append_looking = true;
-	ask_size(file, file->primary, looked);
+	ask_size(file, handle, looked);
 }
 
 /* --- sending --- */
@@ -205,8 +290,12 @@ void rfile_append_pump(struct rfile *file)
 
 bool rfile_append_end(const struct rfile *file, uint64_t *end)
 {
-	*end = file->append_end;
-	return file->append_end_known;
+	const struct rfile_op *next = TAILQ_FIRST(&file->appends_sent);
+
+	if (!next)
+		next = TAILQ_FIRST(&file->appends);
+	*end = file->append_end - (next ? next->got : 0);
+	return file->append_end_known && !file->append_uncertain;
 }
 
 bool rfile_follows_appends(const struct rfile *file)
@@ -222,31 +311,40 @@ void rfile_append_submit(struct rfile_op *op)
 	rfile_append_pump(op->file);
 }
 
+static bool any_expired(const struct rfile_ops *ops, uint64_t now)
+{
+	const struct rfile_op *op;
+
+	TAILQ_FOREACH (op, ops, link)
+		if (op->lasting && !op->handle && now >= op->deadline)
+			return true;
+	return false;
+}
+
 void rfile_append_fail_waiting(struct rfile *file, int err, bool only_expired)
 {
 	uint64_t now = rfile_now_ms();
+	/* So that they are given again in their order. */
+	bool lasting = any_expired(&file->appends_sent, now) || any_expired(&file->appends, now);
+	bool left = false;
 	struct rfile_op *op, *next;
 
+	for (op = TAILQ_FIRST(&file->appends_sent); op; op = next) {
+		next = TAILQ_NEXT(op, link);
+		if (op->handle || (only_expired && now < op->deadline && !(op->lasting && lasting)))
+			left = true;
+		else
+			lose(file, op, err);
+	}
 	for (op = TAILQ_FIRST(&file->appends); op; op = next) {
 		next = TAILQ_NEXT(op, link);
-		if (only_expired && now < op->deadline)
+		if (only_expired && now < op->deadline && !(op->lasting && lasting))
 			continue;
 		TAILQ_REMOVE(&file->appends, op, link);
 		rfile_op_fail(op, err);
 	}
-	if (!file->append_uncertain)
-		return;
-	bool left = false;
-	for (op = TAILQ_FIRST(&file->appends_sent); op; op = next) {
-		next = TAILQ_NEXT(op, link);
-		if (op->handle || (only_expired && now < op->deadline)) {
-			left = true;
-			continue;
-		}
-		/* Its bytes still count against what the file grew by: nobody can tell any more. */
-		TAILQ_REMOVE(&file->appends_sent, op, link);
-		rfile_op_fail(op, err);
-		file->append_end_known = false;
-	}
-	file->append_uncertain = left;
+	if (err != -ETIMEDOUT && err != -ENOTCONN)
+		file->append_lost = 0;
+	if (file->append_uncertain)
+		file->append_uncertain = left || file->append_lost;
 }

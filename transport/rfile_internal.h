@@ -101,6 +101,7 @@ struct rfile_op {
 	bool behind;	       /* rfile_fsync_behind: never sent again */
 	bool queued;	       /* in rfile.waiting */
 	bool lost;	       /* a part of it met a lost link: send all of it again */
+	bool lasting, again;   /* rfile_append_lasting */
 	unsigned replies;      /* still to come */
 	unsigned tries;	       /* reads that ended early though FSTAT says that there is more */
 	int err;
@@ -173,6 +174,9 @@ struct rfile {
 	bool append_end_known;
 	uint64_t
 	    append_end; /* the file's size in front of the first append that is not acknowledged */
+	/* While it is uncertain: bytes of lasting ones that ended without an answer and were not
+	 * given again yet; and of those that were acknowledged behind them. */
+	uint64_t append_lost, append_behind;
 
 	struct rfile_ops free_ops;
 	unsigned n_free_ops;

@@ -210,7 +210,8 @@ struct packet *rfile_data_new(uint32_t size, uint8_t **data)
 	return sftp_msg_write_data(size, data);
 }
 
-void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, uint32_t len,
+/* NULL: memory is out, and done was called. */
+static struct rfile_op *new_write(struct rfile *file, struct packet *data, uint32_t len,
     enum rfile_lane lane, remote_done *done, void *arg)
 {
 	struct rfile_op *op = rfile_op_new(file, RFILE_WRITE, arg);
@@ -218,24 +219,54 @@ void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, 
 	if (!op) {
 		packet_free(data);
 		done(arg, -ENOMEM);
-		return;
+		return NULL;
 	}
 	op->done.plain = done;
-	op->offset = offset;
 	op->data = data;
 	op->len = len;
 	op->bulk = lane == RFILE_BULK;
 	if (op->bulk)
 		file->streamed += len;
 	rfile_op_changes(op);
+	return op;
+}
+
+static void submit_write(struct rfile_op *op)
+{
+	struct rfile *file = op->file;
+	uint32_t len = op->len;
+
 	if (!rfile_writable(file) || !len || len > pool_features(file->pool)->max_write)
 		rfile_op_fail(op, !rfile_writable(file) ? -EBADF : len ? -EINVAL : 0);
-	else if (!data)
+	else if (!op->data)
 		op_no_memory(op);
 	else if (rfile_append(file))
 		rfile_append_submit(op);
 	else
 		rfile_op_submit(op);
+}
+
+void rfile_write_data(struct rfile *file, uint64_t offset, struct packet *data, uint32_t len,
+    enum rfile_lane lane, remote_done *done, void *arg)
+{
+	struct rfile_op *op = new_write(file, data, len, lane, done, arg);
+
+	if (!op)
+		return;
+	op->offset = offset;
+	submit_write(op);
+}
+
+void rfile_append_lasting(struct rfile *file, struct packet *data, uint32_t len,
+    enum rfile_lane lane, bool again, remote_done *done, void *arg)
+{
+	struct rfile_op *op = new_write(file, data, len, lane, done, arg);
+
+	if (!op)
+		return;
+	op->lasting = true;
+	op->again = again;
+	submit_write(op);
 }
 
 void rfile_write(struct rfile *file, uint64_t offset, const void *data, uint32_t len,

@@ -98,7 +98,7 @@ static void source_write(void *file, uint64_t offset, void *buffer, uint32_t len
 	TAILQ_FOREACH (op, &f->source->ops, link) {
 		if (!op->is_write || op->file->store != f->store)
 			continue;
-		if (offset < op->offset + op->len && op->offset < offset + len)
+		if (!f->appends && offset < op->offset + op->len && op->offset < offset + len)
 			fail_msg("overlapping writes in flight");
 		if (op->file != f && (f->appends || op->file->appends))
 			fail_msg("an append could be overtaken");
@@ -109,6 +109,16 @@ static void source_write(void *file, uint64_t offset, void *buffer, uint32_t len
 	op->is_write = true;
 	op->write_done = done;
 	op->data = buffer;
+}
+
+static void source_append(void *file, void *buffer, uint32_t len, bool bulk, bool again,
+    void (*done)(void *arg, int err), void *arg)
+{
+	struct fake_file *f = file;
+
+	assert_true(f->appends);
+	f->source->agains += again;
+	source_write(file, f->store->size, buffer, len, bulk, done, arg);
 }
 
 static void source_get(void *file)
@@ -156,6 +166,7 @@ const struct content_source fake_source_ops = {
     .data_new = source_data_new,
     .data_free = free,
     .write = source_write,
+    .append = source_append,
     .get = source_get,
     .put = source_put,
     .appends = source_appends,

@@ -6,7 +6,7 @@ LIMIT=4
 setup_dirs
 setup_keys
 trap 'umount_all; umount -l "$REMOTE" 2>/dev/null; cleanup' EXIT
-hows=(nothing answers torn)
+hows=(nothing answers outage torn)
 if mount -t tmpfs -o size=8m none "$REMOTE" 2>/dev/null; then
 	hows+=(full)
 else

@@ -4,7 +4,8 @@ are all the same and others before them failed.
 appends.py MNT REMOTE VASTFS DELAYPROXY CONTROL PID HOW
 
 HOW: what came before. nothing; full: the instance's disk was full, and a part of an append is there; answers: the link was
-lost after appends were done, before their answers came, for longer than the timeout; torn: nothing, but the server was
+lost after appends were done, before their answers came, for longer than the timeout; outage: the same, and the program
+goes on without closing the file; torn: nothing, but the server was
 ended within the first of those that are under way. Prints the size that the file must have.
 """
 import json, os, signal, subprocess, sys, threading, time
@@ -96,6 +97,27 @@ def answers():
     proxy("resume")
 
 
+def outage():
+    """Nothing that was accepted fails, and all of it is there once."""
+    size = os.stat(THERE).st_size
+
+    def lose():
+        until("they are done", lambda: os.stat(THERE).st_size > size)
+        proxy("blackhole")
+
+    proxy("delay 500")
+    thread = in_background(lose)
+    append(200)
+    thread.join()
+    assert synced(), "that was no outage"
+    append(200)
+    proxy("delay 10")
+    proxy("resume")
+    until("they are sent", lambda: not synced())
+    there = os.stat(THERE).st_size
+    assert there == size + 400 * len(LINE), f"{(there - size) / len(LINE)} of 400 lines"
+
+
 def opened():
     global fd
     try:
@@ -108,6 +130,8 @@ def opened():
 assert opened()
 append(30)
 os.fsync(fd)
+if how == "outage":
+    outage()
 if how in ("full", "answers"):
     globals()[how]()
     until("it can be opened again", opened)

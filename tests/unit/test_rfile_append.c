@@ -161,6 +161,119 @@ static void test_next_follows_appends(void **state)
 	rfile_put(file);
 }
 
+/* --- those that are given again --- */
+
+#define LASTING 3
+
+static const char *const texts[LASTING] = {"abc", "defg", "hi"};
+
+static void give(struct rfile *file, const char *text, bool again, struct result *result)
+{
+	uint32_t len = (uint32_t)strlen(text);
+	uint8_t *to;
+	struct packet *data = rfile_data_new(len, &to);
+
+	assert_non_null(data);
+	memcpy(to, text, len);
+	*result = (struct result){0};
+	RIG_CALL(rfile_append_lasting(file, data, len, RFILE_SMALL, again, on_plain, result));
+}
+
+/* The link is lost when the server has done `worked` requests, the first of them an FSTAT, for
+ * longer than the timeout. */
+static struct rfile *give_and_lose(unsigned worked, struct result *results)
+{
+	struct rfile *file = open_file("/f", APPEND);
+
+	rig.pool.timeout_ms = 10;
+	for (unsigned i = 0; i < LASTING; i++)
+		give(file, texts[i], false, &results[i]);
+	rig_kill(last_channel(), worked);
+	for (unsigned i = 0; i < LASTING; i++) {
+		while (!results[i].done)
+			rig_turn();
+		assert_int_equal(results[i].err, -ETIMEDOUT);
+	}
+	rig.pool.timeout_ms = 60000;
+	rig_channel(LANE_FILES);
+	return file;
+}
+
+/* The first some of them at once, the others when nothing moves any more. */
+static void give_again(struct fake_file *remote, unsigned worked, bool part, unsigned some)
+{
+	struct result results[LASTING], next;
+	struct rfile *file = give_and_lose(worked, results);
+	uint64_t end;
+
+	if (part && remote->len > 4)
+		remote->len--;
+	for (unsigned i = 0; i < LASTING; i++) {
+		give(file, texts[i], true, &results[i]);
+		if (i + 1 == some)
+			rig_settle();
+	}
+	give(file, "new", false, &next);
+	settle(&next);
+	assert_int_equal(next.err, 0);
+	for (unsigned i = 0; i < LASTING; i++) {
+		assert_int_equal(results[i].done, 1);
+		assert_int_equal(results[i].err, 0);
+	}
+	assert_int_equal(remote->len, 16);
+	assert_memory_equal(remote->data, "log:abcdefghinew", 16);
+	assert_true(rfile_append_end(file, &end));
+	assert_int_equal(end, 16);
+	rfile_put(file);
+	rig_settle();
+	remote->len = 4;
+}
+
+static void test_append_given_again(void **state)
+{
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+
+	for (unsigned worked = 0; worked <= LASTING + 1; worked++)
+		for (unsigned some = 1; some <= LASTING; some++) {
+			give_again(remote, worked, false, some);
+			give_again(remote, worked, true, some);
+		}
+}
+
+static void test_append_given_again_beside_another_writer(void **state)
+{
+	struct result results[LASTING];
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = give_and_lose(2, results), *other = open_file("/f", APPEND);
+
+	assert_int_equal(write_file(other, 0, "somebody else's", 15, RFILE_SMALL), 0);
+	for (unsigned i = 0; i < LASTING; i++)
+		give(file, texts[i], true, &results[i]);
+	rig_settle();
+	for (unsigned i = 0; i < LASTING; i++)
+		assert_int_equal(results[i].err, -EIO);
+	give(file, "new", false, &results[0]);
+	settle(&results[0]);
+	assert_int_equal(results[0].err, 0);
+	assert_memory_equal(remote->data, "log:abcsomebody else'snew", remote->len);
+	rfile_put(file);
+	rfile_put(other);
+}
+
+/* They are not: the next one is none of them. */
+static void test_append_lost_and_not_given_again(void **state)
+{
+	struct result results[LASTING], next;
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+	struct rfile *file = give_and_lose(2, results);
+
+	give(file, "abc", false, &next);
+	settle(&next);
+	assert_int_equal(next.err, 0);
+	assert_memory_equal(remote->data, "log:abcabc", remote->len);
+	rfile_put(file);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -172,6 +285,9 @@ int main(void)
 	    TEST(test_append_goes_on_where_a_part_arrived),
 	    TEST(test_append_after_others_did),
 	    TEST(test_next_follows_appends),
+	    TEST(test_append_given_again),
+	    TEST(test_append_given_again_beside_another_writer),
+	    TEST(test_append_lost_and_not_given_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
