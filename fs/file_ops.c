@@ -289,15 +289,19 @@ struct flush {
 
 /*
  * W5: a child that inherited the file and closes it must not take the error away from the program
- * that wrote. So each close tells it; an fsync, or the end of the last handle, ends it.
+ * that wrote. So each close tells it; an fsync, or the end of the last handle, ends it. Who was
+ * answered before it was known (the time was over) has not heard it, unless it says the same.
  */
 static int due_error(struct flush *flush, int err)
 {
 	struct openfile *open = flush->handle->open;
+	bool heard = flush->request.fuse;
 
-	if (err)
+	if (err && (heard || err != -ETIMEDOUT))
 		open->error = err;
 	err = open->error;
+	if (!heard)
+		return err;
 	/* A close may be that of a child, and its parent goes on. */
 	flush->handle->told |= err && flush->handle->writable;
 	if (err && flush->sync)

@@ -33,8 +33,10 @@ static void on_written(void *arg, int err)
 
 	if (!err)
 		openfile_wrote(write->request.fs, handle->open, end_there(write, handle));
-	else if (err != -ECANCELED && !write->write_back)
+	else if (err != -ECANCELED && !write->write_back && write->request.fuse)
 		openfile_told(handle->open, true);
+	else if (!write->write_back)
+		openfile_owes(handle->open, err);
 	if (err)
 		request_end(&write->request, err);
 	else

@@ -30,5 +30,42 @@ appended_once() { # HOW, as appends.py has it
 for how in "${hows[@]}"; do
 	fault_check "the appends under way are there once; before them: $how" appended_once "$how"
 done
+# What an fsync that is over was waiting for fails later: the next one tells it (W5).
+told_later() { # MODE of open(2)
+	is_mounted || mount_fs
+	timeout 60 "$PYTHON" - "$MNT/late" "$REMOTE/filler" "$TOOLS/delayproxy" "$W/proxy.ctl" "$1" <<-'END'
+		import os, subprocess, sys
+		path, filler, tool, ctl, mode = sys.argv[1:]
+		def proxy(word):
+		    subprocess.run([tool, "--send", ctl, word], check=True, stdout=subprocess.DEVNULL)
+		def synced():
+		    try:
+		        os.fsync(f.fileno())
+		    except OSError as error:
+		        return error
+		f = open(path, mode, 0)
+		f.write(b"begun\n")
+		assert not synced()
+		proxy("blackhole")
+		f.write(b"x" * 50000)
+		print(synced())
+		with open(filler, "wb", 0) as there:
+		    try:
+		        while there.write(bytes(4096)):
+		            pass
+		    except OSError:
+		        pass
+		proxy("resume")
+		error = synced()
+		print(error)
+		os.unlink(filler)
+		assert error, "nobody was told"
+	END
+	rm "$MNT/late"
+	timeout 60 "$BUILD/vastfs" sync "$MNT"
+}
+if [[ ${hows[*]} == *full* ]]; then
+	for mode in wb ab; do fault_check "what fails when an fsync is over: $mode" told_later "$mode"; done
+fi
 check "unmounts" umount_fs
 finish
