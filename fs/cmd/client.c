@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +79,15 @@ static char *read_all(int fd, size_t *len)
 	return NULL;
 }
 
+/* The daemon may end meanwhile: no signal. */
+static bool send_line(int fd, const char *line)
+{
+	struct iovec parts[] = {{(char *)(uintptr_t)line, strlen(line)}, {"\n", 1}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+
+	return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)strlen(line) + 1;
+}
+
 int client_call(const char *path, const char *command, json_t **answer, struct conf_error *error)
 {
 	return client_ask(path, json_pack("{s:s}", "command", command), answer, error);
@@ -91,7 +102,7 @@ int client_ask(const char *path, json_t *request, json_t **answer, struct conf_e
 	json_t *json;
 	size_t len;
 	char *text, *line;
-	int sent;
+	bool sent;
 
 	if (answer)
 		*answer = NULL;
@@ -103,9 +114,9 @@ int client_ask(const char *path, json_t *request, json_t **answer, struct conf_e
 			      : (close(fd), conf_fail(error, EINVAL, "that is no text (UTF-8)"));
 	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)); /* 0: none */
-	sent = dprintf(fd, "%s\n", line);
+	sent = send_line(fd, line);
 	free(line);
-	if (sent < 0) {
+	if (!sent) {
 		close(fd);
 		return conf_fail(error, EIO, "%s: the daemon does not listen", path);
 	}

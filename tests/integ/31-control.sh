@@ -163,5 +163,28 @@ check "umount returns when all is over" umounts
 check "umount by id" umount_by_id
 check "two mounts of one instance" two_mounts
 check "after kill -9 of the daemon: status, a clear message, and a new mount" killed
+# As one that is killed at this moment.
+hangs_up() {
+	local pid i rc
+	"$PYTHON" - "$XDG_RUNTIME_DIR/vastfs" <<-'END' &
+		import os, socket, sys
+		s = socket.socket(socket.AF_UNIX)
+		s.bind(f"{sys.argv[1]}/{os.getpid()}.sock")
+		s.listen()
+		while True:
+		    s.accept()[0].close()
+	END
+	pid=$!
+	wait_for 5 test -S "$XDG_RUNTIME_DIR/vastfs/$pid.sock"
+	for i in $(seq 30); do
+		rc=0
+		"$V" status >/dev/null 2>"$W/err" || rc=$?
+		[[ $rc -le 1 ]] || break
+	done
+	kill "$pid"
+	rm -f "$XDG_RUNTIME_DIR/vastfs/$pid.sock"
+	le "$rc" 1 "exit status, after $i times"
+}
+check "a daemon that hangs up" hangs_up
 check "usage errors" usage
 finish
