@@ -56,18 +56,26 @@ static void note_appended(struct rfile *file, uint32_t len)
 		file->end = file->append_end;
 }
 
-/* It ends without an answer; what it may have added is remembered, or nobody can tell any more. */
-static void lose(struct rfile *file, struct rfile_op *op, int err)
+/* It ends without an answer, `most` bytes of it may be there: that is remembered, or nobody can
+ * tell any more. A beginning that is known to be there (got) counts as one that may be. */
+static void lose(struct rfile *file, struct rfile_op *op, uint32_t most, int err)
 {
 	bool link = err == -ETIMEDOUT || err == -ENOTCONN;
 
-	TAILQ_REMOVE(&file->appends_sent, op, link);
-	if (op->lasting && link)
-		file->append_lost += op->len - op->got;
-	else
+	if (op->lasting && link) {
+		file->append_lost += most;
+		file->append_end -= op->got;
+	} else {
 		file->append_end_known = false;
+	}
 	file->append_uncertain = true;
 	rfile_op_fail(op, link ? -ETIMEDOUT : err);
+}
+
+static void lose_sent(struct rfile *file, struct rfile_op *op, int err)
+{
+	TAILQ_REMOVE(&file->appends_sent, op, link);
+	lose(file, op, op->len, err);
 }
 
 static void append_replied(void *arg, const struct sftp_reply *reply)
@@ -83,7 +91,7 @@ static void append_replied(void *arg, const struct sftp_reply *reply)
 	rfile_op_release(op, reply);
 	unanswered = reply->err == -ENOTCONN || (op->lasting && reply->err == -ETIMEDOUT);
 	if (unanswered && (file->append_lost || reply->err == -ETIMEDOUT)) {
-		lose(file, op, reply->err);
+		lose_sent(file, op, reply->err);
 	} else if (unanswered) {
 		file->append_uncertain = true;
 	} else {
@@ -334,14 +342,17 @@ void rfile_append_fail_waiting(struct rfile *file, int err, bool only_expired)
 		if (op->handle || (only_expired && now < op->deadline && !(op->lasting && lasting)))
 			left = true;
 		else
-			lose(file, op, err);
+			lose_sent(file, op, err);
 	}
 	for (op = TAILQ_FIRST(&file->appends); op; op = next) {
 		next = TAILQ_NEXT(op, link);
 		if (only_expired && now < op->deadline && !(op->lasting && lasting))
 			continue;
 		TAILQ_REMOVE(&file->appends, op, link);
-		rfile_op_fail(op, err);
+		if (op->got)
+			lose(file, op, op->got, err);
+		else
+			rfile_op_fail(op, err);
 	}
 	if (err != -ETIMEDOUT && err != -ENOTCONN)
 		file->append_lost = 0;

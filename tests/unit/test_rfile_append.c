@@ -240,6 +240,51 @@ static void test_append_given_again(void **state)
 		}
 }
 
+/* The link is lost once more after so many turns of giving again. */
+static void lose_twice(struct fake_file *remote, unsigned worked, bool part, unsigned turns)
+{
+	struct result results[LASTING];
+	struct rfile *file = give_and_lose(worked, results);
+
+	if (part && remote->len > 4)
+		remote->len--;
+	rig.pool.timeout_ms = 10;
+	for (unsigned i = 0; i < LASTING; i++)
+		give(file, texts[i], true, &results[i]);
+	rig.pool.speed = 1;
+	while (turns--)
+		rig_turn();
+	rig_kill(last_channel(), 0);
+	rig.pool.speed = 1000;
+	for (unsigned i = 0; i < LASTING; i++)
+		while (!results[i].done)
+			rig_turn();
+	rig.pool.timeout_ms = 60000;
+	rig_channel(LANE_FILES);
+	for (unsigned i = 0; i < LASTING; i++)
+		if (results[i].err)
+			give(file, texts[i], true, &results[i]);
+	rig_settle();
+	for (unsigned i = 0; i < LASTING; i++)
+		assert_int_equal(results[i].err, 0);
+	assert_int_equal(remote->len, 13);
+	assert_memory_equal(remote->data, "log:abcdefghi", 13);
+	rfile_put(file);
+	rig_settle();
+	remote->len = 4;
+}
+
+static void test_append_lost_twice(void **state)
+{
+	struct fake_file *remote = fake_file_add(&rig.pool.instance, "/f", "log:", 4);
+
+	for (unsigned turns = 0; turns < 8; turns++) {
+		lose_twice(remote, 2, false, turns);
+		lose_twice(remote, 2, true, turns);
+		lose_twice(remote, 3, true, turns);
+	}
+}
+
 static void test_append_given_again_beside_another_writer(void **state)
 {
 	struct result results[LASTING];
@@ -286,6 +331,7 @@ int main(void)
 	    TEST(test_append_after_others_did),
 	    TEST(test_next_follows_appends),
 	    TEST(test_append_given_again),
+	    TEST(test_append_lost_twice),
 	    TEST(test_append_given_again_beside_another_writer),
 	    TEST(test_append_lost_and_not_given_again),
 	};
