@@ -125,6 +125,7 @@ ctrl_c() {
 	local size
 	truncate -s 100G "$REMOTE/huge"
 	touch -d '1 hour ago' "$REMOTE/huge"
+	seen "$MNT/huge"
 	traffic setsid -w "$PYTHON" - "$MNT" "$REMOTE/huge.copy" <<-'END'
 		import os, signal, subprocess, sys, time
 		mnt, there = sys.argv[1:]
