@@ -177,6 +177,20 @@ void setattr_fill_in(struct setattr *setattr)
 	}
 }
 
+/* The time that is not to be set stays what the instance says, whatever else is known of the file.
+ */
+static void keep_other_time(struct setattr *setattr, const struct sftp_attr *seen)
+{
+	struct sftp_attr *attr = &setattr->attr;
+
+	if (!(seen->flags & SSH_FILEXFER_ATTR_ACMODTIME))
+		return;
+	if (!(setattr->to_set & FUSE_SET_ATTR_ATIME) && attr->atime != seen->atime)
+		setattr->atime = (struct timespec){.tv_sec = attr->atime = seen->atime};
+	if (!(setattr->to_set & FUSE_SET_ATTR_MTIME) && attr->mtime != seen->mtime)
+		setattr->mtime = (struct timespec){.tv_sec = attr->mtime = seen->mtime};
+}
+
 static void on_other_time(void *arg, int err, const struct sftp_attr *attr)
 {
 	struct setattr *setattr = arg;
@@ -188,6 +202,7 @@ static void on_other_time(void *arg, int err, const struct sftp_attr *attr)
 	fs_take_report(setattr->request.fs, setattr->inode, attr, setattr->request.tick,
 	    setattr->request.sent_ms);
 	setattr_fill_in(setattr);
+	keep_other_time(setattr, attr);
 	send_all(setattr);
 }
 
