@@ -425,6 +425,8 @@ int store_open(
 	TAILQ_INIT(&store->ops);
 	TAILQ_INIT(&store->running);
 	LIST_INIT(&store->attached);
+	for (unsigned i = 0; i < STORE_BUCKETS; i++)
+		LIST_INIT(&store->by_path[i]);
 	TAILQ_INIT(&store->open);
 	store->dir = strdup(dir);
 	if (!store->dir || asprintf(&store->index_path, "%s/index", dir) < 0) {

@@ -95,8 +95,8 @@ void store_on_room(struct store *store, void (*room)(void *arg), void *arg);
 
 /* --- names --- */
 
-/* Something was changed here: what is known of the path and below is of no use. Files that are
- * attached there take nothing more. */
+/* Something was changed here: what is known of the path and below is of no use. A file that is
+ * attached there takes nothing more. */
 void store_forget(struct store *store, const char *path);
 /* `from` (a file or a folder) is now called `to`; what was there before is forgotten. */
 void store_rename(struct store *store, const char *from, const char *to);

@@ -98,14 +98,14 @@ static const char *below(const char *name, const char *path)
 	return !strncmp(name, path, len) && (!name[len] || name[len] == '/') ? name + len : NULL;
 }
 
-/* Files that are attached there are not what the path leads to any more: what comes of them would
- * pass for another's of the same size and second. */
+/* A file that is attached there is not what the path leads to any more: what comes of it would pass
+ * for another's of the same size and second. (A folder that is removed has none below it.) */
 static void end_attached(struct store *store, const char *path)
 {
 	struct store_file *file;
 
-	LIST_FOREACH (file, &store->attached, link) {
-		if (!below(file->path, path))
+	LIST_FOREACH (file, &store->by_path[store_bucket(path)], path_link) {
+		if (strcmp(file->path, path))
 			continue;
 		file->over = true;
 		store_file_lost(file);
@@ -132,8 +132,10 @@ void store_rename(struct store *store, const char *from, const char *to)
 	LIST_FOREACH (file, &store->attached, link) {
 		if (!(rest = below(file->path, from)) || asprintf(&path, "%s%s", to, rest) < 0)
 			continue;
+		LIST_REMOVE(file, path_link);
 		free(file->path);
 		file->path = path;
+		store_file_place(file);
 	}
 	send_path(store, from, to);
 }

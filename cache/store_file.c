@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define OPEN_MAX 128
 
@@ -119,6 +120,16 @@ static void find_done(struct store_op *op, int err)
 	store_op_free(op);
 }
 
+unsigned store_bucket(const char *path)
+{
+	return (unsigned)(XXH3_64bits(path, strlen(path)) % STORE_BUCKETS);
+}
+
+void store_file_place(struct store_file *file)
+{
+	LIST_INSERT_HEAD(&file->store->by_path[store_bucket(file->path)], file, path_link);
+}
+
 struct store_file *store_file_new(struct store *store, const char *path, uint32_t mtime,
     uint64_t size, void (*loaded)(void *arg), void *arg)
 {
@@ -143,6 +154,7 @@ struct store_file *store_file_new(struct store *store, const char *path, uint32_
 	file->loaded = loaded;
 	file->arg = arg;
 	LIST_INSERT_HEAD(&store->attached, file, link);
+	store_file_place(file);
 	find->file = file;
 	find->fd = -1;
 	find->used = time(NULL);
@@ -163,6 +175,7 @@ static void unref(struct store_file *file)
 	if (--file->refs)
 		return;
 	LIST_REMOVE(file, link);
+	LIST_REMOVE(file, path_link);
 	close_fd(file);
 	store_map_fini(&file->map);
 	free(file->path);

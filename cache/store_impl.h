@@ -29,6 +29,9 @@ TAILQ_HEAD(store_ops, store_op);
 
 enum store_state { STORE_ON, STORE_FULL, STORE_OFF };
 
+/* Attached files by path: each removal and rename looks one up, with thousands attached. */
+#define STORE_BUCKETS 512u
+
 struct store {
 	uv_loop_t *loop;
 	char *dir, *index_path;
@@ -50,7 +53,8 @@ struct store {
 	unsigned jobs;	/* on the thread pool, index_job too */
 
 	LIST_HEAD(, store_file) attached;
-	TAILQ_HEAD(, store_file) open; /* with a descriptor, the coldest first */
+	LIST_HEAD(, store_file) by_path[STORE_BUCKETS]; /* the same */
+	TAILQ_HEAD(, store_file) open;			/* with a descriptor, the coldest first */
 	unsigned n_open;
 
 	struct store_batch *spare[STORE_BATCHES];
@@ -68,7 +72,7 @@ struct store {
 };
 
 struct store_file {
-	LIST_ENTRY(store_file) link;
+	LIST_ENTRY(store_file) link, path_link;
 	TAILQ_ENTRY(store_file) open_link;
 	struct store *store;
 	unsigned refs;
@@ -100,6 +104,11 @@ void store_fail(struct store *store, int err, const char *what);
 void store_unlink(struct store *store, uint64_t id);
 /* For qsort and bsearch. */
 int store_ids_order(const void *a, const void *b);
+
+/* --- store_file.c --- */
+/* Into the bucket of its path; before the path changes it is taken out of it. */
+void store_file_place(struct store_file *file);
+unsigned store_bucket(const char *path);
 
 /* --- store_change.c --- */
 /* Brings what is used below the limit. */
