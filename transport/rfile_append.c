@@ -110,17 +110,20 @@ static void append_replied(void *arg, const struct sftp_reply *reply)
 
 /* --- after a lost link --- */
 
-/* What of it is there: all (it is completed), or a beginning. Takes that off grown. */
-static bool is_there(struct rfile *file, struct rfile_op *op, uint64_t *grown)
+/* The first of them is there, whole (it is completed) or its beginning, as far as grown goes: how
+ * many bytes of it. */
+static uint32_t take_there(struct rfile *file, struct rfile_ops *ops, uint64_t grown)
 {
-	uint32_t left = op->len - op->got, there = *grown < left ? (uint32_t)*grown : left;
+	struct rfile_op *op = TAILQ_FIRST(ops);
+	uint32_t left = op->len - op->got, there = grown < left ? (uint32_t)grown : left;
 
-	*grown -= there;
 	file->append_end += there;
 	op->got += there;
-	if (op->got == op->len)
+	if (op->got == op->len) {
+		TAILQ_REMOVE(ops, op, link);
 		rfile_op_fail(op, 0);
-	return op->got == op->len;
+	}
+	return there;
 }
 
 static void unknown(struct rfile *file)
@@ -175,22 +178,15 @@ static void resolve(struct rfile *file, uint64_t size)
 		grown = 0;
 	}
 	while (grown && (op = TAILQ_FIRST(&file->appends)) && op->again && file->append_lost) {
-		uint64_t before = grown;
-		bool whole;
+		uint32_t there = take_there(file, &file->appends, grown);
 
-		TAILQ_REMOVE(&file->appends, op, link);
-		whole = is_there(file, op, &grown);
-		file->append_lost -= before - grown;
-		if (!whole)
-			TAILQ_INSERT_HEAD(&file->appends, op, link);
+		grown -= there;
+		file->append_lost -= there;
 	}
 	if (grown && file->append_lost && TAILQ_EMPTY(&file->appends))
 		return; /* the rest comes */
-	while (grown && (op = TAILQ_FIRST(&file->appends_sent))) {
-		TAILQ_REMOVE(&file->appends_sent, op, link);
-		if (!is_there(file, op, &grown))
-			TAILQ_INSERT_HEAD(&file->appends_sent, op, link);
-	}
+	while (grown && !TAILQ_EMPTY(&file->appends_sent))
+		grown -= take_there(file, &file->appends_sent, grown);
 	send_again(file);
 	certain(file, size);
 }
@@ -319,6 +315,11 @@ void rfile_append_submit(struct rfile_op *op)
 	rfile_append_pump(op->file);
 }
 
+static bool is_over(const struct rfile_op *op, uint64_t now, bool lasting)
+{
+	return now >= op->deadline || (op->lasting && lasting);
+}
+
 static bool any_expired(const struct rfile_ops *ops, uint64_t now)
 {
 	const struct rfile_op *op;
@@ -332,21 +333,21 @@ static bool any_expired(const struct rfile_ops *ops, uint64_t now)
 void rfile_append_fail_waiting(struct rfile *file, int err, bool only_expired)
 {
 	uint64_t now = rfile_now_ms();
-	/* So that they are given again in their order. */
+	/* All lasting ones at once, so that they are given again in their order. */
 	bool lasting = any_expired(&file->appends_sent, now) || any_expired(&file->appends, now);
 	bool left = false;
 	struct rfile_op *op, *next;
 
 	for (op = TAILQ_FIRST(&file->appends_sent); op; op = next) {
 		next = TAILQ_NEXT(op, link);
-		if (op->handle || (only_expired && now < op->deadline && !(op->lasting && lasting)))
+		if (op->handle || (only_expired && !is_over(op, now, lasting)))
 			left = true;
 		else
 			lose_sent(file, op, err);
 	}
 	for (op = TAILQ_FIRST(&file->appends); op; op = next) {
 		next = TAILQ_NEXT(op, link);
-		if (only_expired && now < op->deadline && !(op->lasting && lasting))
+		if (only_expired && !is_over(op, now, lasting))
 			continue;
 		TAILQ_REMOVE(&file->appends, op, link);
 		if (op->got)

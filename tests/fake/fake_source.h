@@ -45,7 +45,6 @@ struct fake_source {
 	uint32_t max_read, max_write, rtt_us;
 	bool tells_end; /* of the last append, which is the end of the file: none is served early */
 	uint64_t reads, writes, read_bytes, write_bytes; /* calls, and bytes of them, so far */
-	uint64_t agains; /* of them, appends that were given again */
 };
 
 extern const struct content_source fake_source_ops;
